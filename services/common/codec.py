@@ -1,0 +1,111 @@
+"""The one encoder and the one decoder of everything that is journalled, published or snapshotted.
+
+Equal values give equal bytes: keys in schema order for events and sorted for free-form objects, no spaces, money as
+canonical plain numbers (see :func:`services.common.decimals.format_number`), integers as integers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from json.encoder import encode_basestring
+from typing import Any
+
+from services.common.decimals import format_number
+from services.common.errors import ContractViolation, NumberOutOfContract
+
+__all__ = ["Encoder", "decode", "encode", "encode_value"]
+
+Encoder = Callable[[Any], str]
+"""Turns one value into its canonical JSON text."""
+
+
+def encode_value(value: Any) -> str:
+    """Return the canonical JSON text of a value made of str, bool, int, Decimal, None, sequences and mappings.
+
+    Raises:
+        NumberOutOfContract: a float (money must never pass through one) or a Decimal that may not stand on the wire.
+        ContractViolation: a type that has no place in an event.
+    """
+    encoder = _ENCODERS.get(type(value))
+    return encoder(value) if encoder is not None else _encode_other(value)
+
+
+def _encode_mapping(value: Mapping[str, Any]) -> str:
+    return "{" + ",".join([f"{encode_basestring(key)}:{encode_value(value[key])}" for key in sorted(value)]) + "}"
+
+
+def _encode_sequence(value: Iterable[Any]) -> str:
+    return "[" + ",".join(map(encode_value, value)) + "]"
+
+
+def _encode_float(value: float) -> str:
+    raise NumberOutOfContract(f"{value!r} is a float; money is Decimal")
+
+
+_ENCODERS: dict[type[Any], Encoder] = {
+    type(None): lambda _: "null",
+    bool: lambda value: "true" if value else "false",
+    str: encode_basestring,
+    int: str,
+    Decimal: format_number,
+    float: _encode_float,
+    dict: _encode_mapping,
+    list: _encode_sequence,
+    tuple: _encode_sequence,
+    deque: _encode_sequence,
+}
+
+
+def _encode_other(value: Any) -> str:
+    if isinstance(value, enum.Enum):
+        return encode_value(value.value)
+    if hasattr(value, "canonical_text"):
+        return str(value.canonical_text())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _encode_mapping({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+    raise ContractViolation(f"{type(value).__name__} cannot stand in an event: {value!r}")
+
+
+def encode(value: Any) -> bytes:
+    """Return the canonical bytes (UTF-8) of a value.
+
+    Raises:
+        ContractViolation: text that is not valid Unicode, besides what :func:`encode_value` raises.
+    """
+    try:
+        return encode_value(value).encode()
+    except UnicodeEncodeError as error:
+        raise ContractViolation(f"text is not valid Unicode: {error}") from error
+
+
+def _reject_constant(name: str) -> Any:
+    raise ContractViolation(f"{name} is not a number that may stand in an event")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        names = [name for name, _ in pairs]
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise ContractViolation(f"key {doubled!r} stands twice in one object")
+    return value
+
+
+_DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_reject_constant, object_pairs_hook=_unique_keys)
+
+
+def decode(data: bytes | str) -> Any:
+    """Return the Python objects of a JSON text; fractions become Decimal with all their digits, integers int.
+
+    Raises:
+        ContractViolation: not UTF-8, not JSON, NaN or Infinity, or a key that stands twice.
+    """
+    try:
+        return _DECODER.decode(data.decode() if isinstance(data, bytes) else data)
+    except (ValueError, RecursionError) as error:
+        raise ContractViolation(f"not JSON: {error}") from error

@@ -1,0 +1,98 @@
+"""Every error that Claire raises on purpose, in one tree.
+
+ClaireError
+├── ContractViolation        a message does not keep its event contract (quarantined, never fatal)
+├── NumberOutOfContract      a number that may not stand on the wire (NaN, Infinity, too many digits)
+├── SettingsInvalid          one or more settings are wrong; lists all of them with the fix
+├── FeedInputInvalid         a recorded file cannot be used; names file, line and value
+├── JournalError
+│   ├── JournalHole          events are missing and no archive has them: the service halts
+│   ├── JournalClosed        the bus is not open yet (the writer has not compared it with PostgreSQL)
+│   ├── FenceLost            another instance of this service has taken over: exit
+│   ├── LeaseHeld            another instance of this service is alive: exit
+│   ├── PublishRefused       memory admission: back off and try again
+│   └── PublishRejected      the script refused the batch as malformed: a fault of ours, halt
+├── StateMismatch            a snapshot does not match the journal or its own checksum
+├── StoreError               PostgreSQL content contradicts the journal (chain, cursor): the writer halts
+└── IllegalTransition        a state machine was asked for a transition that does not exist: a fault, halt
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ClaireError",
+    "ContractViolation",
+    "FeedInputInvalid",
+    "FenceLost",
+    "IllegalTransition",
+    "JournalClosed",
+    "JournalError",
+    "JournalHole",
+    "LeaseHeld",
+    "NumberOutOfContract",
+    "PublishRefused",
+    "PublishRejected",
+    "SettingsInvalid",
+    "StateMismatch",
+    "StoreError",
+]
+
+
+class ClaireError(Exception):
+    """Root of all errors raised on purpose."""
+
+
+class ContractViolation(ClaireError, ValueError):
+    """A message does not keep its event contract; the text names the field, the value and what is meant."""
+
+
+class NumberOutOfContract(ClaireError, ValueError):
+    """A number that may not stand on the wire: not finite, over 28 significant digits or over 18 decimals."""
+
+
+class SettingsInvalid(ClaireError):
+    """One or more settings are wrong. The text lists every mistake with its fix."""
+
+
+class FeedInputInvalid(ClaireError):
+    """A recorded file cannot be used; the text names the file, the line, the value and the fix."""
+
+
+class JournalError(ClaireError):
+    """Something is wrong with the journal or with this service's place in it."""
+
+
+class JournalHole(JournalError):
+    """Events between two journal ids are gone from the stream and from the archive."""
+
+
+class JournalClosed(JournalError):
+    """The writer has not opened the bus since Redis started."""
+
+
+class FenceLost(JournalError):
+    """A newer instance of this service holds the lease; this one must exit."""
+
+
+class LeaseHeld(JournalError):
+    """Another living instance of this service holds the lease; this one must exit."""
+
+
+class PublishRefused(JournalError):
+    """The journal is short of memory and does not admit this class of event now."""
+
+
+class PublishRejected(JournalError):
+    """The publish script refused the batch for a reason that a retry cannot cure."""
+
+
+class StateMismatch(ClaireError):
+    """A snapshot contradicts its checksum, its configuration or the journal."""
+
+
+class StoreError(ClaireError):
+    """PostgreSQL content contradicts the journal: chain, cursor or lock."""
+
+
+class IllegalTransition(ClaireError):
+    """A state machine was asked for a transition that does not exist."""

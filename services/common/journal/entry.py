@@ -1,0 +1,80 @@
+"""One place in the journal, and what stands there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+from services.common.errors import ContractViolation
+from services.common.events import Event, parse_event
+
+__all__ = ["Cause", "Entry", "JournalId"]
+
+
+class JournalId(NamedTuple):
+    """`<epoch>-<n>`: n grows by exactly one over a journal's whole life; the epoch grows when Redis lost a tail."""
+
+    epoch: int
+    n: int
+
+    def __str__(self) -> str:
+        """Return the id as Redis writes it."""
+        return f"{self.epoch}-{self.n}"
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> JournalId:
+        """Read an id as Redis writes it.
+
+        Raises:
+            ContractViolation: not `<epoch>-<n>`.
+        """
+        epoch, _, n = (text.decode() if isinstance(text, bytes) else text).partition("-")
+        if not (epoch.isdigit() and n.isdigit()):
+            raise ContractViolation(f"{text!r} is no journal id; <epoch>-<n> is meant, for example 1-42")
+        return cls(int(epoch), int(n))
+
+
+class Cause(NamedTuple):
+    """Why a batch was published; the script refuses a cause that is not above its source's high-water mark.
+
+    Attributes:
+        source: empty for a journal entry; otherwise the producer's own numbered source, for example `feed`
+            (market data and ticks), `foreign` (admitted messages), `alert` (of the shell), `announce` (a start).
+        number: journal number n of the entry, or the source's own growing number.
+    """
+
+    source: str
+    number: int
+
+    def __str__(self) -> str:
+        """Return the form that stands in the journal: `42` or `feed:42`."""
+        return f"{self.source}:{self.number}" if self.source else str(self.number)
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> Cause:
+        """Read the form that stands in the journal."""
+        source, colon, number = (text.decode() if isinstance(text, bytes) else text).rpartition(":")
+        if not number.isdigit() or (colon and not source):
+            raise ContractViolation(f"{text!r} is no cause; 42 or feed:42 is meant")
+        return cls(source, int(number))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One journal entry. `data` are the canonical bytes; the event is decoded once, when first asked for."""
+
+    id: JournalId
+    channel: str
+    producer: str
+    cause: str
+    data: bytes = field(repr=False)
+
+    @cached_property
+    def event(self) -> Event:
+        """The event of this entry.
+
+        Raises:
+            ContractViolation: the bytes are not an event of this channel.
+        """
+        return parse_event(self.channel, self.data)

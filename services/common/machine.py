@@ -1,0 +1,196 @@
+"""The base of every deciding state machine: a pure fold of the journal.
+
+A machine reads no clock, draws no random number and does no I/O. `now` is the greatest timestamp of cdb_ws so far,
+ids are derived from run id, producer and cause, and the configuration is an event. So the same entries give the same
+outputs, byte for byte, live, in a restart, in a replay and in the kernel.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from services.common import channels
+from services.common.codec import decode, encode
+from services.common.errors import ContractViolation, StateMismatch
+from services.common.events import Control, Event, MarketData
+from services.common.identity import derive_id
+from services.common.journal.entry import Entry
+
+__all__ = ["Fold", "StateMachine"]
+
+SettingsT = TypeVar("SettingsT", bound=BaseModel)
+StateT = TypeVar("StateT")
+EventT = TypeVar("EventT", bound=Event)
+
+
+@dataclass
+class Fold:
+    """What every machine folds, whatever it decides.
+
+    Attributes:
+        n: journal number of the last entry handled (0: none).
+        epoch: epoch of that entry.
+        now: greatest timestamp of cdb_ws so far, microseconds; None before the first.
+        run_id: of the last `started` of cdb_ws; None before it.
+        settings: the machine's configuration in force, as it stands in its own `config` event; None before it.
+        settings_hash: sha256 of the canonical settings.
+    """
+
+    n: int = 0
+    epoch: int = 0
+    now: int | None = None
+    run_id: str | None = None
+    settings: dict[str, Any] | None = None
+    settings_hash: str | None = None
+
+
+@dataclass
+class _Outputs:
+    cause: Event
+    events: list[Event] = field(default_factory=list)
+
+
+class StateMachine(ABC, Generic[SettingsT, StateT]):
+    """A pure fold of the journal with outputs.
+
+    Subclasses name their `service`, the channels they consume, the type of their settings and a dataclass for their
+    state (str-keyed dicts, lists, deques, nested dataclasses, Decimal, int, str, bool), and implement `on_event`.
+    """
+
+    service: ClassVar[str]
+    consumes: ClassVar[frozenset[str]]
+    settings_type: ClassVar[type[BaseModel]]
+    state_type: ClassVar[type[Any]]
+
+    def __init__(self) -> None:
+        """Start with nothing folded: an unconfigured machine that has no outputs."""
+        self.fold = Fold()
+        self.state: StateT = self.initial_state()
+        self._settings: SettingsT | None = None
+        self._outputs: _Outputs | None = None
+        self._adapter: TypeAdapter[Any] = TypeAdapter(self.state_type)
+
+    # what subclasses provide
+
+    def initial_state(self) -> StateT:
+        """Return the state at the beginning of a run."""
+        state: StateT = self.state_type()
+        return state
+
+    @abstractmethod
+    def on_event(self, event: Event) -> None:
+        """Fold one event of a consumed channel and `emit` what follows from it."""
+
+    def on_settings(self) -> None:
+        """React to settings that have just come into force (first configuration or a change)."""
+
+    # what subclasses use
+
+    @property
+    def settings(self) -> SettingsT:
+        """The settings in force."""
+        assert self._settings is not None, "a machine is configured before on_event is called"
+        return self._settings
+
+    @property
+    def now(self) -> int:
+        """The greatest timestamp of cdb_ws so far, microseconds."""
+        assert self.fold.now is not None, "a machine has a clock before on_event is called"
+        return self.fold.now
+
+    def emit(self, model: type[EventT], *, correlation_id: str | None = None, **fields: Any) -> EventT:
+        """Produce one event that follows from the entry being handled.
+
+        `event_id`, `timestamp`, `producer` and `causation_id` come from the fold; `correlation_id` is the cause's own
+        unless given (market data begins a chain: then it is the market data's event_id).
+        """
+        assert self._outputs is not None, "emit is called only while an entry is handled"
+        cause = self._outputs.cause
+        assert self.fold.run_id is not None
+        if correlation_id is None:
+            correlation_id = cause.event_id if isinstance(cause, MarketData) else cause.correlation_id
+        event = model(
+            event_id=derive_id(self.fold.run_id, self.service, cause.event_id, len(self._outputs.events)),
+            timestamp=self.now,
+            producer=self.service,
+            correlation_id=correlation_id,
+            causation_id=cause.event_id,
+            **fields,
+        )
+        self._outputs.events.append(event)
+        return event
+
+    # what shells and the kernel call
+
+    def handle(self, entry: Entry) -> list[Event]:
+        """Fold one entry and return the events that follow from it, in order.
+
+        Entries of channels that the machine does not consume only move its place in the journal.
+
+        Raises:
+            ContractViolation: the entry is not a valid event (a fault: the journal only admits valid events).
+        """
+        self.fold.n, self.fold.epoch = entry.id.n, entry.id.epoch
+        if entry.channel not in self.consumes and entry.channel != channels.CONTROL:
+            return []
+        event = entry.event
+        self._fold_common(event)
+        if (
+            entry.channel not in self.consumes
+            or self._settings is None
+            or self.fold.run_id is None
+            or self.fold.now is None
+        ):
+            return []
+        self._outputs = _Outputs(event)
+        try:
+            self.on_event(event)
+            return self._outputs.events
+        finally:
+            self._outputs = None
+
+    def _fold_common(self, event: Event) -> None:
+        fold = self.fold
+        if event.producer == channels.WS:
+            if isinstance(event, Control) and event.action == "started" and event.run_id != fold.run_id:
+                fold.run_id, fold.now = event.run_id, None
+                self.state = self.initial_state()
+            if fold.now is None or event.timestamp > fold.now:
+                fold.now = event.timestamp
+        if isinstance(event, Control) and event.action == "config" and event.service == self.service == event.producer:
+            self._configure(event.details)
+
+    def _configure(self, details: dict[str, Any]) -> None:
+        try:
+            self._settings = self.settings_type.model_validate(details["settings"])  # type: ignore[assignment]
+        except (KeyError, ValidationError) as error:
+            raise ContractViolation(f"{self.service}: config event cannot be used: {error}") from error
+        self.fold.settings, self.fold.settings_hash = details["settings"], details["settings_hash"]
+        self.on_settings()
+
+    def dump(self) -> bytes:
+        """Return fold and state as canonical bytes: equal states give equal bytes."""
+        return encode({"fold": self.fold, "state": self.state})
+
+    def restore(self, data: bytes) -> None:
+        """Take over what `dump` returned.
+
+        Raises:
+            StateMismatch: the bytes are not a state of this machine.
+        """
+        try:
+            value = decode(data)
+            fold = Fold(**value["fold"])
+            state = self._adapter.validate_python(value["state"])
+            settings = None if fold.settings is None else self.settings_type.model_validate(fold.settings)
+        except (ContractViolation, ValidationError, KeyError, TypeError) as error:
+            raise StateMismatch(f"{self.service}: not a state of this machine: {error}") from error
+        self.fold, self.state, self._settings = fold, state, settings  # type: ignore[assignment]
+        self.on_restored()
+
+    def on_restored(self) -> None:
+        """Rebuild what is derived from the state and not part of it."""

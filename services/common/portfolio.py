@@ -1,0 +1,195 @@
+"""The portfolio ledger: cash, positions and marks as a fold of fills.
+
+Books that balance to the last digit: equity = cash + sum(quantity * mark)
+= initial cash + realised PnL + unrealised PnL - fees. Positions keep their total cost instead of an average price, so
+that the only division (the cost share of a partial close) is taken from one side and given to the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from services.common.decimals import ZERO, divide
+from services.common.errors import IllegalTransition
+from services.common.events import MarketData, OrderResult
+from services.common.instruments import instrument_key
+
+__all__ = ["Mark", "Portfolio", "Position", "mid_price"]
+
+ORDERS_REMEMBERED = 4096
+"""How many orders' cumulative quantities are kept, so that a repeated result is never booked twice."""
+
+
+def mid_price(bid: Decimal, ask: Decimal) -> Decimal:
+    """Return (bid + ask) / 2; exact, since halving a decimal only adds a digit."""
+    return (bid + ask) * Decimal("0.5")
+
+
+@dataclass
+class Mark:
+    """The last good valuation of an instrument: price in quote currency, time in microseconds."""
+
+    price: Decimal
+    timestamp: int
+
+
+@dataclass
+class Position:
+    """What is held of one instrument.
+
+    Attributes:
+        quantity: base units, signed (spot is never negative).
+        cost: quote currency paid for what is still held, fees not included (negative for shorts).
+        realized_pnl: of what was closed, in quote currency, fees not included.
+        fees: in quote currency; fees taken in base coin are valued at their fill's price.
+        opened_at: time of the fill that opened it from flat, microseconds; None while flat.
+    """
+
+    venue: str
+    symbol: str
+    quantity: Decimal = ZERO
+    cost: Decimal = ZERO
+    realized_pnl: Decimal = ZERO
+    fees: Decimal = ZERO
+    opened_at: int | None = None
+
+    @property
+    def entry_price(self) -> Decimal | None:
+        """Average price of what is held, quote currency; None while flat."""
+        return divide(self.cost, self.quantity) if self.quantity else None
+
+
+@dataclass
+class Portfolio:
+    """Cash (quote currency, free and locked together), positions by instrument key, and the marks that value them."""
+
+    initial_cash: Decimal = ZERO
+    cash: Decimal = ZERO
+    positions: dict[str, Position] = field(default_factory=dict)
+    marks: dict[str, Mark] = field(default_factory=dict)
+    booked: dict[str, Decimal] = field(default_factory=dict)
+
+    @classmethod
+    def with_cash(cls, cash: Decimal) -> Portfolio:
+        """Return a flat portfolio."""
+        return cls(initial_cash=cash, cash=cash)
+
+    def mark(self, event: MarketData) -> None:
+        """Value the instrument at mid (spot) or at its mark price; without either the last mark stays."""
+        if event.venue == "mexc_perpetual":
+            price = event.mark_price
+        elif event.bid is not None and event.ask is not None and event.bid < event.ask:
+            price = mid_price(event.bid, event.ask)
+        else:
+            price = None
+        if price is not None:
+            self.marks[instrument_key(event.venue, event.symbol)] = Mark(price, event.timestamp)
+
+    def book(self, result: OrderResult) -> Decimal:
+        """Book the fill that an order result reports and return its quantity (0: nothing new in it).
+
+        The cumulative quantity decides what is new, so that a repeated result changes nothing.
+
+        Raises:
+            IllegalTransition: the result's last quantity is not what its cumulative quantity grew by, a fill without
+                price, or a spot sale of more than is held.
+        """
+        before = self.booked.get(result.order_id, ZERO)
+        quantity = result.filled_quantity - before
+        if quantity <= 0:
+            return ZERO
+        if result.last_price is None or result.last_quantity != quantity:
+            raise IllegalTransition(
+                f"order {result.order_id}: {before} was booked, cumulative is {result.filled_quantity}, "
+                f"but the fill says {result.last_quantity} at {result.last_price}"
+            )
+        self.booked.pop(result.order_id, None)
+        self.booked[result.order_id] = result.filled_quantity
+        while len(self.booked) > ORDERS_REMEMBERED:
+            del self.booked[next(iter(self.booked))]
+        self._fill(result, quantity, result.last_price)
+        return quantity
+
+    def _fill(self, result: OrderResult, quantity: Decimal, price: Decimal) -> None:
+        key = instrument_key(result.venue, result.symbol)
+        position = self.positions.setdefault(key, Position(result.venue, result.symbol))
+        notional = quantity * price
+        if result.side == "BUY":
+            if not position.quantity:
+                position.opened_at = result.timestamp
+            position.quantity += quantity
+            position.cost += notional
+            self.cash -= notional
+        else:
+            if quantity > position.quantity:
+                raise IllegalTransition(
+                    f"order {result.order_id}: sells {quantity} {result.symbol}, but {position.quantity} is held"
+                )
+            share = (
+                position.cost if quantity == position.quantity else divide(position.cost * quantity, position.quantity)
+            )
+            position.quantity -= quantity
+            position.cost -= share
+            position.realized_pnl += notional - share
+            self.cash += notional
+        self._pay_fee(result, position, price)
+        if not position.quantity:
+            position.opened_at = None
+
+    def _pay_fee(self, result: OrderResult, position: Position, price: Decimal) -> None:
+        fee = result.fee or ZERO
+        if not fee:
+            return
+        if result.fee_currency is not None and result.symbol.startswith(result.fee_currency):
+            # Taken from what was bought: fewer base units, and their cost is the fee.
+            position.quantity -= fee
+            position.cost -= fee * price
+            position.fees += fee * price
+        else:
+            position.fees += fee
+            self.cash -= fee
+
+    def position(self, venue: str, symbol: str) -> Position:
+        """Return the position of an instrument, a flat one when it was never traded."""
+        return self.positions.get(instrument_key(venue, symbol)) or Position(venue, symbol)
+
+    def value_of(self, key: str) -> Decimal | None:
+        """Return the signed value of a position at its mark; None when it is held and was never marked."""
+        position = self.positions[key]
+        if not position.quantity:
+            return ZERO
+        mark = self.marks.get(key)
+        return None if mark is None else position.quantity * mark.price
+
+    @property
+    def equity(self) -> Decimal | None:
+        """Cash plus all positions at mark; None when a held position was never marked (unknown is not zero)."""
+        total = self.cash
+        for key in self.positions:
+            value = self.value_of(key)
+            if value is None:
+                return None
+            total += value
+        return total
+
+    @property
+    def unrealized_pnl(self) -> Decimal | None:
+        """Value of all positions at mark less their cost; None when unknown."""
+        total = ZERO
+        for key, position in self.positions.items():
+            value = self.value_of(key)
+            if value is None:
+                return None
+            total += value - position.cost
+        return total
+
+    @property
+    def realized_pnl(self) -> Decimal:
+        """Of everything closed so far, fees not included."""
+        return sum((position.realized_pnl for position in self.positions.values()), ZERO)
+
+    @property
+    def fees(self) -> Decimal:
+        """Paid so far, in quote currency."""
+        return sum((position.fees for position in self.positions.values()), ZERO)
