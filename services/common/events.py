@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, WithJsonSchema
 
 from services.common import channels
+from services.common.canonical import InstantMarker, Reader, compile_reader, construct
 from services.common.codec import Encoder, decode, encode_value
 from services.common.errors import ContractViolation
 from services.common.instruments import SYMBOL_PATTERN, Venue, normalise_symbol
@@ -40,10 +41,6 @@ __all__ = [
 SCHEMA_VERSION: Final = "1.0"
 
 
-class _Instant:
-    """Marks a field as a point in time: microseconds inside, ISO 8601 on the wire."""
-
-
 def _no_bool(value: Any) -> Any:
     if isinstance(value, bool | float):
         raise ValueError(f"{value!r} is no exact number")
@@ -55,7 +52,7 @@ Instant = Annotated[
     BeforeValidator(parse_timestamp),
     PlainSerializer(format_timestamp, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}),
-    _Instant(),
+    InstantMarker(),
 ]
 Number = Annotated[
     Decimal,
@@ -110,7 +107,7 @@ class _Record(BaseModel):
                 name,
                 f'"{name}":',
                 _instant_text
-                if any(isinstance(m, _Instant) for m in field.metadata) or _is_optional_instant(field.annotation)
+                if any(isinstance(m, InstantMarker) for m in field.metadata) or _is_optional_instant(field.annotation)
                 else encode_value,
             )
             for name, field in cls.model_fields.items()
@@ -128,7 +125,7 @@ def _instant_text(value: int | None) -> str:
 
 def _is_optional_instant(annotation: Any) -> bool:
     return any(
-        isinstance(marker, _Instant)
+        isinstance(marker, InstantMarker)
         for argument in getattr(annotation, "__args__", ())
         for marker in getattr(argument, "__metadata__", ())
     )
@@ -146,6 +143,7 @@ class Event(_Record):
     """
 
     channel: ClassVar[str]
+    _read: ClassVar[Reader | None] = None
 
     type: str
     event_id: Identifier
@@ -170,6 +168,10 @@ class Event(_Record):
         Raises:
             ContractViolation: naming every field that is wrong, its value and what is meant.
         """
+        if cls._read is not None:
+            values = cls._read(value)
+            if values is not None:
+                return construct(cls, values)
         try:
             return cls.model_validate(value)
         except ValidationError as error:
@@ -442,6 +444,8 @@ class Control(Event):
 EVENT_BY_CHANNEL: dict[str, type[Event]] = {
     model.channel: model for model in (MarketData, Signal, Order, OrderResult, Alert, RiskDecision, Control)
 }
+for _model in EVENT_BY_CHANNEL.values():
+    _model._read = compile_reader(_model)  # noqa: SLF001 -- prepared here, where all contracts are complete
 
 
 def parse_event(channel: str, data: bytes) -> Event:

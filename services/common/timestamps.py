@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 __all__ = [
@@ -34,7 +35,12 @@ _MICROSECONDS_FROM = 100_000_000_000_000
 def format_timestamp(timestamp_us: int) -> str:
     """Return microseconds since the epoch as `2021-05-19T13:05:00.000000Z`."""
     seconds, micros = divmod(timestamp_us, SECOND_US)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
+    return f"{_second_text(seconds)}.{micros:06d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _second_text(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def parse_timestamp(value: Any) -> int:

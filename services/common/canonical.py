@@ -1,0 +1,230 @@
+"""Reading canonical bytes back without paying for tolerance.
+
+What stands in the journal was validated when it was produced. Reading it again checks every field for its exact wire
+type and bounds, compiled once per event class; whatever is not exactly as our encoder writes it takes the long way
+through pydantic, which accepts or names the fault. So the short way never decides that an event is invalid, and never
+accepts what the long way would refuse.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from services.common.timestamps import DAY_US, SECOND_US, parse_timestamp
+
+__all__ = ["InstantMarker", "Reader", "compile_reader", "construct"]
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+class InstantMarker:
+    """Marks a field as a point in time: microseconds inside, ISO 8601 on the wire."""
+
+
+Reader = Callable[[Mapping[str, Any]], dict[str, Any] | None]
+"""Returns the field values of a canonical object, or None when it is not exactly that."""
+
+_Check = Callable[[Any], Any]
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+
+class _NotCanonicalError(Exception):
+    """The value takes the long way."""
+
+
+def compile_reader(model: type[BaseModel]) -> Reader | None:
+    """Return the short way for `model`, or None when it has fields that only pydantic can read (nested records)."""
+    try:
+        checks = [
+            (name, _compile(field.annotation, tuple(field.metadata))) for name, field in model.model_fields.items()
+        ]
+    except _NotCanonicalError:
+        return None
+    count = len(checks)
+
+    def read(value: Mapping[str, Any]) -> dict[str, Any] | None:
+        if len(value) != count:
+            return None
+        try:
+            return {name: check(value[name]) for name, check in checks}
+        except (_NotCanonicalError, KeyError):
+            return None
+
+    return read
+
+
+def construct(model: type[ModelT], values: dict[str, Any]) -> ModelT:
+    """Return an instance whose fields are known to be valid, without validating them again."""
+    instance = model.__new__(model)
+    assign = object.__setattr__
+    assign(instance, "__dict__", values)
+    assign(instance, "__pydantic_fields_set__", set(values))
+    assign(instance, "__pydantic_extra__", None)
+    assign(instance, "__pydantic_private__", None)
+    return instance
+
+
+def _compile(annotation: Any, metadata: tuple[Any, ...]) -> _Check:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        inner, *more = get_args(annotation)
+        return _compile(inner, (*more, *metadata))
+    if origin in {Union, types.UnionType}:
+        return _optional([argument for argument in get_args(annotation) if argument is not types.NoneType], metadata)
+    if origin is Literal:
+        return _one_of(frozenset(get_args(annotation)))
+    if any(isinstance(marker, InstantMarker) for marker in metadata):
+        return _instant
+    bounds = _bounds(metadata)
+    if annotation is Decimal:
+        return _number(bounds)
+    if annotation is int:
+        return _integer(bounds)
+    if annotation is bool:
+        return _exact_type(bool)
+    if annotation is str:
+        return _text(bounds)
+    if origin is dict and get_args(annotation) == (str, Any):
+        return _exact_type(dict)
+    if origin is tuple and len(get_args(annotation)) == 2:
+        return _sequence(_compile(get_args(annotation)[0], ()), bounds)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return _record(annotation)
+    raise _NotCanonicalError
+
+
+def _bounds(metadata: tuple[Any, ...]) -> dict[str, Any]:
+    bounds: dict[str, Any] = {}
+    for marker in metadata:
+        details = marker.metadata if isinstance(marker, FieldInfo) else [marker]
+        for detail in details:
+            for name in ("gt", "ge", "le", "min_length", "max_length", "pattern"):
+                limit = getattr(detail, name, None)
+                if limit is not None:
+                    bounds[name] = limit
+    return bounds
+
+
+def _optional(arguments: list[Any], metadata: tuple[Any, ...]) -> _Check:
+    if len(arguments) != 1:
+        raise _NotCanonicalError
+    check = _compile(arguments[0], metadata)
+    return lambda value: None if value is None else check(value)
+
+
+def _one_of(values: frozenset[Any]) -> _Check:
+    def check(value: Any) -> Any:
+        if type(value) is str and value in values:
+            return value
+        raise _NotCanonicalError
+
+    return check
+
+
+def _exact_type(kind: type[Any]) -> _Check:
+    def check(value: Any) -> Any:
+        if type(value) is kind:
+            return value
+        raise _NotCanonicalError
+
+    return check
+
+
+def _instant(value: Any) -> int:
+    """Read a canonical time; the day and the time of day are cheap, the calendar is looked up once per day."""
+    if type(value) is str and _TIMESTAMP.fullmatch(value):
+        day = value[:10]
+        start = _DAYS.get(day)
+        if start is None:
+            try:
+                start = parse_timestamp(day + "T00:00:00Z")
+            except ValueError:
+                raise _NotCanonicalError from None
+            if len(_DAYS) > 1000:
+                _DAYS.clear()
+            _DAYS[day] = start
+        hour, minute, second = int(value[11:13]), int(value[14:16]), int(value[17:19])
+        if hour < 24 and minute < 60 and second < 60:
+            return start + ((hour * 60 + minute) * 60 + second) * SECOND_US + int(value[20:26])
+    raise _NotCanonicalError
+
+
+_DAYS: dict[str, int] = {}
+assert DAY_US == 86_400 * SECOND_US
+
+
+def _number(bounds: dict[str, Any]) -> _Check:
+    above, least, most = bounds.get("gt"), bounds.get("ge"), bounds.get("le")
+
+    def check(value: Any) -> Any:
+        # Canonical money has a fraction, so the decoder made it a Decimal, and never NaN or Infinity. Up to 20
+        # characters without an exponent are within 28 digits and 18 decimals; longer numbers take the long way.
+        if type(value) is Decimal:
+            text = str(value)
+            if (
+                len(text) <= 20
+                and "." in text
+                and "E" not in text
+                and (above is None or value > above)
+                and (least is None or value >= least)
+                and (most is None or value <= most)
+            ):
+                return value
+        raise _NotCanonicalError
+
+    return check
+
+
+def _sequence(item: _Check, bounds: dict[str, Any]) -> _Check:
+    least, most = bounds.get("min_length", 0), bounds.get("max_length", 1 << 30)
+
+    def check(value: Any) -> Any:
+        if type(value) is list and least <= len(value) <= most:
+            return tuple([item(element) for element in value])
+        raise _NotCanonicalError
+
+    return check
+
+
+def _record(model: type[BaseModel]) -> _Check:
+    read = compile_reader(model)
+    if read is None:
+        raise _NotCanonicalError
+
+    def check(value: Any) -> Any:
+        values = read(value) if type(value) is dict else None
+        if values is None:
+            raise _NotCanonicalError
+        return construct(model, values)
+
+    return check
+
+
+def _integer(bounds: dict[str, Any]) -> _Check:
+    least, most = bounds.get("ge"), bounds.get("le")
+
+    def check(value: Any) -> Any:
+        if type(value) is int and (least is None or value >= least) and (most is None or value <= most):
+            return value
+        raise _NotCanonicalError
+
+    return check
+
+
+def _text(bounds: dict[str, Any]) -> _Check:
+    least, most = bounds.get("min_length", 0), bounds.get("max_length", 1 << 30)
+    pattern = re.compile(bounds["pattern"]) if "pattern" in bounds else None
+
+    def check(value: Any) -> Any:
+        if type(value) is str and least <= len(value) <= most and (pattern is None or pattern.fullmatch(value)):
+            return value
+        raise _NotCanonicalError
+
+    return check
