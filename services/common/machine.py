@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from services.common import channels
-from services.common.codec import decode, encode
+from services.common.codec import decode, encode_state
 from services.common.errors import ContractViolation, StateMismatch
 from services.common.events import Control, Event, MarketData
 from services.common.identity import derive_id
@@ -173,8 +173,8 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
         self.on_settings()
 
     def dump(self) -> bytes:
-        """Return fold and state as canonical bytes: equal states give equal bytes."""
-        return encode({"fold": self.fold, "state": self.state})
+        """Return fold and state as bytes: machines that folded the same entries give the same bytes."""
+        return encode_state({"fold": self.fold, "state": self.state})
 
     def restore(self, data: bytes) -> None:
         """Take over what `dump` returned.
