@@ -1,0 +1,94 @@
+# Claire de Binare: what a developer and an operator type. `make help` lists the targets.
+# Needs GNU make, Python 3.11 or newer and the package index; Docker only where a target says so.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+COMPOSE ?= docker compose
+PYTEST := $(BIN)/python -m pytest
+
+# What the crash day is played with (make paper)
+PAPER_FILE ?= backoffice/data/crash-2021-05-19_xbtusd_1m.csv.gz
+PAPER_DIR ?= data/paper
+PAPER_OPTIONS ?=
+
+.PHONY: help setup test test-unit test-e2e test-local test-full-system up down logs paper lint format typecheck \
+        coverage schemas bench clean
+
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  \033[1m%-17s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with everything in it (quick when nothing changed)
+
+$(STAMP): requirements.txt requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another: make setup PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -e .
+	@touch $@
+
+test: setup ## Unit, property and integration tests on embedded real servers, with the coverage gate
+	@rm -f .coverage .coverage.*
+	$(PYTEST) -m "not e2e and not local_only and not slow" --cov --cov-report=
+	@$(BIN)/coverage json --quiet -o .coverage.json
+	@$(BIN)/python backoffice/scripts/check_coverage.py .coverage.json
+
+test-unit: setup ## Unit and property tests alone (any system, no servers)
+	$(PYTEST) tests/unit tests/property tests/test_risk_engine_core.py -m "not slow"
+
+test-e2e: setup ## The compose suite on real containers (Docker); starts the stack, takes it down again
+	$(PYTEST) -m e2e tests/e2e --timeout 900
+
+test-local: setup ## Slow and chaos tests, and what needs this machine (kills every process at many moments)
+	$(PYTEST) -m "(slow or local_only) and not e2e" --timeout 900
+
+test-full-system: lint typecheck test test-local test-e2e ## Everything there is
+
+up: ## Start the stack in Docker and wait until every container is healthy: paper trading, no .env needed
+	$(COMPOSE) up -d --build --wait --wait-timeout 300 $(SERVICES)
+
+down: ## Stop the stack; data stay in their volumes (make down OPTIONS=-v deletes them)
+	$(COMPOSE) down $(OPTIONS)
+
+logs: ## Follow the logs of the stack
+	$(COMPOSE) logs --follow --tail 100 $(SERVICES)
+
+paper: setup ## Trade the crash day of 2021-05-19 on paper, here, without Docker
+	$(BIN)/python -m claire up --feed recorded --file $(PAPER_FILE) --symbol-map XBTUSD=BTCUSDT --warmup-min 780 \
+	  --speed max --turnstile --exit-when-done --data-dir $(PAPER_DIR) $(PAPER_OPTIONS)
+
+lint: setup ## Style, dependency rule, determinism, schemas, configuration files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/python backoffice/scripts/check_determinism.py
+	$(BIN)/python backoffice/scripts/make_schemas.py --check
+	$(BIN)/python backoffice/scripts/check_files.py
+
+format: setup ## Put code into the one form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+typecheck: setup ## mypy, strict
+	$(BIN)/mypy
+	$(BIN)/mypy backoffice/scripts
+
+coverage: test ## Coverage as a page: htmlcov/index.html
+	$(BIN)/coverage html --quiet
+	@echo "htmlcov/index.html"
+
+schemas: setup ## Write the JSON Schemas of the events anew
+	$(BIN)/python backoffice/scripts/make_schemas.py
+
+bench: setup ## Measure the pipeline, the journal and the writer against bare Redis and raw COPY
+	$(BIN)/python -m tests.benchmarks
+
+clean: ## Delete what tests and tools leave behind (not .venv, not data/)
+	rm -rf build .coverage .coverage.* coverage.json htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find services claire tests backoffice -name __pycache__ -type d -prune -exec rm -rf {} +

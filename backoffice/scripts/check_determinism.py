@@ -1,0 +1,228 @@
+"""Find what would make a state machine answer differently the second time.
+
+A state machine folds events and nothing else (design: "Determinism"). So its module may not import anything that
+knows the time, chance, the environment, a file, a thread or a server, may not call such a thing, may not write a
+float literal, and may not let the order of a set reach its outputs (str hashes differ from process to process).
+
+Checked is every module of `services/` and the kernel, except the places where the outside is allowed:
+`adapters/`, `runtime/`, `migrations/`, `service.py`, the settings and log of the ground floor, and the journal's
+modules that talk to a server. A line may be excused by a comment that gives the reason: `# deterministic: <reason>`.
+
+Usage: `python backoffice/scripts/check_determinism.py [ROOT]`; exit code 1 when something was found.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+__all__ = ["Finding", "check_source", "check_tree", "is_pure", "main"]
+
+OUTSIDE_FOLDERS: Final = frozenset({"adapters", "runtime", "migrations", "cdb_sandbox", "__pycache__"})
+OUTSIDE_FILES: Final = frozenset({"services/common/settings.py", "services/common/log.py"})
+PURE_JOURNAL_MODULES: Final = frozenset({"__init__", "entry", "keys"})
+PURE_ELSEWHERE: Final = ("claire/kernel.py",)
+
+FORBIDDEN_MODULES: Final = {
+    "the clock": ("time", "sched", "timeit", "zoneinfo", "locale"),
+    "chance": ("random", "secrets", "uuid"),
+    "the environment": ("os", "platform", "getpass", "pwd", "importlib", "ctypes", "builtins"),
+    "files": ("pathlib", "io", "tempfile", "shutil", "glob", "fileinput", "sqlite3", "pickle", "gzip", "csv", "mmap"),
+    "processes and threads": (
+        "threading",
+        "asyncio",
+        "subprocess",
+        "multiprocessing",
+        "concurrent",
+        "signal",
+        "queue",
+        "contextvars",
+        "weakref",
+        "gc",
+        "atexit",
+    ),
+    "the network": ("socket", "select", "selectors", "ssl", "http", "urllib", "ftplib", "smtplib", "requests"),
+    "servers": ("redis", "valkey", "psycopg2", "sqlalchemy", "alembic", "flask", "waitress", "prometheus_client"),
+    "the shell's libraries": ("logging", "structlog", "stamina", "rich", "typer", "click", "warnings"),
+    "floats": ("numpy", "pandas", "scipy"),
+}
+_REASON_BY_MODULE: Final = {name: reason for reason, names in FORBIDDEN_MODULES.items() for name in names}
+
+OUTSIDE_IMPORTS: Final = re.compile(
+    r"^(services\.[a-z_]+\.(adapters|service)|services\.common\.(runtime|log)|claire\.(?!kernel\b)\w+)(\.|$)"
+)
+
+FORBIDDEN_CALLS: Final = {
+    "open": "opens a file",
+    "print": "writes to the terminal",
+    "input": "reads from the terminal",
+    "id": "differs from process to process",
+    "hash": "of text differs from process to process",
+    "eval": "runs text",
+    "exec": "runs text",
+    "compile": "runs text",
+    "__import__": "imports past this check",
+    "float": "leaves exact arithmetic",
+    "globals": "reaches around the state",
+    "breakpoint": "stops the process",
+}
+FORBIDDEN_METHODS: Final = {
+    "now": ("datetime", "the clock is an event"),
+    "utcnow": ("datetime", "the clock is an event"),
+    "today": ("date", "the clock is an event"),
+}
+ORDER_SENSITIVE: Final = frozenset(
+    {"list", "tuple", "enumerate", "iter", "next", "map", "filter", "zip", "dict", "reversed"}
+)
+
+_EXCUSE: Final = re.compile(r"#\s*deterministic:\s*\S")
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """One thing that may not stand in a state machine."""
+
+    path: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.message}"
+
+
+def is_pure(relative: str) -> bool:
+    """Tell whether a file (path relative to the repository, with `/`) has to keep the rule."""
+    if relative in PURE_ELSEWHERE:
+        return True
+    parts = relative.split("/")
+    if parts[0] != "services" or not relative.endswith(".py") or OUTSIDE_FOLDERS.intersection(parts):
+        return False
+    if parts[-1] == "service.py" or relative in OUTSIDE_FILES:
+        return False
+    if parts[1:3] == ["common", "journal"]:
+        return Path(parts[-1]).stem in PURE_JOURNAL_MODULES
+    return True
+
+
+def check_source(source: str, path: str) -> list[Finding]:
+    """Return what is wrong in one module's text.
+
+    Raises:
+        SyntaxError: the text is not Python.
+    """
+    excused = {n for n, line in enumerate(source.splitlines(), 1) if _EXCUSE.search(line)}
+    found = {Finding(path, line, message) for line, message in _walk(ast.parse(source, path))}
+    return sorted(finding for finding in found if finding.line not in excused)
+
+
+def check_tree(root: Path) -> list[Finding]:
+    """Return what is wrong in all pure modules under a repository's root."""
+    findings: list[Finding] = []
+    for folder in ("services", "claire"):
+        for path in sorted((root / folder).rglob("*.py")):
+            relative = path.relative_to(root).as_posix()
+            if is_pure(relative):
+                findings += check_source(path.read_text(encoding="utf-8"), relative)
+    return findings
+
+
+def _walk(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _check_import(node.lineno, alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            yield from _check_import_from(node)
+        elif isinstance(node, ast.Call):
+            yield from _check_call(node)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, float | complex):
+            yield node.lineno, f"float literal {node.value!r}: money is Decimal"
+        elif isinstance(node, ast.For | ast.comprehension):
+            yield from _check_iteration(node)
+        elif isinstance(node, ast.Starred) and _is_set(node.value):
+            yield node.lineno, _SET_MESSAGE
+        elif isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith):
+            yield node.lineno, "asynchronous code: what runs first would depend on the outside"
+        elif isinstance(node, ast.Global):
+            yield node.lineno, f"global {', '.join(node.names)}: state lives in the machine"
+
+
+def _check_import(line: int, name: str) -> Iterator[tuple[int, str]]:
+    reason = _REASON_BY_MODULE.get(name.partition(".")[0])
+    if reason is not None:
+        yield line, f"import of {name}: a state machine does not know {reason}"
+    elif OUTSIDE_IMPORTS.match(name):
+        yield line, f"import of {name}: a state machine does not talk to the outside"
+
+
+def _check_import_from(node: ast.ImportFrom) -> Iterator[tuple[int, str]]:
+    module = node.module or ""
+    found = list(_check_import(node.lineno, module))
+    for alias in node.names:
+        found += list(_check_import(node.lineno, f"{module}.{alias.name}")) if not found else []
+    yield from found
+
+
+def _check_call(node: ast.Call) -> Iterator[tuple[int, str]]:
+    function = node.func
+    if isinstance(function, ast.Name):
+        if function.id in FORBIDDEN_CALLS:
+            yield node.lineno, f"{function.id}(): {FORBIDDEN_CALLS[function.id]}"
+        elif function.id in ORDER_SENSITIVE and any(map(_is_set, node.args)):
+            yield node.lineno, _SET_MESSAGE
+    elif isinstance(function, ast.Attribute):
+        if function.attr in FORBIDDEN_METHODS and _last_name(function.value) in {"datetime", "date"}:
+            yield node.lineno, f"{ast.unparse(function)}(): {FORBIDDEN_METHODS[function.attr][1]}"
+        elif function.attr in {"join", "extend", "fromkeys"} and any(map(_is_set, node.args)):
+            yield node.lineno, _SET_MESSAGE
+
+
+def _check_iteration(node: ast.For | ast.comprehension) -> Iterator[tuple[int, str]]:
+    if _is_set(node.iter):
+        yield node.iter.lineno, _SET_MESSAGE
+
+
+def _is_set(node: ast.expr) -> bool:
+    """Tell whether an expression is a set by its form (a name that holds one is not seen)."""
+    if isinstance(node, ast.Set | ast.SetComp):
+        return True
+    if isinstance(node, ast.Call):
+        return _last_name(node.func) in {
+            "set",
+            "frozenset",
+            "intersection",
+            "union",
+            "difference",
+            "symmetric_difference",
+        }
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitAnd | ast.BitOr | ast.Sub | ast.BitXor):
+        return _is_set(node.left) or _is_set(node.right)
+    return False
+
+
+def _last_name(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+_SET_MESSAGE: Final = "order of a set: it differs from process to process; write sorted(…)"
+
+
+def main(arguments: list[str]) -> int:
+    """Check the repository and tell what was found."""
+    root = Path(arguments[0]) if arguments else Path(__file__).resolve().parents[2]
+    findings = check_tree(root)
+    for finding in findings:
+        sys.stdout.write(f"{finding}\n")
+    sys.stdout.write(f"determinism: {len(findings)} findings\n" if findings else "determinism: nothing found\n")
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
