@@ -1,0 +1,22 @@
+#!/bin/sh
+# Start Redis with the users service, operator and readonly, whose passwords lie in the secrets volume.
+# The users prevent accidents; the threat model is in backoffice/docs/security.md.
+set -eu
+umask 077
+
+hash_of() { printf '%s' "$(cat "/run/claire/redis/$1_password")" | sha256sum | cut -d ' ' -f 1; }
+
+cat > /tmp/users.acl <<ACL
+user default off
+user service on #$(hash_of service) ~* &* +@all -@admin -@dangerous +info +keys +config|get +client +role
+user operator on #$(hash_of operator) ~* resetchannels &market_data &signals &alerts &control +@read +@connection +@pubsub +info +role -keys
+user readonly on #$(hash_of readonly) ~* resetchannels &market_data &signals &orders &order_results &alerts &risk_decisions &control +@read +@connection +subscribe +unsubscribe +info -keys
+ACL
+
+cat /etc/claire/redis.conf - > /tmp/redis.conf <<CONF
+aclfile /tmp/users.acl
+appendfsync ${REDIS_APPENDFSYNC:-everysec}
+maxmemory ${REDIS_MAXMEMORY:-512mb}
+CONF
+
+exec redis-server /tmp/redis.conf
