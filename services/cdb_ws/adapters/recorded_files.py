@@ -1,0 +1,272 @@
+"""Recordings on disk: tick and candle CSV, plain or gzip, read row by row."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import zlib
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+from services.cdb_ws.candles import CANDLE_COLUMNS, candle_path, parse_candle
+from services.cdb_ws.observation import Observation, RejectedRow
+from services.cdb_ws.recorded import Source
+from services.cdb_ws.ticks import SIZED_TICK_COLUMNS, TICK_COLUMNS, TickReader
+from services.common.errors import ContractViolation, FeedInputInvalid
+from services.common.instruments import normalise_symbol
+from services.common.timestamps import format_timestamp
+
+__all__ = ["FileKind", "ReadCounts", "Reader", "RecordedFile"]
+
+FileKind = Literal["ticks", "candles"]
+
+_KINDS: Final[Mapping[tuple[str, ...], FileKind]] = {
+    TICK_COLUMNS: "ticks",
+    SIZED_TICK_COLUMNS: "ticks",
+    CANDLE_COLUMNS: "candles",
+}
+_ParsedT = TypeVar("_ParsedT")
+_HASH_CHUNK: Final = 1 << 20
+_UNUSABLE: Final = (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error)
+
+
+@dataclass(frozen=True)
+class RecordedFile:
+    """A recording and what proves which one it was.
+
+    Attributes:
+        kind: told by the header.
+        sha256: of the file as it lies on disk.
+        size: bytes on disk.
+    """
+
+    path: Path
+    kind: FileKind
+    sha256: str
+    size: int
+
+    @classmethod
+    def inspect(cls, path: Path) -> RecordedFile:
+        """Look at a file without reading its rows.
+
+        Raises:
+            FeedInputInvalid: it is not there, cannot be read, is empty, or has neither of the two headers.
+        """
+        digest = hashlib.sha256()
+        try:
+            with path.open("rb") as file:
+                while chunk := file.read(_HASH_CHUNK):
+                    digest.update(chunk)
+            size = path.stat().st_size
+        except OSError as error:
+            raise FeedInputInvalid(
+                f"{path}: cannot be read ({error.strerror}); FEED_FILES names recordings, as "
+                "backoffice/data/crash-2021-05-19_xbtusd_1m.csv.gz"
+            ) from error
+        with _lines(path) as lines:
+            header = next(lines, None)
+        if header is None:
+            raise FeedInputInvalid(f"{path}: the file is empty; a header and rows are meant")
+        kind = _KINDS.get(tuple(header))
+        if kind is None:
+            raise FeedInputInvalid(
+                f"{path}:1: header {','.join(header)!r:.200}; {','.join(CANDLE_COLUMNS)!r} (candles) or "
+                f"{','.join(TICK_COLUMNS)!r}, if known with ',bid_size,ask_size' (ticks), is meant"
+            )
+        return cls(path, kind, digest.hexdigest(), size)
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what the configuration event says about the file: no path, that differs from machine to machine."""
+        return {"name": self.path.name, "kind": self.kind, "sha256": self.sha256, "bytes": self.size}
+
+
+@dataclass
+class ReadCounts:
+    """What was read so far, for `/status`.
+
+    Attributes:
+        rows: admitted rows.
+        ignored: rows of symbols that are not in SYMBOLS, by symbol as the file writes it.
+        rejected: rows skipped because they cannot be used.
+    """
+
+    rows: int = 0
+    ignored: Counter[str] = field(default_factory=Counter)
+    rejected: int = 0
+
+
+class Reader:
+    """Reads the rows of recordings.
+
+    Args:
+        symbols: the symbols to play, as on the wire.
+        symbol_map: from a file's symbol, normalised, to one on the wire: `XBTUSD` to `BTCUSDT`.
+        skip_bad_rows: skip a row that cannot be used and mark a gap, instead of refusing the file.
+    """
+
+    def __init__(self, symbols: Sequence[str], symbol_map: Mapping[str, str], *, skip_bad_rows: bool = False) -> None:
+        self._symbols = tuple(symbols)
+        self._map = dict(symbol_map)
+        self._skip = skip_bad_rows
+        self._known: dict[str, str | None] = {}
+        self.counts = ReadCounts()
+
+    def sources(self, files: Sequence[RecordedFile]) -> list[Source]:
+        """Return the streams of all files, to be merged by time.
+
+        A tick file is one stream, in the file's order. A candle file is a stream for each symbol, because such files
+        are often sorted by symbol first.
+        """
+        return [source for file in files for source in self._sources_of(file)]
+
+    def _sources_of(self, file: RecordedFile) -> list[Source]:
+        if file.kind == "ticks":
+            return [_Stream(self, file, self._symbols, first=True).ticks()]
+        return [
+            _Stream(self, file, (symbol,), first=index == 0).candles() for index, symbol in enumerate(self._symbols)
+        ]
+
+    def resolve(self, raw: str) -> str | None:
+        """Return a file's symbol as it stands on the wire, or None when it is not to be played.
+
+        Raises:
+            FeedInputInvalid: no symbol at all.
+        """
+        try:
+            return self._known[raw]
+        except KeyError:
+            pass
+        try:
+            normalised = normalise_symbol(raw)
+        except ContractViolation as error:
+            raise FeedInputInvalid(str(error)) from error
+        symbol = self._map.get(normalised, normalised)
+        self._known[raw] = symbol if symbol in self._symbols else None
+        return self._known[raw]
+
+    def reject(self, reason: str) -> None:
+        """Count a row that cannot be used.
+
+        Raises:
+            FeedInputInvalid: bad rows are not to be skipped.
+        """
+        if not self._skip:
+            raise FeedInputInvalid(f"{reason} (FEED_BAD_ROWS=skip passes over such rows and marks a gap)")
+        self.counts.rejected += 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row of a file that is to be played: its columns by name; `symbol` is None when it cannot be told."""
+
+    number: int
+    symbol: str | None
+    columns: Mapping[str, str]
+    reason: str = ""
+
+
+class _Stream:
+    """One pass over one file for some of its symbols. Only the first pass looks after rows that belong to no symbol."""
+
+    def __init__(self, reader: Reader, file: RecordedFile, symbols: Sequence[str], *, first: bool) -> None:
+        self._reader = reader
+        self._path = file.path
+        self._symbols = frozenset(symbols)
+        self._first = first
+        self._last_us = 0
+        self._gaps: set[str] = set()
+
+    def ticks(self) -> Source:
+        """Yield one observation a row."""
+        read = TickReader().read
+        for row in self._rows():
+            tick = self._parse(row, read)
+            if isinstance(tick, Observation):
+                self._check_order(row, tick.timestamp_us, "the row before it")
+                self._last_us = tick.timestamp_us
+                tick = self._after_gap(tick)
+            yield tick
+
+    def candles(self) -> Source:
+        """Yield four observations a row."""
+        for row in self._rows():
+            candle = self._parse(row, parse_candle)
+            if isinstance(candle, RejectedRow):
+                yield candle
+                continue
+            self._check_order(row, candle.open_us, f"the end of the candle of {candle.symbol} before it")
+            self._last_us = candle.end_us
+            opening, *rest = candle_path(candle)
+            yield self._after_gap(opening)
+            yield from rest
+
+    def _rows(self) -> Iterator[_Row]:
+        """Yield the rows that this pass plays, and in the first pass those that cannot be told whose they are."""
+        with _lines(self._path) as lines:
+            header = next(lines)
+            for number, values in enumerate(lines, start=2):
+                if not values:
+                    continue
+                row = self._row(number, header, values)
+                if row.symbol in self._symbols:
+                    self._reader.counts.rows += 1
+                    yield row
+                elif self._first and row.reason:
+                    yield row
+                elif self._first and row.symbol is None:
+                    self._reader.counts.ignored[row.columns["symbol"]] += 1
+
+    def _row(self, number: int, header: list[str], values: list[str]) -> _Row:
+        if len(values) != len(header):
+            reason = f"{len(values)} columns; {len(header)} are meant"
+            return _Row(number, None, {str(place): value for place, value in enumerate(values)}, reason)
+        columns = dict(zip(header, values, strict=True))
+        try:
+            return _Row(number, self._reader.resolve(columns["symbol"]), columns)
+        except FeedInputInvalid as error:
+            return _Row(number, None, columns, str(error))
+
+    def _parse(self, row: _Row, read: Callable[[Mapping[str, str], str], _ParsedT]) -> _ParsedT | RejectedRow:
+        try:
+            if row.symbol is None:
+                raise FeedInputInvalid(row.reason)
+            return read(row.columns, row.symbol)
+        except FeedInputInvalid as error:
+            reason = f"{self._path}:{row.number}: {error}"
+            self._reader.reject(reason)
+            self._gaps.update((row.symbol,) if row.symbol is not None else self._symbols)
+            return RejectedRow(self._last_us, reason, ",".join(row.columns.values()).encode())
+
+    def _check_order(self, row: _Row, timestamp_us: int, before: str) -> None:
+        if timestamp_us < self._last_us:
+            raise FeedInputInvalid(
+                f"{self._path}:{row.number}: ts_ms={row.columns['ts_ms']} lies before {before} "
+                f"({format_timestamp(self._last_us)}); sort the file by time"
+            )
+
+    def _after_gap(self, observation: Observation) -> Observation:
+        if observation.symbol not in self._gaps:
+            return observation
+        self._gaps.discard(observation.symbol)
+        return replace(observation, gap=True)
+
+
+@contextmanager
+def _lines(path: Path) -> Generator[Iterator[list[str]]]:
+    """Open a CSV file, plain or gzip; whatever is wrong with it as a whole is a FeedInputInvalid with its name."""
+    packed = path.suffix == ".gz"
+    try:
+        with (
+            gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+            if packed
+            else path.open(encoding="utf-8-sig", newline="") as file
+        ):
+            yield csv.reader(file, strict=True)
+    except _UNUSABLE as error:
+        form = "CSV in gzip" if packed else "CSV"
+        raise FeedInputInvalid(f"{path}: cannot be read as {form}: {error}") from error

@@ -1,0 +1,58 @@
+"""Conflation: at most so many market data events per second and instrument, with nothing lost from their sums."""
+
+from __future__ import annotations
+
+from services.cdb_ws.observation import Observation
+from services.common.errors import FeedInputInvalid
+from services.common.timestamps import SECOND_US, format_timestamp
+
+__all__ = ["Conflator"]
+
+
+class Conflator:
+    """Merges the observations of each instrument within one slot of feed time.
+
+    Slots are `floor(time * max_hz)`, the same for all instruments and for every start, so that what comes out is a
+    function of what went in and every whole second is the border of a slot.
+
+    Args:
+        max_hz: slots per second of feed time, at least 1.
+    """
+
+    def __init__(self, max_hz: int) -> None:
+        self._max_hz = max_hz
+        self._slot = -1
+        self._pending: dict[str, Observation] = {}
+
+    def advance(self, timestamp_us: int) -> tuple[Observation, ...]:
+        """Return what the slots that ended at or before this time have, in order of time, then of symbol.
+
+        Raises:
+            FeedInputInvalid: the time lies in a slot before the current one.
+        """
+        slot = timestamp_us * self._max_hz // SECOND_US
+        if slot == self._slot:
+            return ()
+        if slot < self._slot:
+            raise FeedInputInvalid(f"feed time goes back to {format_timestamp(timestamp_us)}")
+        self._slot = slot
+        return self.flush()
+
+    def add(self, observation: Observation) -> tuple[Observation, ...]:
+        """Take one observation in; return what the slots before its own have.
+
+        Raises:
+            FeedInputInvalid: its time lies in a slot before the current one.
+        """
+        ended = self.advance(observation.timestamp_us)
+        earlier = self._pending.get(observation.symbol)
+        self._pending[observation.symbol] = observation if earlier is None else earlier.then(observation)
+        return ended
+
+    def flush(self) -> tuple[Observation, ...]:
+        """Return what is pending, as the end of the feed does."""
+        if not self._pending:
+            return ()
+        ended = tuple(sorted(self._pending.values(), key=lambda o: (o.timestamp_us, o.symbol)))
+        self._pending = {}
+        return ended

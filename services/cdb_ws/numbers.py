@@ -1,0 +1,69 @@
+"""Numbers and times as they stand in a recorded file."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+from services.common.decimals import quantise
+from services.common.errors import FeedInputInvalid
+from services.common.timestamps import MS_US
+
+__all__ = ["DECIMALS", "WHOLE_DIGITS", "milliseconds", "not_negative", "positive"]
+
+WHOLE_DIGITS: Final = 12
+DECIMALS: Final = 16
+"""Together the 28 digits of a wire number. Many files carry tails of doubles (0.000051540000000000005): what is beyond
+16 decimals is rounded away."""
+
+_PLAIN: Final = re.compile(rf"[0-9]{{1,{WHOLE_DIGITS}}}(\.[0-9]{{1,{DECIMALS}}})?")
+_EARLIEST_MS: Final = 100_000_000_000
+_LATEST_MS: Final = 100_000_000_000_000
+
+
+def milliseconds(name: str, text: str) -> int:
+    """Return a time in microseconds from epoch milliseconds.
+
+    Raises:
+        FeedInputInvalid: not a whole number, or so small or large that another unit is meant.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= 20):
+        raise FeedInputInvalid(f"{name}={text!r}: whole milliseconds since 1970 are meant, as 1621249200000")
+    value = int(text)
+    if value < _EARLIEST_MS:
+        raise FeedInputInvalid(f"{name}={text}: this looks like seconds; milliseconds are meant, as 1621249200000")
+    if value >= _LATEST_MS:
+        raise FeedInputInvalid(f"{name}={text}: this looks like micro- or nanoseconds; milliseconds are meant")
+    return value * MS_US
+
+
+def not_negative(name: str, text: str) -> Decimal:
+    """Return a price or quantity with all its digits, at most 16 decimals of them.
+
+    Raises:
+        FeedInputInvalid: not a finite number from 0 with at most 12 whole digits.
+    """
+    if _PLAIN.fullmatch(text):
+        return Decimal(text)
+    try:
+        value = Decimal(text) if text.isascii() and "_" not in text else Decimal("NaN")
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite() or value < 0:
+        raise FeedInputInvalid(f"{name}={text!r}: a number from 0 is meant, as 50000.5")
+    if value.adjusted() >= WHOLE_DIGITS:
+        raise FeedInputInvalid(f"{name}={text!r}: at most {WHOLE_DIGITS} whole digits are meant")
+    return quantise(value, DECIMALS)
+
+
+def positive(name: str, text: str) -> Decimal:
+    """Return a price or quantity above 0.
+
+    Raises:
+        FeedInputInvalid: 0, or what `not_negative` refuses.
+    """
+    value = not_negative(name, text)
+    if not value:
+        raise FeedInputInvalid(f"{name}={text}: a number above 0 is meant")
+    return value

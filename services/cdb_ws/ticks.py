@@ -1,0 +1,76 @@
+"""Ticks: from a row of a tick file to what was seen of the instrument."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Final
+
+from services.cdb_ws.numbers import milliseconds, not_negative, positive
+from services.cdb_ws.observation import Observation
+from services.common.decimals import ZERO, divide
+from services.common.errors import FeedInputInvalid
+
+__all__ = ["SIZED_TICK_COLUMNS", "TICK_COLUMNS", "TickReader"]
+
+TICK_COLUMNS: Final = ("ts_ms", "symbol", "price", "qty", "side", "bid", "ask")
+SIZED_TICK_COLUMNS: Final = (*TICK_COLUMNS, "bid_size", "ask_size")
+
+
+class TickReader:
+    """Reads rows in their order and remembers each symbol's last trade, the price of a row that has only a quote."""
+
+    def __init__(self) -> None:
+        self._last_trade: dict[str, Decimal] = {}
+
+    def read(self, row: Mapping[str, str], symbol: str) -> Observation:
+        """Return what one row says; `symbol` is its symbol as it stands on the wire.
+
+        A trade has price, quantity and, if known, the taker's side; a quote has bid and ask. A quote alone has the
+        price of the last trade, or before the first one the mid.
+
+        Raises:
+            FeedInputInvalid: naming the column, the value and what is meant.
+        """
+        timestamp_us = milliseconds("ts_ms", row["ts_ms"])
+        bid, ask, bid_size, ask_size = _quote(row)
+        if row["price"]:
+            price = positive("price", row["price"])
+            volume = positive("qty", row["qty"])
+            if row["side"] not in {"buy", "sell", ""}:
+                raise FeedInputInvalid(f"side={row['side']!r}: buy or sell (of the taker) or nothing is meant")
+            self._last_trade[symbol] = price
+        elif row["qty"] or row["side"]:
+            raise FeedInputInvalid(f"qty={row['qty']!r}, side={row['side']!r}: a trade without its price")
+        elif bid is None or ask is None:
+            raise FeedInputInvalid("neither a trade (price, qty) nor a quote (bid, ask) stands in this row")
+        else:
+            price, volume = self._last_trade.get(symbol) or divide(bid + ask, Decimal(2)), ZERO
+        return Observation(
+            timestamp_us=timestamp_us,
+            symbol=symbol,
+            price=price,
+            high=price,
+            low=price,
+            volume=volume,
+            bid=bid,
+            ask=ask,
+            bid_size=bid_size,
+            ask_size=ask_size,
+        )
+
+
+def _quote(row: Mapping[str, str]) -> tuple[Decimal | None, Decimal | None, Decimal | None, Decimal | None]:
+    sizes = row.get("bid_size", ""), row.get("ask_size", "")
+    if not row["bid"] and not row["ask"]:
+        if sizes != ("", ""):
+            raise FeedInputInvalid(f"bid_size={sizes[0]!r}, ask_size={sizes[1]!r}: sizes without their quote")
+        return None, None, None, None
+    if not row["bid"] or not row["ask"]:
+        raise FeedInputInvalid(f"bid={row['bid']!r}, ask={row['ask']!r}: both or neither are meant")
+    return (
+        positive("bid", row["bid"]),
+        positive("ask", row["ask"]),
+        not_negative("bid_size", sizes[0]) if sizes[0] else None,
+        not_negative("ask_size", sizes[1]) if sizes[1] else None,
+    )
