@@ -1,0 +1,82 @@
+"""The stable names of why an order was refused, expired or cancelled; the handbook's table is made from them.
+
+An order result's `reason` reads `CODE: sentence with the numbers`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple, Self
+
+__all__ = ["CancelCode", "ExpiryCode", "Refusal", "RejectCode"]
+
+
+class _Code(StrEnum):
+    """A code that carries its meaning."""
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Self:
+        """Make a member from its name on the wire and one sentence about it."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+
+class RejectCode(_Code):
+    """Why an order was not accepted (status REJECTED)."""
+
+    ORDER_NOT_FROM_RISK = "ORDER_NOT_FROM_RISK", "the order was not produced by cdb_risk"
+    DECISION_MISSING = "DECISION_MISSING", "no recent decision of cdb_risk has the id that the order names"
+    DECISION_USED = "DECISION_USED", "an earlier order has already named this decision"
+    DECISION_NOT_APPROVED = "DECISION_NOT_APPROVED", "the decision was a refusal"
+    DECISION_MISMATCH = "DECISION_MISMATCH", "venue, symbol, side, purpose or signal differ from the decision"
+    DECISION_QUANTITY = "DECISION_QUANTITY", "the order asks for more than the decision approved"
+    DECISION_LAYERS = "DECISION_LAYERS", "approved although a layer fails, or a layer is missing"
+    DECISION_STATE = "DECISION_STATE", "the decision's own trading state does not let this purpose through"
+    DUPLICATE_CLIENT_ORDER_ID = "DUPLICATE_CLIENT_ORDER_ID", "another order already has this client order id"
+    FROM_THE_FUTURE = "FROM_THE_FUTURE", "order or decision is stamped later than now"
+    TOO_OLD = "TOO_OLD", "the entry or its decision is older than ORDER_MAX_AGE_MS"
+    TRADING_STATE = "TRADING_STATE", "execution is halted or frozen for this purpose"
+    UNKNOWN_INSTRUMENT = "UNKNOWN_INSTRUMENT", "no grid is known for this venue and symbol"
+    TIME_IN_FORCE = "TIME_IN_FORCE", "only immediate-or-cancel orders are supported"
+    LEVERAGE = "LEVERAGE", "spot has no leverage"
+    SIDE = "SIDE", "on spot an entry buys and everything else sells; an entry is never reduce-only"
+    PRICE_MISSING = "PRICE_MISSING", "a limit order or entry without protective price, or no mid at decision"
+    PRICE_GRID = "PRICE_GRID", "the price is not on the tick grid, or under one tick"
+    PRICE_TOO_FAR = "PRICE_TOO_FAR", "a buy whose protective price is absurdly far over mid at decision"
+    LOT_GRID = "LOT_GRID", "the quantity is not on the lot grid"
+    MIN_QUANTITY = "MIN_QUANTITY", "the quantity is under the instrument's minimum"
+    MIN_NOTIONAL = "MIN_NOTIONAL", "the value at mid is under the instrument's minimum"
+    MAX_NOTIONAL = "MAX_NOTIONAL", "the value at mid is over the instrument's maximum"
+    EXCEEDS_POSITION = "EXCEEDS_POSITION", "a sale of more than is held and not yet being sold"
+
+
+class ExpiryCode(_Code):
+    """Why nothing of an order filled in its life (status EXPIRED)."""
+
+    NO_QUOTE = "NO_QUOTE", "no valid quote came after the latency"
+    PRICE_COLLAR = "PRICE_COLLAR", "quotes were better than mid at decision by more than PRICE_COLLAR_PCT"
+    NO_SIZE = "NO_SIZE", "nothing was offered at the touch, or we had already taken it"
+    PARTICIPATION_CAP = "PARTICIPATION_CAP", "our share of the last minute's volume was used up"
+    PROTECTION_PRICE = "PROTECTION_PRICE", "even the smallest fill would have been worse than the protective price"
+
+
+class CancelCode(_Code):
+    """Why the rest of an order was given up (status CANCELED)."""
+
+    REMAINDER = "REMAINDER", "the fill could not be larger; the rest of an immediate-or-cancel order is cancelled"
+    TRADING_STATE = "TRADING_STATE", "trading was halted, frozen or reduced while the order worked"
+    FEED_FINISHED = "FEED_FINISHED", "the recorded feed has ended: no further quote can fill the order"
+
+
+class Refusal(NamedTuple):
+    """A refusal and the sentence with its numbers."""
+
+    code: RejectCode
+    detail: str
+
+    def __str__(self) -> str:
+        """Return the form that stands in an order result's reason."""
+        return f"{self.code}: {self.detail}"

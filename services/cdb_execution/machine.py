@@ -1,0 +1,331 @@
+"""cdb_execution as a pure state machine: approved orders in, order results out, on the paper exchange.
+
+Two keys open it: a decision of cdb_risk that covers the order, and execution's own trading state. What it accepts it
+reports NEW and fills only from market data that come after the order and its latency.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, ClassVar, Final, Literal
+
+from services.cdb_execution.codes import CancelCode, ExpiryCode, Refusal, RejectCode
+from services.cdb_execution.decisions import DECISIONS_REMEMBERED, contradiction, record_of
+from services.cdb_execution.market import Market
+from services.cdb_execution.order_checks import check_age, check_form, check_price, check_quantity
+from services.cdb_execution.order_state import TERMINAL, OrderStatus, WorkingOrder
+from services.cdb_execution.paper_fills import Obstacle, PaperFill, Request, TopOfBook, attempt_fill, fit
+from services.cdb_execution.settings import ExecutionSettings
+from services.cdb_execution.state import ExecutionState, Outcome, summarise
+from services.cdb_execution.trading_state import after_control, decision_permits, permits
+from services.common import channels
+from services.common.decimals import ONE, ZERO, divide
+from services.common.events import Alert, Control, Event, MarketData, Order, OrderResult, RiskDecision
+from services.common.identity import derive_id
+from services.common.instruments import DEFAULT_INSTRUMENTS, InstrumentSpec, instrument_key
+from services.common.machine import StateMachine
+from services.common.timestamps import MS_US, SECOND_US, format_timestamp
+
+__all__ = ["ExecutionMachine"]
+
+ORDERS_REMEMBERED: Final = 2_048
+BPS: Final = Decimal(10_000)
+
+_INSTRUMENTS: Final = {instrument_key(spec.venue, spec.symbol): spec for spec in DEFAULT_INSTRUMENTS}
+
+
+class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
+    """Folds market data, decisions, orders and control into order results."""
+
+    service: ClassVar[str] = channels.EXECUTION
+    consumes: ClassVar[frozenset[str]] = frozenset(
+        {channels.MARKET_DATA, channels.RISK_DECISIONS, channels.ORDERS, channels.CONTROL}
+    )
+    settings_type = ExecutionSettings
+    state_type = ExecutionState
+
+    def on_event(self, event: Event) -> None:
+        """Fold one event of a consumed channel."""
+        if isinstance(event, MarketData):
+            self._on_market_data(event)
+        elif isinstance(event, Order):
+            self._on_order(event)
+        elif isinstance(event, RiskDecision):
+            self._on_decision(event)
+        else:
+            assert isinstance(event, Control)
+            self._on_control(event)
+
+    # orders and their two keys
+
+    def _on_decision(self, decision: RiskDecision) -> None:
+        if decision.producer != channels.RISK:
+            return
+        decisions = self.state.decisions
+        decisions[decision.event_id] = record_of(decision)
+        _keep_last(decisions, DECISIONS_REMEMBERED)
+        state = decision.portfolio.trading_state
+        self._cancel(
+            [order for order in self.state.working if not decision_permits(state, order.purpose)],
+            f"{CancelCode.TRADING_STATE}: risk is {state}",
+        )
+
+    def _on_order(self, order: Order) -> None:
+        known = self.state.known_orders
+        if order.order_id in known:
+            # No result: the first order of this id has its own, and must reach its end exactly once.
+            self._alert("DUPLICATE_ORDER", f"order {order.order_id} came twice; the second is ignored", order)
+            return
+        refusal = self._refusal(order)
+        known[order.order_id] = order.client_order_id
+        _keep_last(known, ORDERS_REMEMBERED)
+        accepted = self._working_order(order)
+        if refusal is None:
+            self.state.working.append(accepted)
+            self._report(accepted, "NEW")
+        else:
+            self._report(accepted, "REJECTED", reason=str(refusal))
+
+    def _working_order(self, order: Order) -> WorkingOrder:
+        return WorkingOrder(
+            order_id=order.order_id,
+            client_order_id=order.client_order_id,
+            correlation_id=order.correlation_id,
+            instrument=instrument_key(order.venue, order.symbol),
+            venue=order.venue,
+            symbol=order.symbol,
+            side=order.side,
+            purpose=order.purpose,
+            quantity=order.quantity,
+            price=order.price,
+            reference_price=order.reference_price,
+            eligible_from=order.timestamp + self.settings.PAPER_LATENCY_MS * MS_US,
+            deadline=self.now + self.settings.PAPER_ORDER_LIFE_SEC * SECOND_US,
+            obstacle=f"{ExpiryCode.NO_QUOTE}: none came after the latency of {self.settings.PAPER_LATENCY_MS} ms",
+        )
+
+    def _refusal(self, order: Order) -> Refusal | None:
+        decision = self.state.decisions.get(order.decision_id)
+        contradicted = contradiction(order, decision)
+        if decision is not None and order.producer == channels.RISK:
+            decision.used = True
+        if contradicted is not None:
+            missing = contradicted.code == RejectCode.DECISION_MISSING
+            code = "ORDER_WITHOUT_DECISION" if missing else "ORDER_CONTRADICTS_DECISION"
+            self._alert(code, f"order {order.order_id} refused: {contradicted}", order)
+            return contradicted
+        assert decision is not None, "an order without a decision was refused"
+        if order.client_order_id in self.state.known_orders.values():
+            return Refusal(RejectCode.DUPLICATE_CLIENT_ORDER_ID, f"{order.client_order_id} is taken")
+        if not permits(self.state.trading_state, order.purpose):
+            return Refusal(RejectCode.TRADING_STATE, f"{order.purpose} while execution is {self.state.trading_state}")
+        key = instrument_key(order.venue, order.symbol)
+        spec = _INSTRUMENTS.get(key)
+        if spec is None:
+            return Refusal(RejectCode.UNKNOWN_INSTRUMENT, f"{order.symbol} on {order.venue}")
+        return (
+            check_age(order, decision.timestamp, self.now, self.settings)
+            or check_form(order)
+            or check_price(order, spec, self.settings)
+            or check_quantity(order, spec, self._sellable(key))
+        )
+
+    def _sellable(self, key: str) -> Decimal:
+        """Base units held and not already being sold."""
+        being_sold = (
+            order.remaining for order in self.state.working if order.instrument == key and order.side == "SELL"
+        )
+        return self.state.positions.get(key, ZERO) - sum(being_sold, ZERO)
+
+    def _alert(self, code: str, message: str, order: Order) -> None:
+        context = {
+            "order_id": order.order_id,
+            "decision_id": order.decision_id,
+            "symbol": order.symbol,
+            "side": order.side,
+            "quantity": order.quantity,
+            "producer": order.producer,
+        }
+        self.emit(Alert, level="CRITICAL", code=code, message=message, context=context)
+
+    # fills
+
+    def _on_market_data(self, event: MarketData) -> None:
+        key = instrument_key(event.venue, event.symbol)
+        spec = _INSTRUMENTS.get(key)
+        if spec is None:
+            return
+        market = self.state.markets.get(key)
+        if market is None:
+            market = self.state.markets[key] = Market()
+        market.observe(event, self.now)
+        for order in [order for order in self.state.working if order.instrument == key]:
+            self._try_to_fill(order, event, market, spec)
+
+    def _try_to_fill(self, order: WorkingOrder, event: MarketData, market: Market, spec: InstrumentSpec) -> None:
+        over = self.now >= order.deadline
+        # A constructed quote stands for the whole stretch since the one before it, so the first one is always tried.
+        if event.timestamp >= order.eligible_from and (event.synthetic or not over):
+            attempted = self._attempt(order, event, market, spec)
+            if isinstance(attempted, PaperFill):
+                self._book(order, event, market, spec, attempted)
+                return
+            order.obstacle = f"{attempted.code}: {attempted.detail}"
+        if over:
+            self._report(order, "EXPIRED", reason=order.obstacle)
+
+    def _attempt(
+        self, order: WorkingOrder, event: MarketData, market: Market, spec: InstrumentSpec
+    ) -> PaperFill | Obstacle:
+        bid, ask = event.bid, event.ask
+        if bid is None or ask is None:
+            return Obstacle(ExpiryCode.NO_QUOTE, "market data without bid and ask")
+        if not spec.tick_size <= bid < ask:
+            return Obstacle(ExpiryCode.NO_QUOTE, f"bid {bid:f} and ask {ask:f} are no valid quote")
+        assert order.reference_price is not None, "orders without a mid at decision are refused"
+        buys = order.side == "BUY"
+        direction, touch = (ONE, ask) if buys else (-ONE, bid)
+        collar = order.reference_price * (ONE - direction * self.settings.PRICE_COLLAR_PCT)
+        if direction * touch < direction * collar:
+            return Obstacle(
+                ExpiryCode.PRICE_COLLAR, f"touch {touch:f} is too good to be true, mid was {order.reference_price:f}"
+            )
+        bounded = touch * (ONE + direction * self.settings.MAX_SLIPPAGE_PCT)
+        request = Request(
+            side=order.side,
+            quantity=order.remaining,
+            protection=bounded if order.price is None else order.price,
+            participation=self.settings.PAPER_PARTICIPATION,
+            max_levels=self.settings.PAPER_MAX_LEVELS,
+            tick_size=spec.tick_size,
+            lot_size=spec.lot_size,
+        )
+        book = TopOfBook(
+            bid=bid,
+            ask=ask,
+            displayed=market.ask_size if buys else market.bid_size,
+            taken=market.ask_taken if buys else market.bid_taken,
+            volume_60s=market.volume_60s(self.now),
+            own_60s=market.own_60s(self.now),
+            sigma_1m=market.sigma_1m,
+        )
+        return attempt_fill(request, book)
+
+    def _book(
+        self, order: WorkingOrder, event: MarketData, market: Market, spec: InstrumentSpec, made: PaperFill
+    ) -> None:
+        market.take(order.side, made.at_touch, made.quantity, self.now)
+        signed = made.quantity if order.side == "BUY" else -made.quantity
+        self.state.positions[order.instrument] = self.state.positions.get(order.instrument, ZERO) + signed
+        order.book(made.quantity, made.price)
+        fee_rate = self.settings.PAPER_TAKER_FEE
+        numbers = {
+            **made.numbers,
+            "mid_at_decision": order.reference_price,
+            "fee_rate": fee_rate,
+            "latency_ms": self.settings.PAPER_LATENCY_MS,
+            "eligible_from": format_timestamp(order.eligible_from),
+            "quote_timestamp": format_timestamp(event.timestamp),
+            "quote_event_id": event.event_id,
+            "synthetic": event.synthetic,
+        }
+        self._report_result(
+            order,
+            last_quantity=made.quantity,
+            last_price=made.price,
+            fee=fit(made.quantity * made.price * fee_rate),
+            fee_currency=spec.quote,
+            liquidity="taker",
+            slippage_bps=_slippage_bps(order),
+            trade_id=derive_id(str(self.fold.run_id), "trade", order.order_id, order.fills),
+            fill=numbers,
+        )
+        if order.remaining:
+            rest = f"{made.limited_by} let {made.quantity:f} fill; {order.remaining:f} is given up"
+            self._cancel([order], f"{CancelCode.REMAINDER}: {rest}")
+
+    # ends without a fill
+
+    def _on_control(self, event: Control) -> None:
+        if event.action == "tick":
+            for order in [order for order in self.state.working if self.now >= order.deadline]:
+                self._report(order, "EXPIRED", reason=order.obstacle)
+        elif event.action == "finished":
+            self._cancel(list(self.state.working), f"{CancelCode.FEED_FINISHED}: no further quote will come")
+        elif event.action in {"halt", "resume"}:
+            state = self.state.trading_state = after_control(self.state.trading_state, event)
+            self._cancel(
+                [order for order in self.state.working if not permits(state, order.purpose)],
+                f"{CancelCode.TRADING_STATE}: execution is {state}",
+            )
+
+    def _cancel(self, orders: list[WorkingOrder], reason: str) -> None:
+        for order in orders:
+            self._report(order, "CANCELED", reason=reason)
+
+    # reports
+
+    def _report(self, order: WorkingOrder, status: OrderStatus, *, reason: str | None = None) -> None:
+        order.advance(status)
+        self._report_result(order, reason=reason)
+
+    def _report_result(self, order: WorkingOrder, *, reason: str | None = None, **fill: Any) -> None:
+        status = order.status
+        assert status is not None, "only what has a status is reported"
+        average_price = order.average_price
+        self.emit(
+            OrderResult,
+            correlation_id=order.correlation_id,
+            order_id=order.order_id,
+            client_order_id=order.client_order_id,
+            status=status,
+            venue=order.venue,
+            symbol=order.symbol,
+            side=order.side,
+            quantity=order.quantity,
+            filled_quantity=order.filled_quantity,
+            average_price=average_price,
+            reason=reason,
+            mode=self._mode,
+            **fill,
+        )
+        state = self.state
+        state.counts[status] = state.counts.get(status, 0) + 1
+        if status not in TERMINAL:
+            return
+        state.working = [other for other in state.working if other is not order]
+        state.remember(
+            Outcome(
+                timestamp=self.now,
+                order_id=order.order_id,
+                symbol=order.symbol,
+                side=order.side,
+                purpose=order.purpose,
+                status=status,
+                quantity=order.quantity,
+                filled_quantity=order.filled_quantity,
+                average_price=average_price,
+                reason=reason,
+            )
+        )
+
+    @property
+    def _mode(self) -> Literal["paper", "shadow", "live"]:
+        return self.settings.TRADING_MODE
+
+    def summary(self) -> dict[str, Any]:
+        """Return what `/status` shows: trading state, working orders, positions, counts and the last outcomes."""
+        return summarise(self.state)
+
+
+def _slippage_bps(order: WorkingOrder) -> Decimal:
+    """Return d * (average / mid at decision - 1) * 10^4: positive is worse for us; spread included, fee not."""
+    assert order.reference_price is not None, "orders without a mid at decision are refused"
+    assert order.average_price is not None, "slippage is that of a fill"
+    direction = ONE if order.side == "BUY" else -ONE
+    return fit(direction * (divide(order.average_price, order.reference_price) - ONE) * BPS)
+
+
+def _keep_last(entries: dict[str, Any], count: int) -> None:
+    while len(entries) > count:
+        del entries[next(iter(entries))]

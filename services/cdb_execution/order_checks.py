@@ -1,0 +1,78 @@
+"""What an exchange or common sense refuses in an order that risk did approve: grids, minimums, sides, age."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from services.cdb_execution.codes import Refusal, RejectCode
+from services.cdb_execution.settings import ExecutionSettings
+from services.common.decimals import ONE, floor_to
+from services.common.events import Order
+from services.common.instruments import InstrumentSpec
+from services.common.timestamps import MS_US
+
+__all__ = ["check_age", "check_form", "check_price", "check_quantity"]
+
+
+def check_age(order: Order, decided_at: int, now: int, settings: ExecutionSettings) -> Refusal | None:
+    """Refuse what is stamped later than `now`, and an entry that is too old; a late exit is better than none."""
+    if max(order.timestamp, decided_at) > now:
+        return Refusal(RejectCode.FROM_THE_FUTURE, f"{(max(order.timestamp, decided_at) - now) // MS_US} ms ahead")
+    age_ms = (now - min(order.timestamp, decided_at)) // MS_US
+    if order.purpose == "entry" and age_ms > settings.ORDER_MAX_AGE_MS:
+        return Refusal(RejectCode.TOO_OLD, f"{age_ms} ms old, at most {settings.ORDER_MAX_AGE_MS} ms are allowed")
+    return None
+
+
+def check_form(order: Order) -> Refusal | None:
+    """Refuse what spot and the paper exchange do not have."""
+    if order.time_in_force != "IOC":
+        return Refusal(RejectCode.TIME_IN_FORCE, f"{order.time_in_force} is not supported")
+    if order.leverage != 1:
+        return Refusal(RejectCode.LEVERAGE, f"leverage {order.leverage} on spot")
+    is_entry = order.purpose == "entry"
+    if is_entry != (order.side == "BUY") or (is_entry and order.reduce_only):
+        reducing = ", reduce-only" if order.reduce_only else ""
+        return Refusal(RejectCode.SIDE, f"{order.purpose} by {order.side}{reducing} on spot")
+    return None
+
+
+def check_price(order: Order, spec: InstrumentSpec, settings: ExecutionSettings) -> Refusal | None:
+    """Refuse a missing price, one off the grid, and a buy far over the mid at decision."""
+    if order.price is None and (order.order_type == "LIMIT" or order.purpose == "entry"):
+        return Refusal(RejectCode.PRICE_MISSING, f"{order.order_type} {order.purpose} without a protective price")
+    if order.reference_price is None:
+        return Refusal(RejectCode.PRICE_MISSING, "no mid at decision")
+    if order.reference_price < spec.tick_size:
+        return Refusal(RejectCode.PRICE_GRID, f"mid at decision {order.reference_price:f} is under one tick")
+    if order.price is None:
+        return None
+    if order.price != floor_to(order.price, spec.tick_size):
+        return Refusal(RejectCode.PRICE_GRID, f"price {order.price:f} is not a multiple of {spec.tick_size:f}")
+    highest = order.reference_price * (ONE + settings.PRICE_COLLAR_PCT + settings.MAX_SLIPPAGE_PCT)
+    if order.side == "BUY" and order.price > highest:
+        return Refusal(RejectCode.PRICE_TOO_FAR, f"price {order.price:f}, mid at decision {order.reference_price:f}")
+    return None
+
+
+def check_quantity(order: Order, spec: InstrumentSpec, sellable: Decimal) -> Refusal | None:
+    """Refuse a quantity off the grid or out of bounds (at mid at decision), and a sale of more than is held.
+
+    Args:
+        order: one that passed `check_price`.
+        spec: grids and bounds of the instrument.
+        sellable: base units held and not already being sold.
+    """
+    assert order.reference_price is not None, "check_price comes first"
+    if order.quantity != floor_to(order.quantity, spec.lot_size):
+        return Refusal(RejectCode.LOT_GRID, f"quantity {order.quantity:f} is not a multiple of {spec.lot_size:f}")
+    if order.quantity < spec.min_quantity:
+        return Refusal(RejectCode.MIN_QUANTITY, f"quantity {order.quantity:f} is under {spec.min_quantity:f}")
+    notional = order.quantity * order.reference_price
+    if notional < spec.min_notional:
+        return Refusal(RejectCode.MIN_NOTIONAL, f"value {notional:f} is under {spec.min_notional:f} {spec.quote}")
+    if notional > spec.max_notional:
+        return Refusal(RejectCode.MAX_NOTIONAL, f"value {notional:f} is over {spec.max_notional:f} {spec.quote}")
+    if order.side == "SELL" and order.quantity > sellable:
+        return Refusal(RejectCode.EXCEEDS_POSITION, f"sells {order.quantity:f}, but only {sellable:f} can be sold")
+    return None

@@ -1,0 +1,58 @@
+"""What decides in cdb_execution: journalled as its `config` event."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from services.common.settings import Fraction, MachineSettings
+
+__all__ = ["ExecutionSettings"]
+
+
+class ExecutionSettings(MachineSettings):
+    """Settings of the order state machine and of the paper exchange.
+
+    Attributes:
+        TRADING_MODE: where orders go; only `paper` can be chosen in this version.
+        PAPER_LATENCY_MS: an order fills only from quotes at least this much later than the order.
+        PAPER_ORDER_LIFE_SEC: an immediate-or-cancel order that could not fill lives this long on the folded clock.
+        PAPER_TAKER_FEE, PAPER_MAKER_FEE: shares of the fill's notional, paid in quote currency.
+        PAPER_PARTICIPATION: largest share of the last minute's volume that our own fills may be.
+        PAPER_MAX_LEVELS: largest fill in multiples of the size at the touch.
+        MAX_SLIPPAGE_PCT: protection of an order without a price, measured from the touch.
+        PRICE_COLLAR_PCT: a quote better for us than mid at decision by more than this is not believed.
+        ORDER_MAX_AGE_MS: an entry older than this on the folded clock is refused.
+    """
+
+    TRADING_MODE: Literal["paper", "shadow", "live"] = "paper"
+    PAPER_LATENCY_MS: int = Field(250, ge=0, le=60_000)
+    PAPER_ORDER_LIFE_SEC: int = Field(10, ge=1, le=3_600)
+    PAPER_TAKER_FEE: Annotated[Fraction, Field(le=Decimal("0.05"))] = Decimal("0.0005")
+    PAPER_MAKER_FEE: Annotated[Fraction, Field(le=Decimal("0.05"))] = Decimal(0)
+    PAPER_PARTICIPATION: Annotated[Fraction, Field(gt=0)] = Decimal("0.10")
+    PAPER_MAX_LEVELS: int = Field(4, ge=1, le=20)
+    MAX_SLIPPAGE_PCT: Annotated[Fraction, Field(gt=0, le=Decimal("0.5"))] = Decimal("0.02")
+    PRICE_COLLAR_PCT: Annotated[Fraction, Field(gt=0, le=Decimal("0.5"))] = Decimal("0.05")
+    ORDER_MAX_AGE_MS: int = Field(5_000, ge=1, le=600_000)
+
+    @field_validator("TRADING_MODE")
+    @classmethod
+    def _only_paper(cls, mode: str) -> str:
+        if mode != "paper":
+            raise ValueError(
+                "this version sends no order to an exchange; set TRADING_MODE=paper (live trading also needs keys "
+                "and CONFIRM_LIVE_TRADING=yes, and comes with the MEXC client)"
+            )
+        return mode
+
+    @model_validator(mode="after")
+    def _life_outlasts_latency(self) -> Self:
+        if self.PAPER_LATENCY_MS >= self.PAPER_ORDER_LIFE_SEC * 1_000:
+            raise ValueError(
+                f"PAPER_LATENCY_MS={self.PAPER_LATENCY_MS} must be shorter than "
+                f"PAPER_ORDER_LIFE_SEC={self.PAPER_ORDER_LIFE_SEC} s, or no order could ever fill"
+            )
+        return self

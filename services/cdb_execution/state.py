@@ -1,0 +1,92 @@
+"""What cdb_execution folds, and how `/status` shows it."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from typing import Any, Final
+
+from services.cdb_execution.decisions import DecisionRecord
+from services.cdb_execution.market import Market
+from services.cdb_execution.order_state import WorkingOrder
+from services.cdb_execution.trading_state import TradingState
+from services.common.timestamps import format_timestamp
+
+__all__ = ["ExecutionState", "Outcome", "summarise"]
+
+OUTCOMES_SHOWN: Final = 20
+
+
+@dataclass
+class Outcome:
+    """The end of an order, for people: kept for the last few."""
+
+    timestamp: int
+    order_id: str
+    symbol: str
+    side: str
+    purpose: str
+    status: str
+    quantity: Decimal
+    filled_quantity: Decimal
+    average_price: Decimal | None
+    reason: str | None
+
+
+@dataclass
+class ExecutionState:
+    """What execution folds.
+
+    Attributes:
+        trading_state: the operator's commands, folded.
+        markets: by instrument key.
+        positions: base units bought less sold in this run, by instrument key.
+        decisions: the last decisions of cdb_risk by their event id, oldest first.
+        working: orders that have not ended, in the order of their acceptance.
+        known_orders: client order id by order id of the last orders, oldest first.
+        counts: order results by status.
+        outcomes: how the last orders ended.
+    """
+
+    trading_state: TradingState = "ACTIVE"
+    markets: dict[str, Market] = field(default_factory=dict)
+    positions: dict[str, Decimal] = field(default_factory=dict)
+    decisions: dict[str, DecisionRecord] = field(default_factory=dict)
+    working: list[WorkingOrder] = field(default_factory=list)
+    known_orders: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    outcomes: deque[Outcome] = field(default_factory=deque)
+
+    def remember(self, outcome: Outcome) -> None:
+        """Keep how an order ended, among the last few."""
+        self.outcomes.append(outcome)
+        while len(self.outcomes) > OUTCOMES_SHOWN:
+            self.outcomes.popleft()
+
+
+def summarise(state: ExecutionState) -> dict[str, Any]:
+    """Return the state as `/status` shows it: Decimals, text and plain containers."""
+    return {
+        "trading_state": state.trading_state,
+        "working_orders": [
+            {
+                "order_id": order.order_id,
+                "symbol": order.symbol,
+                "side": order.side,
+                "purpose": order.purpose,
+                "status": order.status,
+                "quantity": order.quantity,
+                "filled_quantity": order.filled_quantity,
+                "price": order.price,
+                "deadline": format_timestamp(order.deadline),
+                "obstacle": order.obstacle,
+            }
+            for order in state.working
+        ],
+        "positions": {key: quantity for key, quantity in state.positions.items() if quantity},
+        "order_results": dict(state.counts),
+        "last_outcomes": [
+            {**asdict(outcome), "timestamp": format_timestamp(outcome.timestamp)} for outcome in state.outcomes
+        ],
+    }
