@@ -1,0 +1,308 @@
+"""The loop that drives a state machine: entry in, outputs published with that entry as cause, snapshot now and then.
+
+A restart is the newest usable snapshot and the entries after it, handled again: outputs that the journal already has
+are refused there as repetitions, so nothing is done twice, and what was not published before the end is published now.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from services.common import channels
+from services.common.errors import ClaireError, FenceLost, JournalClosed, StateMismatch
+from services.common.journal.archive import PostgresArchive
+from services.common.journal.bus import Bus
+from services.common.journal.entry import Cause, Entry, JournalId
+from services.common.machine import StateMachine
+from services.common.runtime.admission import Admission
+from services.common.runtime.build import code_version
+from services.common.runtime.lifecycle import CONNECTION_LOST, Lifecycle, run_service
+from services.common.runtime.publisher import Publisher, Stopped
+from services.common.runtime.run_clock import RunClock
+from services.common.runtime.snapshots import Snapshot, SnapshotStore
+from services.common.runtime.turnstile import Turnstile, WakeUps
+
+__all__ = ["MachineShell", "run_machine"]
+
+ADVANCE_EVERY = 256
+ADVANCE_SEC = 0.1
+POLL_SEC = 0.1
+FRUITLESS_STARTS = 3
+
+Machine = StateMachine[Any, Any]
+
+
+class MachineShell:
+    """Drives one machine until the process shall stop."""
+
+    def __init__(self, life: Lifecycle, machine_type: type[Machine]) -> None:
+        """Take the machine's type: a restart of the fold begins with a new machine."""
+        self._life = life
+        self._machine_type = machine_type
+        self._settings: BaseModel = life.settings_of(machine_type.settings_type)
+        self._machine = machine_type()
+        self._publisher = Publisher(life)
+        self._admission = Admission(life, self._publisher)
+        self._snapshots = SnapshotStore(life.folder.path)
+        self._bus: Bus | None = None
+        self._turnstile: Turnstile | None = None
+        if life.infra.TURNSTILE:
+            self._turnstile = Turnstile(lambda: life.client.cursors(), WakeUps(life.infra))
+        self._folded: JournalId | None = None
+        self._in_flight = False  # the state is ahead of what was published: it must not become a snapshot
+        self._handled = 0
+        self._since_snapshot = 0
+        self._unadvanced = 0
+        self._advanced_at = time.monotonic()
+        self._waiting_for_peer = False
+        life.check("clock", self._clock_check)
+        life.status.add("config", lambda: self._machine.fold.settings)
+        life.status.add("run_id", lambda: life.clock.run_id)
+        life.status.add("now", lambda: life.clock.now)
+        life.status.add("journal", self._journal_status)
+        life.status.add("machine", self._machine_summary)
+
+    # what is shown
+
+    def _clock_check(self) -> str | None:
+        return None if self._waiting_for_peer else self._life.clock.stalled()
+
+    def _journal_status(self) -> dict[str, Any]:
+        return {
+            "last_id": None if self._folded is None else str(self._folded),
+            "lag": None if self._bus is None else self._bus.lag,
+            "at_head": False if self._bus is None else self._bus.at_head,
+            "bus_mode": self._life.infra.BUS_MODE,
+            "turnstile": self._life.infra.TURNSTILE,
+        }
+
+    def _machine_summary(self) -> Any:
+        summary = getattr(self._machine, "summary", None)
+        configured = self._machine.fold.settings is not None and self._machine.fold.now is not None
+        return summary() if summary is not None and configured else None
+
+    # the loop
+
+    def run(self) -> None:
+        """Work until the process shall stop; what cannot be handled is raised after an alert."""
+        fruitless = 0
+        try:
+            while not self._life.stop.is_set():
+                handled = self._handled
+                try:
+                    self._start_over()
+                    self._work()
+                except StateMismatch as lost:  # Redis lost its tail, and with it something that this machine has folded
+                    fruitless = 0 if self._handled > handled else fruitless + 1
+                    if fruitless >= FRUITLESS_STARTS:
+                        raise
+                    self._life.log.warning("starting_over", reason=str(lost))
+                    self._life.new_client()
+                    self._publisher.forget()
+            self._finish()
+        except Stopped:
+            self._finish()
+        except FenceLost:
+            raise
+        except Exception as fault:
+            self._report(fault)
+            raise
+        finally:
+            if self._bus is not None:
+                self._bus.close()
+            if self._turnstile is not None:
+                self._turnstile.close()
+
+    def _work(self) -> None:
+        """Handle entries as they come.
+
+        Raises:
+            StateMismatch: the journal no longer contains what was folded.
+        """
+        while not self._life.stop.is_set():
+            losses = self._publisher.losses
+            for entry in self._poll():
+                if not self._handle(entry):
+                    break
+                if self._publisher.losses != losses:
+                    break  # what was read before the loss may not be in the journal any more: read it again
+            if self._publisher.losses != losses:
+                self._reopen()
+            self._idle()
+
+    def _poll(self) -> list[Entry]:
+        assert self._bus is not None
+        self._life.beat()
+        try:
+            entries = self._bus.poll(POLL_SEC)
+        except (*CONNECTION_LOST, JournalClosed) as error:
+            self._publisher.losses += 1
+            self._life.redis_lost(error)
+            return []
+        self._life.metrics.lag.set(self._bus.lag)
+        return entries
+
+    def _handle(self, entry: Entry) -> bool:
+        """Fold one entry and publish what follows; False when it must be read again or the process shall stop."""
+        if self._life.stop.is_set() or not self._await_turn(entry.id.n):
+            return False
+        started = time.perf_counter()
+        self._in_flight = True
+        outputs = self._machine.handle(entry)
+        self._life.clock.fold(entry)
+        self._folded = entry.id
+        if outputs:
+            self._publisher.publish(Cause.of(entry.id), outputs, still_valid=self._check_lineage)
+            self._unadvanced, self._advanced_at = 0, time.monotonic()
+        else:
+            self._unadvanced += 1
+            if self._turnstile is not None or self._unadvanced >= ADVANCE_EVERY:
+                self._advance()
+        self._in_flight = False
+        self._handled += 1
+        metrics = self._life.metrics
+        metrics.handle_time.observe(time.perf_counter() - started)
+        metrics.entries_handled.labels(entry.channel).inc()
+        self._since_snapshot += 1
+        if self._since_snapshot >= self._life.infra.SNAPSHOT_EVERY:
+            self._save_snapshot()
+        return True
+
+    def _await_turn(self, n: int) -> bool:
+        """In turnstile mode: wait for our turn; False when the connection was lost or the process shall stop."""
+        if self._turnstile is None:
+            return True
+        losses = self._publisher.losses
+        service = self._life.service
+        while not self._turnstile.may_handle(service, n):
+            self._waiting_for_peer = True
+            self._life.beat()
+            if self._life.stop.is_set():
+                return False
+            try:
+                self._turnstile.learn()
+            except CONNECTION_LOST as error:
+                self._publisher.losses += 1
+                self._life.redis_lost(error)
+                return False
+        self._waiting_for_peer = False
+        return self._publisher.losses == losses
+
+    def _idle(self) -> None:
+        """Between polls: what does not come from an entry."""
+        assert self._bus is not None
+        if self._unadvanced and time.monotonic() - self._advanced_at >= ADVANCE_SEC:
+            self._advance()
+        if self._bus.at_head:
+            self._publisher.announce(self._settings)
+        self._admission.admit(self._bus)
+        if self._folded is not None:
+            self._life.metrics.position.set(self._folded.n)
+
+    def _advance(self) -> None:
+        """Say how far this service is, without outputs."""
+        assert self._folded is not None
+        life, folded = self._life, self._folded
+        self._publisher.patiently(
+            lambda: life.client.advance(life.service, life.fence, folded), still_valid=self._check_lineage
+        )
+        self._unadvanced, self._advanced_at = 0, time.monotonic()
+
+    # beginning, losing, ending
+
+    def _start_over(self) -> None:
+        """Take the newest usable snapshot, or begin before the first entry, and open the bus there."""
+        if self._turnstile is not None:
+            self._turnstile.forget()
+        if self._publisher.patiently(self._restore):
+            self._life.log.info("restored", snapshot=str(self._folded))
+        else:
+            self._life.log.info("folding_from_the_beginning")
+        self._since_snapshot = self._unadvanced = 0
+        self._in_flight = False
+        self._publisher.patiently(self._open_bus)
+
+    def _restore(self) -> bool:
+        clock = RunClock()
+        for snapshot in self._snapshots.valid(self._life.client.lineage_ok):
+            machine = self._machine_type()
+            try:
+                machine.restore(snapshot.state)
+                clock.restore(snapshot.shell)
+            except (StateMismatch, KeyError, TypeError, ValueError) as mismatch:
+                self._snapshots.discard(snapshot.id, f"{type(mismatch).__name__}: {mismatch}")
+                continue
+            if snapshot.code_version != code_version():
+                self._life.log.warning("snapshot_of_other_code", then=snapshot.code_version, now=code_version())
+            self._machine, self._life.clock, self._folded = machine, clock, snapshot.id
+            return True
+        self._machine, self._life.clock, self._folded = self._machine_type(), RunClock(), None
+        return False
+
+    def _open_bus(self) -> None:
+        if self._bus is not None:
+            self._bus.close()
+        consumed = channels.CHANNELS if self._turnstile is not None else (*self._machine.consumes, channels.CONTROL)
+        self._bus = Bus(
+            self._life.infra,
+            self._life.service,
+            frozenset(consumed),
+            mode=self._life.infra.BUS_MODE,
+            archive=PostgresArchive(self._life.infra),
+        )
+        self._bus.open(self._folded)
+
+    def _reopen(self) -> None:
+        """After a lost connection: go on from what was folded, if the journal still contains it."""
+        if self._turnstile is not None:
+            self._turnstile.forget()
+        self._publisher.patiently(self._check_lineage)
+        self._publisher.patiently(self._open_bus)
+
+    def _check_lineage(self) -> None:
+        if self._folded is not None and not self._life.client.lineage_ok(self._folded):
+            raise StateMismatch(f"entry {self._folded} is not in the journal any more")
+
+    def _save_snapshot(self) -> None:
+        assert self._folded is not None
+        life, folded = self._life, self._folded
+        self._snapshots.save(
+            Snapshot(folded, self._machine.dump(), self._machine.fold.settings_hash, code_version(), life.clock.dump())
+        )
+        self._since_snapshot = 0
+        life.metrics.snapshots.inc()
+        self._publisher.patiently(
+            lambda: life.client.set_durable(life.service, life.fence, folded), still_valid=self._check_lineage
+        )
+
+    def _finish(self) -> None:
+        """At a graceful stop: leave a snapshot, so that the next start has nothing to catch up."""
+        if self._folded is None or self._in_flight or not self._since_snapshot:
+            return
+        try:
+            if self._unadvanced:
+                self._advance()
+            self._save_snapshot()
+        except (Stopped, StateMismatch) as reason:
+            self._life.log.warning("no_snapshot_at_stop", reason=type(reason).__name__)
+
+    def _report(self, fault: Exception) -> None:
+        """Raise a CRITICAL alert about a fault, if the journal can still be reached."""
+        where = {"service": self._life.service, "entry": str(self._folded), "error": type(fault).__name__}
+        try:
+            self._publisher.alert("CRITICAL", "SERVICE_FAULT", f"{self._life.service} halts: {fault}", where)
+        except (ClaireError, Stopped, *CONNECTION_LOST) as error:
+            self._life.log.warning("fault_not_announced", reason=str(error))
+
+
+def run_machine(machine_type: type[Machine], environ: Mapping[str, str] | None = None) -> int:
+    """Be the whole `main` of a service around one machine; returns the exit code."""
+
+    def body(life: Lifecycle) -> None:
+        MachineShell(life, machine_type).run()
+
+    return run_service(machine_type.service, body, settings=(machine_type.settings_type,), environ=environ)
