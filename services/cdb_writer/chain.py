@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
+from services.cdb_writer.envelope import read_envelope
 from services.cdb_writer.rows import EventRow
 from services.common.errors import ContractViolation
 from services.common.journal.entry import Entry
@@ -54,15 +56,29 @@ class ChainReport:
 
 def link(previous: bytes, entry: Entry) -> bytes:
     """Return the hash of one event chained to the hash before it."""
-    parts = (
-        previous,
-        b"%d" % entry.id.epoch,
-        b"%d" % entry.id.n,
-        entry.channel.encode(),
-        entry.producer.encode(),
-        entry.data,
-    )
-    return sha256(b"".join([piece for part in parts for piece in (len(part).to_bytes(4), part)])).digest()
+    epoch, seq, data = b"%d" % entry.id.epoch, b"%d" % entry.id.n, entry.data
+    return sha256(
+        b"".join(
+            (
+                len(previous).to_bytes(4),
+                previous,
+                len(epoch).to_bytes(4),
+                epoch,
+                len(seq).to_bytes(4),
+                seq,
+                _prefixed(entry.channel),
+                _prefixed(entry.producer),
+                len(data).to_bytes(4),
+                data,
+            )
+        )
+    ).digest()
+
+
+@lru_cache(maxsize=64)
+def _prefixed(name: str) -> bytes:
+    raw = name.encode()
+    return len(raw).to_bytes(4) + raw
 
 
 def verify(rows: Iterable[EventRow], start: ChainHead | None = None, expected: ChainHead | None = None) -> ChainReport:
@@ -98,7 +114,7 @@ def _fault(head: ChainHead, row: EventRow) -> str | None:
     if row.hash != link(head.hash, row.entry):
         return "epoch, channel, producer or data are not what was hashed"
     try:
-        derived = EventRow.of(row.entry, row.hash)
+        derived = EventRow.of(row.entry, read_envelope(row.channel, row.data), row.hash)
     except ContractViolation as error:
         return f"no event: {error}"
     if derived != row:

@@ -12,7 +12,6 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from services.common import channels
-from services.common.decimals import ZERO
 from services.common.errors import ContractViolation
 from services.common.events import parse_event
 from services.common.instruments import instrument_key
@@ -21,22 +20,24 @@ from services.common.timestamps import format_timestamp
 
 __all__ = ["Envelope", "Quote", "read_envelope", "read_quote"]
 
-_TEXT = rb'"([^"\\\x00-\x1f]*)"'
+_TEXT = r'"([^"\\\x00-\x1f]*)"'
 _ENVELOPE = re.compile(
-    rb'\{"type":' + _TEXT + rb',"event_id":' + _TEXT + rb',"schema_version":"1\.0","timestamp":'
-    rb'"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)","producer":' + _TEXT + rb',"correlation_id":(?:null|' + _TEXT + rb")"
-    rb',"causation_id":(?:null|' + _TEXT + rb"),"
+    r'\{"type":' + _TEXT + r',"event_id":' + _TEXT + r',"schema_version":"1\.0","timestamp":'
+    r'"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)","producer":' + _TEXT + r',"correlation_id":(?:null|' + _TEXT + r")"
+    r',"causation_id":(?:null|' + _TEXT + r'),(?:"action":"(\w+)")?',
+    re.ASCII,
 )
-_NUMBER = rb"(-?\d+\.\d+)"
+_NUMBER = r"(-?\d+\.\d+)"
 _QUOTE = re.compile(
-    rb'"venue":"(\w+)","symbol":"(\w+)","price":' + _NUMBER + rb',"volume":' + _NUMBER + rb',"high":' + _NUMBER + rb","
-    rb'"low":' + _NUMBER + rb',"bid":(?:null|' + _NUMBER + rb'),"ask":(?:null|' + _NUMBER + rb")"
+    r'"venue":"(\w+)","symbol":"(\w+)","price":' + _NUMBER + r',"volume":' + _NUMBER + r',"high":' + _NUMBER + r","
+    r'"low":' + _NUMBER + r',"bid":(?:null|' + _NUMBER + r'),"ask":(?:null|' + _NUMBER + r")",
+    re.ASCII,
 )
-_MARK_PRICE = re.compile(rb',"mark_price":(?:null|' + _NUMBER + rb"),")
+_MARK_PRICE = re.compile(r',"mark_price":(?:null|' + _NUMBER + r"),", re.ASCII)
 
 
 class Envelope(NamedTuple):
-    """The common fields of an event; `timestamp` is its canonical text, so texts compare as times do."""
+    """The common fields of an event, and a control event's action; `timestamp` is its canonical text."""
 
     type: str
     event_id: str
@@ -44,6 +45,7 @@ class Envelope(NamedTuple):
     producer: str
     correlation_id: str | None
     causation_id: str | None
+    action: str | None
 
 
 class Quote(NamedTuple):
@@ -59,24 +61,20 @@ def read_envelope(channel: str, data: bytes) -> Envelope:
     Raises:
         ContractViolation: the bytes are not an event of this channel.
     """
-    found = _ENVELOPE.match(data)
+    try:
+        found = _ENVELOPE.match(data.decode())
+    except UnicodeDecodeError as error:
+        raise ContractViolation(f"{channel}: not UTF-8: {error}") from error
     if found is None:
         return _decode_envelope(channel, data)
-    kind, event_id, timestamp, producer, correlation_id, causation_id = found.groups()
-    if kind.decode() != _TYPES.get(channel):
-        raise ContractViolation(f"{channel}: an event of type {kind.decode()!r} does not belong on this channel")
-    return Envelope(
-        kind.decode(),
-        event_id.decode(),
-        timestamp.decode(),
-        producer.decode(),
-        None if correlation_id is None else correlation_id.decode(),
-        None if causation_id is None else causation_id.decode(),
-    )
+    envelope = Envelope._make(found.groups())
+    if envelope.type != _TYPES.get(channel):
+        raise ContractViolation(f"{channel}: an event of type {envelope.type!r} does not belong on this channel")
+    return envelope
 
 
 def _decode_envelope(channel: str, data: bytes) -> Envelope:
-    event = parse_event(channel, data)
+    event: Any = parse_event(channel, data)
     return Envelope(
         event.type,
         event.event_id,
@@ -84,6 +82,7 @@ def _decode_envelope(channel: str, data: bytes) -> Envelope:
         event.producer,
         event.correlation_id,
         event.causation_id,
+        event.action if channel == channels.CONTROL else None,
     )
 
 
@@ -93,25 +92,24 @@ def read_quote(data: bytes) -> Quote:
     Raises:
         ContractViolation: the bytes are not a market_data event.
     """
-    found = _QUOTE.search(data, 0, 1_000)
+    text = data.decode()
+    found = _QUOTE.search(text, 0, 1_000)
     if found is None:
         return _decode_quote(data)
     venue, symbol, _, _, _, _, bid, ask = found.groups()
-    key = instrument_key(venue.decode(), symbol.decode())
-    if venue == b"mexc_perpetual":
-        mark = _MARK_PRICE.search(data, found.end())
-        return _decode_quote(data) if mark is None else Quote(key, _positive(mark.group(1)))
+    key = instrument_key(venue, symbol)
+    if venue == "mexc_perpetual":
+        mark = _MARK_PRICE.search(text, found.end())
+        if mark is None:
+            return _decode_quote(data)
+        return Quote(key, None if mark.group(1) is None else Decimal(mark.group(1)))
     if bid is None or ask is None:
         return Quote(key, None)
-    return Quote(key, _mid(Decimal(bid.decode()), Decimal(ask.decode())))
-
-
-def _positive(digits: bytes | None) -> Decimal | None:
-    return None if digits is None else Decimal(digits.decode())
+    return Quote(key, _mid(Decimal(bid), Decimal(ask)))
 
 
 def _mid(bid: Decimal, ask: Decimal) -> Decimal | None:
-    return mid_price(bid, ask) if ZERO < bid < ask else None
+    return mid_price(bid, ask) if bid < ask else None
 
 
 def _decode_quote(data: bytes) -> Quote:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from services.cdb_writer.envelope import read_envelope, read_quote
+from services.cdb_writer.envelope import Envelope, read_envelope, read_quote
 from services.cdb_writer.rows import OrderRow, PositionRow, Row, SignalRow, SnapshotRow, TradeRow, json_text
 from services.common import channels
 from services.common.codec import decode, encode_state
@@ -87,15 +87,20 @@ class Projection:
         self._rows: dict[tuple[str, tuple[Any, ...]], Row] = {}
         self._minute = -1
 
-    def fold(self, entry: Entry) -> None:
-        """Fold one journal entry.
+    def fold(self, entry: Entry, envelope: Envelope | None = None) -> None:
+        """Fold one journal entry (`envelope`: when it has been read already).
 
         Raises:
             ContractViolation: the entry is not a valid event, or contradicts what was folded before.
             IllegalTransition: a fill that cannot be booked.
         """
+        if envelope is None:
+            envelope = read_envelope(entry.channel, entry.data)
         if entry.channel == channels.MARKET_DATA:
-            self._on_market_data(entry)
+            self._on_market_data(entry, envelope)
+        elif envelope.action == "tick":
+            if envelope.producer == channels.WS:
+                self._advance_clock(parse_timestamp(envelope.timestamp))
         elif entry.channel in _READ_FROM_THE_STORE:
             return
         elif isinstance(event := entry.event, Control):
@@ -136,8 +141,7 @@ class Projection:
 
     # the clock and the life of services
 
-    def _on_market_data(self, entry: Entry) -> None:
-        envelope = read_envelope(entry.channel, entry.data)
+    def _on_market_data(self, entry: Entry, envelope: Envelope) -> None:
         timestamp = parse_timestamp(envelope.timestamp)
         if envelope.producer == channels.WS:
             self._advance_clock(timestamp)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.cdb_writer.chain import ChainHead, link
+from services.cdb_writer.envelope import read_envelope
 from services.cdb_writer.projection import Projection
 from services.cdb_writer.rows import EventRow, Row
 from services.common.errors import StoreError
@@ -92,8 +93,9 @@ class Recorder:
             if epoch != head.epoch:
                 epochs[epoch] = seq
             digest = link(head.hash, entry)
-            events.append(EventRow.of(entry, digest))
-            projection.fold(entry)
+            envelope = read_envelope(entry.channel, entry.data)
+            events.append(EventRow.of(entry, envelope, digest))
+            projection.fold(entry, envelope)
             previous, (run_before, day_before) = head, (run_id, day)
             head = ChainHead(seq, epoch, digest)
             run_id, day = _run_and_day(projection)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any, ClassVar, NamedTuple
 
-from services.cdb_writer.envelope import read_envelope
+from services.cdb_writer.envelope import Envelope
 from services.common.codec import encode_value
 from services.common.journal.entry import Entry, JournalId
 
@@ -67,13 +67,8 @@ class EventRow(NamedTuple):
     hash: bytes
 
     @classmethod
-    def of(cls, entry: Entry, digest: bytes) -> EventRow:
-        """Return the row of a journal entry with its chain hash; the day is that of the event's own timestamp.
-
-        Raises:
-            ContractViolation: the bytes are not an event of this channel.
-        """
-        envelope = read_envelope(entry.channel, entry.data)
+    def of(cls, entry: Entry, envelope: Envelope, digest: bytes) -> EventRow:
+        """Return the row of a journal entry with its chain hash; the day is that of the event's own timestamp."""
         correlation_id, causation_id = envelope.correlation_id, envelope.causation_id
         return cls(
             envelope.timestamp[:10],

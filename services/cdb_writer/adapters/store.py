@@ -244,7 +244,7 @@ _COPY: Final = f"COPY event_store.events ({', '.join(EventRow._fields)}) FROM ST
 def _text(value: str | None) -> str:
     if value is None:
         return "\\N"
-    if value.isalnum():
+    if value.isprintable() and "\\" not in value:
         return value
     return value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
 

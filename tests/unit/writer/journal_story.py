@@ -223,8 +223,8 @@ def tell(seed: int, events: int, run_id: str = "run-1", first: int = 1, start: i
         if story.now // (1440 * MINUTE_US) != day:
             day = story.now // (1440 * MINUTE_US)
             story.control("cdb_risk", "start_of_day", service="cdb_risk", details={"equity": Decimal("100123.25")})
-        for symbol in price:
-            price[symbol] += Decimal(random.randint(-200, 200)) / 100
+        for symbol, last in price.items():
+            price[symbol] = last + Decimal(random.randint(-200, 200)) / 100
             story.quote(price[symbol], symbol)
         symbol = random.choice(list(price))
         choice = random.random()
@@ -232,14 +232,14 @@ def tell(seed: int, events: int, run_id: str = "run-1", first: int = 1, start: i
             refused = story.signal(price[symbol], "buy", symbol)
             story.decision(refused.event_id, "BUY", "entry", symbol, approved=False)
         elif choice < 0.2:
-            side = "SELL" if held[symbol] else "BUY"
-            _trade(story, random, symbol, side, price[symbol], held)
+            _trade(story, random, symbol, price[symbol], held)
         elif choice < 0.25:
             story.alert()
     return story
 
 
-def _trade(story: Story, random: Random, symbol: str, side: str, price: Decimal, held: dict[str, Decimal]) -> None:
+def _trade(story: Story, random: Random, symbol: str, price: Decimal, held: dict[str, Decimal]) -> None:
+    side = "SELL" if held[symbol] else "BUY"
     quantity = held[symbol] if side == "SELL" else Decimal(random.randint(2, 400)) / 1000
     order = story.order(quantity, price, side, symbol)
     story.result(order, "NEW")
