@@ -42,10 +42,18 @@ class Cause(NamedTuple):
         source: empty for a journal entry; otherwise the producer's own numbered source, for example `feed`
             (market data and ticks), `foreign` (admitted messages), `alert` (of the shell), `announce` (a start).
         number: journal number n of the entry, or the source's own growing number.
+        epoch: epoch of the entry, when known; the publish then refuses an entry that Redis lost. Not part of the form
+            that stands in the journal.
     """
 
     source: str
     number: int
+    epoch: int | None = None
+
+    @classmethod
+    def of(cls, entry_id: JournalId) -> Cause:
+        """Return the cause of what follows from handling one journal entry."""
+        return cls("", entry_id.n, entry_id.epoch)
 
     def __str__(self) -> str:
         """Return the form that stands in the journal: `42` or `feed:42`."""

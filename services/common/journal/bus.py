@@ -1,0 +1,337 @@
+"""A service's consuming side: one cursor over its channels, every entry exactly once and in order.
+
+Pub/sub is fast and forgets; the stream remembers. So the bus subscribes first, then reads the stream from its cursor
+until its end, then follows what arrives. Whatever looks wrong (a lost connection, an id that does not follow, a silent
+channel whose last id is beyond the cursor) makes it start over from the cursor: nothing was handed out that would have
+to be taken back. In mode `xread` it follows the stream itself.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from typing import Final, Literal, NamedTuple
+
+import redis
+
+from services.common.channels import FOREIGN_OWNER
+from services.common.errors import JournalClosed, StateMismatch
+from services.common.journal import keys
+from services.common.journal.archive import EventArchive
+from services.common.journal.attachment import Attachment, attach
+from services.common.journal.entry import Entry, JournalId
+from services.common.journal.lineage import BEGINNING
+from services.common.journal.link import Link
+from services.common.journal.stream_reader import await_entries, decode_entry, read_after, read_head
+from services.common.journal.subscriber import Message, Subscriber
+from services.common.settings import Infrastructure
+
+__all__ = ["Bus", "ForeignMessage"]
+
+PAGE: Final = 512
+IDLE_SEC: Final = 0.25
+BUSY_SEC: Final = 1.0
+LATE_SEC: Final = 0.05
+MAX_FOREIGN: Final = 10_000
+
+_SPLICED = re.compile(rb'\{"journal_id":"(\d+-\d+)","previous_id":"(\d+-\d+)","cause":"([^"\\]*)",')
+_PRODUCER = re.compile(
+    rb'\{"type":"\w+","event_id":"(?:[^"\\]|\\.)*","schema_version":"[^"\\]*","timestamp":"[^"\\]*",'
+    rb'"producer":"([^"\\]*)"'
+)
+
+
+class ForeignMessage(NamedTuple):
+    """A message that did not come through the journal, as it arrived."""
+
+    channel: str
+    raw: bytes
+
+
+class _StartOver(Exception):
+    """What arrived does not follow what was handed out."""
+
+
+class Bus:
+    """One cursor over a service's channels.
+
+    Args:
+        infra: where Redis is.
+        service: whose bus it is; it decides which foreign messages are taken.
+        channels: whose entries are handed out.
+        mode: `pubsub` (fast) or `xread` (the stream alone).
+        archive: read when the stream has a hole.
+    """
+
+    def __init__(
+        self,
+        infra: Infrastructure,
+        service: str,
+        channels: frozenset[str],
+        *,
+        mode: Literal["pubsub", "xread"] = "pubsub",
+        archive: EventArchive | None = None,
+    ) -> None:
+        self._infra = infra
+        self._service = service
+        self._channels = channels
+        self._mode = mode
+        self._archive = archive
+        self._foreign_channels = frozenset(name for name, owner in FOREIGN_OWNER.items() if owner == service)
+        self._link = Link(infra, name=f"{service}:bus", greet=self._greet)
+        self._attachment: Attachment | None = None
+        self._subscriber: Subscriber | None = None
+        self._following = False
+        self._floor = 0
+        self._seen: dict[str, JournalId] = {}
+        self._head = 0
+        self._heard = self._looked = 0.0
+        self._foreign: list[ForeignMessage] = []
+        self.cursor: JournalId = BEGINNING
+        """Everything on this bus's channels up to here has been handed out."""
+        self.problem: str | None = "not opened"
+        """Why nothing can be received now; None while all is well."""
+        self.restarts = 0
+        """How often it started over from its cursor."""
+        self.foreign_dropped = 0
+        """Foreign messages beyond the backlog of 10 000 that nobody had taken."""
+
+    # what the service sees
+
+    def open(self, cursor: JournalId | None, *, timeout_sec: float = 10.0) -> None:
+        """Take up the journal after `cursor` (None: from its beginning), waiting for the bus to be opened.
+
+        Raises:
+            JournalClosed: the bus was not opened within `timeout_sec`.
+            StateMismatch: the journal does not have the cursor's entry (any more): take an older snapshot.
+            redis.ConnectionError, redis.TimeoutError: Redis cannot be reached within `timeout_sec`.
+        """
+        self.close()
+        self.cursor = BEGINNING if cursor is None else cursor
+        deadline = time.monotonic() + timeout_sec
+        while True:
+            try:
+                self._link.ensure()
+            except (JournalClosed, redis.ConnectionError, redis.TimeoutError):
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.02)
+            else:
+                self.problem = None
+                return
+
+    def poll(self, timeout_sec: float) -> list[Entry]:
+        """Return the next entries after the cursor, in order; an empty list when none came within `timeout_sec`.
+
+        Returns early, and perhaps empty, when a foreign message came. While Redis is away or closed, `problem` says so.
+
+        Raises:
+            JournalHole: events between the cursor and what is left are gone.
+            StateMismatch: Redis lost the entry at the cursor, or an entry was passed over: rebuild from a snapshot.
+        """
+        deadline = time.monotonic() + timeout_sec
+        while True:
+            entries: list[Entry] = []
+            try:
+                entries = self._next(deadline)
+                self.problem = None
+            except _StartOver:
+                self._start_over()
+            except (redis.ConnectionError, redis.TimeoutError, JournalClosed) as error:
+                self.problem = str(error)
+                self._link.close()
+                self._start_over()
+                time.sleep(max(0.0, min(LATE_SEC, deadline - time.monotonic())))
+            if entries or self._foreign or time.monotonic() >= deadline:
+                return entries
+
+    def take_foreign(self) -> list[ForeignMessage]:
+        """Return the foreign messages that came on channels this service owns, in order of arrival."""
+        taken, self._foreign = self._foreign, []
+        return taken
+
+    @property
+    def at_head(self) -> bool:
+        """Whether everything that the journal had at the last look has been handed out."""
+        return self._following and self.lag == 0
+
+    @property
+    def lag(self) -> int:
+        """Journal entries between the cursor and the head as last seen (those of other channels included)."""
+        return max(0, self._head - self.cursor.n)
+
+    def close(self) -> None:
+        """Drop the connections."""
+        self._drop_subscriber()
+        self._link.close()
+        self.problem = "closed"
+
+    # connections
+
+    def _greet(self) -> None:
+        found = attach(self._link)
+        if not found.epochs.contains(self.cursor, found.head):
+            raise StateMismatch(
+                f"{self._service}: entry {self.cursor} is not in the journal (head {found.head}, epoch {found.epoch}): "
+                "Redis lost it"
+            )
+        self._attachment = found
+        self._head = found.head
+
+    @property
+    def _attached(self) -> Attachment:
+        self._link.ensure()
+        assert self._attachment is not None
+        return self._attachment
+
+    def _drop_subscriber(self) -> None:
+        self._following = False
+        if self._subscriber is not None:
+            self._subscriber.close()
+            self._subscriber = None
+
+    def _start_over(self) -> None:
+        self._drop_subscriber()
+        self.restarts += 1
+
+    # reading
+
+    def _next(self, deadline: float) -> list[Entry]:
+        self._link.ensure()
+        if self._subscriber is None:
+            subscribed = self._foreign_channels if self._mode == "xread" else self._channels | self._foreign_channels
+            if subscribed:
+                self._subscriber = Subscriber(self._infra, subscribed, name=f"{self._service}:subscriber")
+        if not self._following:
+            return self._catch_up()
+        return self._follow_stream(deadline) if self._mode == "xread" else self._follow_channels(deadline)
+
+    def _catch_up(self) -> list[Entry]:
+        # Journalled messages that already arrived were published before the read below: it finds them in the stream.
+        self._take_foreign_from(self._receive(0.0))
+        entries, self._head = read_after(self._link, self._attached, self.cursor.n, PAGE, self._archive)
+        if entries:
+            self.cursor = entries[-1].id
+        if self.cursor.n >= self._head:
+            self._following = True
+            self._floor = self.cursor.n
+            self._seen = {}
+            self._heard = self._looked = time.monotonic()
+        return self._mine(entries)
+
+    def _follow_stream(self, deadline: float) -> list[Entry]:
+        self._take_foreign_from(self._receive(0.0))
+        if self._foreign:
+            return []
+        wait_ms = int(1000 * min(IDLE_SEC, max(0.0, deadline - time.monotonic())))
+        entries = await_entries(
+            self._link, self._attached, self.cursor.n, PAGE, block_ms=wait_ms, archive=self._archive
+        )
+        if entries:
+            self.cursor = entries[-1].id
+        self._head = read_head(self._link, self._attached) if len(entries) == PAGE else self.cursor.n
+        return self._mine(entries)
+
+    def _mine(self, entries: Iterable[Entry]) -> list[Entry]:
+        return [entry for entry in entries if entry.channel in self._channels]
+
+    # pub/sub
+
+    def _receive(self, timeout_sec: float) -> list[Message]:
+        return [] if self._subscriber is None else self._subscriber.receive(timeout_sec, PAGE)
+
+    def _follow_channels(self, deadline: float) -> list[Entry]:
+        look_at = min(max(self._heard, self._looked) + IDLE_SEC, self._looked + BUSY_SEC)
+        messages = self._receive(max(0.0, min(deadline, look_at) - time.monotonic()))
+        now = time.monotonic()
+        if messages:
+            self._heard = now
+        entries = self._accept(messages)
+        if self._following and now >= look_at:
+            entries += self._look()
+        return entries
+
+    def _accept(self, messages: Iterable[Message]) -> list[Entry]:
+        """Take the messages that follow from the cursor; at the first that does not, start over after those."""
+        entries: list[Entry] = []
+        for message in messages:
+            spliced = _SPLICED.match(message.data)
+            if spliced is None:
+                self._take_foreign(message)
+            elif self._following and message.channel in self._channels:
+                try:
+                    entry = self._follow(message.channel, spliced, message.data)
+                except _StartOver:
+                    self._start_over()
+                else:
+                    if entry is not None:
+                        entries.append(entry)
+        return entries
+
+    def _follow(self, channel: str, spliced: re.Match[bytes], message: bytes) -> Entry | None:
+        entry_id, previous = JournalId.parse(spliced[1]), JournalId.parse(spliced[2])
+        if entry_id.n <= self._floor:
+            return None  # published while we caught up: read from the stream already
+        if entry_id.epoch != self._attached.epoch or entry_id.n <= self.cursor.n:
+            raise _StartOver
+        seen = self._seen.get(channel)
+        if previous != seen if seen is not None else previous.n > self._floor:
+            self._refuse_passed_over(channel, previous)
+            raise _StartOver
+        data = b"{" + message[spliced.end() :]
+        producer = _PRODUCER.match(data)
+        if producer is None:
+            raise _StartOver
+        self._seen[channel] = self.cursor = entry_id
+        self._head = max(self._head, entry_id.n)
+        return Entry(entry_id, channel, producer[1].decode(), spliced[3].decode(), data)
+
+    def _refuse_passed_over(self, channel: str, place: JournalId) -> None:
+        """Halt when an entry of ours before the cursor was never handed out: it cannot be put back in order."""
+        if not self._known(channel) < place.n <= self.cursor.n:
+            return
+        found = self._link.call("XRANGE", keys.JOURNAL, str(place), str(place))
+        if found and decode_entry(*found[0]).channel == channel:
+            raise StateMismatch(f"{self._service}: entry {place} on {channel} was passed over; restart from a snapshot")
+
+    def _known(self, channel: str) -> int:
+        seen = self._seen.get(channel)
+        return self._floor if seen is None else seen.n
+
+    def _look(self) -> list[Entry]:
+        """Compare the channels' last ids with what came: a lost last message shows no gap."""
+        self._looked = time.monotonic()
+        names = sorted(self._channels)
+        head = read_head(self._link, self._attached)
+        last_ids = {
+            name: JournalId.parse(value)
+            for name, value in zip(names, self._link.call("HMGET", keys.LAST_ID, *names), strict=True)
+            if value is not None
+        }
+        for name, last in last_ids.items():
+            self._refuse_passed_over(name, last)
+        self._head = max(head, self.cursor.n)
+        if all(last.n <= self.cursor.n for last in last_ids.values()):
+            if head > self.cursor.n:
+                self.cursor = self._attached.epochs.id_of(head)  # the rest are entries of channels that are not ours
+            return []
+        late = self._accept(self._receive(LATE_SEC))
+        if not late:
+            raise _StartOver
+        return late
+
+    # foreign messages
+
+    def _take_foreign_from(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            if _SPLICED.match(message.data) is None:
+                self._take_foreign(message)
+
+    def _take_foreign(self, message: Message) -> None:
+        if message.channel not in self._foreign_channels:
+            return
+        if len(self._foreign) >= MAX_FOREIGN:
+            self.foreign_dropped += 1
+        else:
+            self._foreign.append(ForeignMessage(*message))

@@ -1,0 +1,118 @@
+"""One connection to Redis that we own: nothing reconnects behind our back, and nothing is sent twice by itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.connection import Connection, UnixDomainSocketConnection
+from redis.retry import Retry
+
+from services.common.journal.scripts import Script
+from services.common.settings import Infrastructure
+
+__all__ = ["CALL_TIMEOUT_SEC", "Link", "connect"]
+
+CALL_TIMEOUT_SEC = 5.0
+
+
+def connect(infra: Infrastructure, *, name: str) -> Any:
+    """Return a fresh connection: authenticated, named, and without any retry of its own.
+
+    Raises:
+        redis.ConnectionError, redis.TimeoutError: the server cannot be reached or refuses the password.
+    """
+    options: dict[str, Any] = {
+        "db": infra.REDIS_DB,
+        "username": infra.REDIS_USERNAME or None,
+        "password": infra.REDIS_PASSWORD.get_secret_value() or None,
+        "socket_timeout": CALL_TIMEOUT_SEC,
+        "socket_connect_timeout": CALL_TIMEOUT_SEC,
+        "client_name": name,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+        "decode_responses": False,
+    }
+    over_socket: Any = UnixDomainSocketConnection
+    over_tcp: Any = Connection
+    if infra.REDIS_SOCKET:
+        connection = over_socket(path=infra.REDIS_SOCKET, **options)
+    else:
+        connection = over_tcp(host=infra.REDIS_HOST, port=infra.REDIS_PORT, **options)
+    connection.connect()
+    return connection
+
+
+class Link:
+    """Calls to Redis over one connection, one at a time; safe to share between threads.
+
+    A broken connection is dropped and its error passed on. The next call makes a new one and lets `greet` look at the
+    server before anything else is sent.
+
+    Args:
+        infra: where Redis is.
+        name: shown in CLIENT LIST.
+        greet: called with each new connection (through this link); what it raises closes the connection again.
+    """
+
+    def __init__(self, infra: Infrastructure, *, name: str, greet: Callable[[], None] | None = None) -> None:
+        self._infra = infra
+        self._name = name
+        self._greet = greet
+        self._connection: Any = None
+        self._lock = threading.RLock()
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection that was not seen broken."""
+        return self._connection is not None
+
+    def ensure(self) -> None:
+        """Connect and greet unless that is done."""
+        with self._lock:
+            if self._connection is not None:
+                return
+            self._connection = connect(self._infra, name=self._name)
+            if self._greet is not None:
+                try:
+                    self._greet()
+                except BaseException:
+                    self.close()
+                    raise
+
+    def call(self, *command: Any, timeout_sec: float = CALL_TIMEOUT_SEC) -> Any:
+        """Send one command and return its reply as Redis gave it (bytes, ints, lists).
+
+        Raises:
+            redis.ConnectionError, redis.TimeoutError: the reply was lost; the command may have been done or not.
+            redis.ResponseError: the server refused the command.
+        """
+        with self._lock:
+            self.ensure()
+            connection = self._connection
+            try:
+                connection.send_command(*command, check_health=False)
+                if timeout_sec == CALL_TIMEOUT_SEC:
+                    return connection.read_response()
+                return connection.read_response(timeout=timeout_sec)
+            except (redis.ConnectionError, redis.TimeoutError):
+                self.close()
+                raise
+
+    def run(self, script: Script, keys: Iterable[str], arguments: Iterable[Any] = ()) -> Any:
+        """Run a script by its digest, sending its text when the server does not know it."""
+        keys, arguments = list(keys), list(arguments)
+        with self._lock:
+            try:
+                return self.call("EVALSHA", script.sha, len(keys), *keys, *arguments)
+            except redis.exceptions.NoScriptError:
+                return self.call("EVAL", script.text, len(keys), *keys, *arguments)
+
+    def close(self) -> None:
+        """Drop the connection; the next call makes a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()

@@ -1,0 +1,75 @@
+"""One subscribed connection that never reconnects by itself.
+
+A client that resubscribes silently loses what was published in between. Here a lost connection is an error, and its
+owner starts over from its own place in the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from services.common.journal.link import connect
+from services.common.settings import Infrastructure
+
+__all__ = ["Message", "Subscriber"]
+
+
+class Message(NamedTuple):
+    """What arrived: the channel and the raw bytes."""
+
+    channel: str
+    data: bytes
+
+
+class Subscriber:
+    """Subscribes at construction and returns once the server has confirmed every channel.
+
+    Args:
+        infra: where Redis is.
+        channels: one at least.
+        name: shown in CLIENT LIST.
+
+    Raises:
+        redis.ConnectionError, redis.TimeoutError: no connection, or no confirmation in time.
+    """
+
+    def __init__(self, infra: Infrastructure, channels: Iterable[str], *, name: str) -> None:
+        names = sorted(set(channels))
+        self._early: list[Message] = []
+        self._connection: Any = connect(infra, name=name)
+        try:
+            self._connection.send_command("SUBSCRIBE", *names, check_health=False)
+            confirmed = 0
+            while confirmed < len(names):
+                message = self._read()
+                if message is None:
+                    confirmed += 1
+                else:
+                    self._early.append(message)
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self) -> Message | None:
+        kind, channel, data = self._connection.read_response()
+        return Message(channel.decode(), data) if kind == b"message" else None
+
+    def receive(self, timeout_sec: float, limit: int) -> list[Message]:
+        """Wait up to `timeout_sec` for a message, then take what is there, up to `limit`.
+
+        Raises:
+            redis.ConnectionError: the connection is gone; what was published since is for others to find.
+        """
+        messages, self._early = self._early, []
+        wait = 0.0 if messages else max(0.0, timeout_sec)
+        while len(messages) < limit and self._connection.can_read(wait):
+            message = self._read()
+            if message is not None:
+                messages.append(message)
+            wait = 0.0
+        return messages
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._connection.disconnect()
