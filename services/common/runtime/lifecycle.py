@@ -82,6 +82,7 @@ class Lifecycle:
         health, status, metrics: what HTTP shows.
         clock: what is known of the run (the service folds the entries that it reads into it).
         folder: the service's own folder (snapshots).
+        redis_losses: how often Redis went away since the start.
         log: the logger.
     """
 
@@ -102,6 +103,7 @@ class Lifecycle:
         self.clock = RunClock()
         self.folder = StateFolder(self.infra.STATE_DIR, service)
         self.log: structlog.stdlib.BoundLogger = structlog.get_logger(service)
+        self.redis_losses = 0
         self.failure: BaseException | None = None
         self._client: JournalClient | None = None
         self._lease: Lease | None = None
@@ -152,12 +154,13 @@ class Lifecycle:
         self.health.beat()
         self.status.refresh()
 
-    def redis_lost(self, error: BaseException) -> None:
+    def redis_lost(self, error: BaseException | str) -> None:
         """Say that Redis is away; `/health` says so until `redis_back`."""
         if self._redis_failure is None:
+            self.redis_losses += 1
             self.metrics.reconnects.inc()
             self.log.warning("redis_lost", error=str(error))
-        self._redis_failure = f"{type(error).__name__}: {error}"
+        self._redis_failure = str(error)
 
     def redis_back(self) -> None:
         """Say that Redis answers."""
@@ -188,8 +191,11 @@ class Lifecycle:
 
     # the frame
 
-    def open(self) -> None:
+    def open(self, before_lease: Callable[[Lifecycle], None] | None = None) -> None:
         """Lock the folder, begin to answer HTTP, reach Redis and take the lease.
+
+        Args:
+            before_lease: done before each attempt to take the lease; the writer opens the bus here.
 
         Raises:
             LeaseHeld: another instance of this service is alive.
@@ -204,17 +210,20 @@ class Lifecycle:
         self.status.add("infrastructure", lambda: _shown(self.infra))
         self.new_client()
         self._lease = Lease(self.infra)
-        self._fence = self.retry_redis(self._acquire)
+        lease = self._lease
+
+        def acquire() -> int:
+            if before_lease is not None:
+                before_lease(self)
+            return lease.acquire(self.service, self.folder.holder)
+
+        self._fence = self.retry_redis(acquire)
         if self._fence is None:
             return
         self._lease_failure = None
         self.log.info("lease_acquired", fence=self._fence, holder=self.folder.holder)
         self._renewal = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._renewal.start()
-
-    def _acquire(self) -> int:
-        assert self._lease is not None
-        return self._lease.acquire(self.service, self.folder.holder)
 
     def _open_http(self) -> None:
         def before_scrape() -> None:
@@ -228,6 +237,10 @@ class Lifecycle:
         """Renew the lease each second; a lost one ends the process, by force when the work loop does not obey."""
         assert self._lease is not None
         while not self.stop.wait(RENEW_SEC):
+            if self._orphaned():
+                self.log.warning("stopping", reason="the process that started this one is gone")
+                self.stop.set()
+                break
             try:
                 self._lease.renew()
             except CONNECTION_LOST as error:
@@ -244,6 +257,11 @@ class Lifecycle:
             threading.Event().wait(LAST_WORDS_SEC)
             if self._working:
                 os._exit(ExitCode.NOT_ALONE)
+
+    def _orphaned(self) -> bool:
+        """Whether `claire up`, which started this process, has died without stopping it."""
+        supervisor = self.environ.get("SUPERVISOR_PID", "")
+        return supervisor.isdigit() and hasattr(os, "getppid") and os.getppid() != int(supervisor)
 
     def close(self) -> None:
         """Give everything back in the opposite order; never raises for a server that is away."""
@@ -295,6 +313,7 @@ def run_service(
     *,
     settings: tuple[type[BaseModel], ...] = (),
     environ: Mapping[str, str] | None = None,
+    before_lease: Callable[[Lifecycle], None] | None = None,
 ) -> int:
     """Run a service from its first line to its exit code.
 
@@ -303,6 +322,7 @@ def run_service(
         body: the work; returns when `life.stop` is set (or the work is done), raises what it cannot handle.
         settings: models of the service besides `Infrastructure`; all mistakes are listed at once.
         environ: where settings come from; the process environment by default.
+        before_lease: see :meth:`Lifecycle.open`.
     """
     try:
         life = Lifecycle(service, os.environ if environ is None else environ, settings)
@@ -314,16 +334,16 @@ def run_service(
     configure_logging(service, level=life.infra.LOG_LEVEL, style=life.infra.LOG_FORMAT, secrets=_secrets(life.infra))
     _stop_on_signals(life)
     try:
-        return _run(life, body)
+        return _run(life, body, before_lease)
     finally:
         life.close()
 
 
-def _run(life: Lifecycle, body: Callable[[Lifecycle], None]) -> int:
+def _run(life: Lifecycle, body: Callable[[Lifecycle], None], before_lease: Callable[[Lifecycle], None] | None) -> int:
     log = life.log
     try:
         log.info("starting", code_version=code_version(), pid=os.getpid())
-        life.open()
+        life.open(before_lease)
         if not life.stop.is_set():
             body(life)
     except (SettingsInvalid, FeedInputInvalid, PortInUse) as error:

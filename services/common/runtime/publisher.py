@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
-from services.common.errors import JournalClosed, PublishRefused
+from services.common.errors import JournalClosed, PublishRefused, StateMismatch
 from services.common.events import Alert, Event
 from services.common.identity import derive_id
 from services.common.journal.client import PublishResult
@@ -23,7 +23,7 @@ from services.common.runtime.build import code_version
 from services.common.runtime.lifecycle import CONNECTION_LOST, Lifecycle
 from services.common.timestamps import MINUTE_US
 
-__all__ = ["Publisher", "Stopped"]
+__all__ = ["LineageLost", "Publisher", "Stopped"]
 
 ResultT = TypeVar("ResultT")
 AlertLevel = Literal["INFO", "WARNING", "CRITICAL"]
@@ -36,13 +36,12 @@ class Stopped(Exception):
     """The process shall end, so what was waited for did not happen. Not an error."""
 
 
-class Publisher:
-    """What one service publishes. For the work loop's thread only.
+class LineageLost(StateMismatch):
+    """The journal no longer contains what this process has folded: Redis lost its tail. Go back to a snapshot."""
 
-    Attributes:
-        losses: connections lost so far. Whoever holds entries that were read before a loss must read them again: the
-            journal may have lost its tail meanwhile.
-    """
+
+class Publisher:
+    """What one service publishes. For the work loop's thread only."""
 
     def __init__(self, life: Lifecycle) -> None:
         """Publish with the fence of `life`."""
@@ -51,7 +50,6 @@ class Publisher:
         self._last_alert: dict[str, int] = {}
         self._refused: str | None = None
         self._announced_run: str | None = None
-        self.losses = 0
         life.check("journal_memory", lambda: self._refused)
 
     def patiently(self, action: Callable[[], ResultT], still_valid: Callable[[], None] | None = None) -> ResultT:
@@ -63,6 +61,7 @@ class Publisher:
 
         Raises:
             Stopped: the process was told to end before it succeeded.
+            StateMismatch: Redis lost what it depends on: rebuild from a snapshot.
         """
         backoff = Backoff(self._life.stop)
         lost = False
@@ -73,7 +72,6 @@ class Publisher:
                 result = action()
             except (*CONNECTION_LOST, JournalClosed) as error:
                 lost = True
-                self.losses += 1
                 self._life.redis_lost(error)
             except PublishRefused as refusal:
                 self._life.metrics.publish_refused.inc()
@@ -88,9 +86,7 @@ class Publisher:
             if backoff.wait():
                 raise Stopped
 
-    def publish(
-        self, cause: Cause, events: Sequence[Event], still_valid: Callable[[], None] | None = None
-    ) -> PublishResult:
+    def publish(self, cause: Cause, events: Sequence[Event]) -> PublishResult:
         """Publish all outputs of one cause, once.
 
         Raises:
@@ -100,9 +96,7 @@ class Publisher:
             StateMismatch: Redis lost the cause or what was published before it: rebuild.
         """
         life = self._life
-        result = self.patiently(
-            lambda: life.client.publish(life.service, life.fence, cause, events), still_valid=still_valid
-        )
+        result = self.patiently(lambda: life.client.publish(life.service, life.fence, cause, events))
         if result.status == "new":
             for event in events:
                 life.metrics.outputs_published.labels(event.channel).inc()

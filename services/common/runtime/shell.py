@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from services.common import channels
-from services.common.errors import ClaireError, FenceLost, JournalClosed, StateMismatch
+from services.common.errors import ClaireError, FenceLost, StateMismatch
 from services.common.journal.archive import PostgresArchive
 from services.common.journal.bus import Bus
 from services.common.journal.entry import Cause, Entry, JournalId
@@ -25,6 +25,7 @@ from services.common.runtime.publisher import Publisher, Stopped
 from services.common.runtime.run_clock import RunClock
 from services.common.runtime.snapshots import Snapshot, SnapshotStore
 from services.common.runtime.turnstile import Turnstile, WakeUps
+from services.common.timestamps import format_timestamp
 
 __all__ = ["MachineShell", "run_machine"]
 
@@ -51,10 +52,11 @@ class MachineShell:
         self._bus: Bus | None = None
         self._turnstile: Turnstile | None = None
         if life.infra.TURNSTILE:
-            self._turnstile = Turnstile(lambda: life.client.cursors(), WakeUps(life.infra))
+            self._turnstile = Turnstile(self._cursors, WakeUps(life.infra))
         self._folded: JournalId | None = None
         self._in_flight = False  # the state is ahead of what was published: it must not become a snapshot
         self._handled = 0
+        self._losses = 0
         self._since_snapshot = 0
         self._unadvanced = 0
         self._advanced_at = time.monotonic()
@@ -62,9 +64,13 @@ class MachineShell:
         life.check("clock", self._clock_check)
         life.status.add("config", lambda: self._machine.fold.settings)
         life.status.add("run_id", lambda: life.clock.run_id)
-        life.status.add("now", lambda: life.clock.now)
+        life.status.add("now", lambda: None if life.clock.now is None else format_timestamp(life.clock.now))
+        life.status.add("finished", lambda: life.clock.finished)
         life.status.add("journal", self._journal_status)
         life.status.add("machine", self._machine_summary)
+
+    def _cursors(self) -> dict[str, int]:
+        return self._life.client.cursors()  # the client of the moment: it is replaced when Redis has lost its tail
 
     # what is shown
 
@@ -124,30 +130,24 @@ class MachineShell:
             StateMismatch: the journal no longer contains what was folded.
         """
         while not self._life.stop.is_set():
-            losses = self._publisher.losses
             for entry in self._poll():
                 if not self._handle(entry):
-                    break
-                if self._publisher.losses != losses:
-                    break  # what was read before the loss may not be in the journal any more: read it again
-            if self._publisher.losses != losses:
-                self._reopen()
+                    return
             self._idle()
 
     def _poll(self) -> list[Entry]:
         assert self._bus is not None
         self._life.beat()
-        try:
-            entries = self._bus.poll(POLL_SEC)
-        except (*CONNECTION_LOST, JournalClosed) as error:
-            self._publisher.losses += 1
-            self._life.redis_lost(error)
-            return []
+        entries = self._bus.poll(POLL_SEC)
+        if self._bus.problem is None:
+            self._life.redis_back()
+        else:
+            self._life.redis_lost(self._bus.problem)
         self._life.metrics.lag.set(self._bus.lag)
         return entries
 
     def _handle(self, entry: Entry) -> bool:
-        """Fold one entry and publish what follows; False when it must be read again or the process shall stop."""
+        """Fold one entry and publish what follows; False when the process shall stop instead."""
         if self._life.stop.is_set() or not self._await_turn(entry.id.n):
             return False
         started = time.perf_counter()
@@ -156,7 +156,7 @@ class MachineShell:
         self._life.clock.fold(entry)
         self._folded = entry.id
         if outputs:
-            self._publisher.publish(Cause.of(entry.id), outputs, still_valid=self._check_lineage)
+            self._publisher.publish(Cause.of(entry.id), outputs)
             self._unadvanced, self._advanced_at = 0, time.monotonic()
         else:
             self._unadvanced += 1
@@ -173,24 +173,21 @@ class MachineShell:
         return True
 
     def _await_turn(self, n: int) -> bool:
-        """In turnstile mode: wait for our turn; False when the connection was lost or the process shall stop."""
+        """In turnstile mode: wait for our turn; False when the process shall stop instead."""
         if self._turnstile is None:
             return True
-        losses = self._publisher.losses
         service = self._life.service
+        if self._losses != self._life.redis_losses:
+            self._losses = self._life.redis_losses
+            self._turnstile.forget()  # with the tail of the journal the cursors may have fallen back
         while not self._turnstile.may_handle(service, n):
             self._waiting_for_peer = True
             self._life.beat()
             if self._life.stop.is_set():
                 return False
-            try:
-                self._turnstile.learn()
-            except CONNECTION_LOST as error:
-                self._publisher.losses += 1
-                self._life.redis_lost(error)
-                return False
+            self._publisher.patiently(self._turnstile.learn)
         self._waiting_for_peer = False
-        return self._publisher.losses == losses
+        return True
 
     def _idle(self) -> None:
         """Between polls: what does not come from an entry."""
@@ -207,9 +204,7 @@ class MachineShell:
         """Say how far this service is, without outputs."""
         assert self._folded is not None
         life, folded = self._life, self._folded
-        self._publisher.patiently(
-            lambda: life.client.advance(life.service, life.fence, folded), still_valid=self._check_lineage
-        )
+        self._publisher.patiently(lambda: life.client.advance(life.service, life.fence, folded))
         self._unadvanced, self._advanced_at = 0, time.monotonic()
 
     # beginning, losing, ending
@@ -256,17 +251,6 @@ class MachineShell:
         )
         self._bus.open(self._folded)
 
-    def _reopen(self) -> None:
-        """After a lost connection: go on from what was folded, if the journal still contains it."""
-        if self._turnstile is not None:
-            self._turnstile.forget()
-        self._publisher.patiently(self._check_lineage)
-        self._publisher.patiently(self._open_bus)
-
-    def _check_lineage(self) -> None:
-        if self._folded is not None and not self._life.client.lineage_ok(self._folded):
-            raise StateMismatch(f"entry {self._folded} is not in the journal any more")
-
     def _save_snapshot(self) -> None:
         assert self._folded is not None
         life, folded = self._life, self._folded
@@ -275,9 +259,7 @@ class MachineShell:
         )
         self._since_snapshot = 0
         life.metrics.snapshots.inc()
-        self._publisher.patiently(
-            lambda: life.client.set_durable(life.service, life.fence, folded), still_valid=self._check_lineage
-        )
+        self._publisher.patiently(lambda: life.client.set_durable(life.service, life.fence, folded))
 
     def _finish(self) -> None:
         """At a graceful stop: leave a snapshot, so that the next start has nothing to catch up."""

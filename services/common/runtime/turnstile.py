@@ -63,7 +63,7 @@ class WakeUps:
         """Return the next `(service, n)`, None when none came or the connection is away."""
         try:
             if self._subscription is None:
-                self._subscription = self._client.pubsub(ignore_subscribe_messages=True)
+                self._subscription = self._client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
                 self._subscription.subscribe(keys.TURNSTILE)
             message = self._subscription.get_message(timeout=timeout_sec)
         except (RedisError, OSError):
@@ -120,7 +120,7 @@ class Turnstile:
 
     def look(self) -> None:
         """Read the cursors themselves."""
-        self._known.update(self._cursors())
+        self._known = dict(self._cursors())
 
     def forget(self) -> None:
         """Know nothing: Redis was restarted."""

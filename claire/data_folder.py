@@ -1,0 +1,109 @@
+"""The folder of an embedded stack: what is where, and who may use it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import IO
+
+from claire.embedded import EmbeddedPostgres, EmbeddedRedis
+from services.common.errors import ClaireError
+
+__all__ = ["DataFolder", "DataFolderInUse"]
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(file: IO[str]) -> bool:
+        file.seek(0)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+else:
+    import fcntl
+
+    def _try_lock(file: IO[str]) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+
+class DataFolderInUse(ClaireError):
+    """Another `claire up` is running on this folder."""
+
+
+class DataFolder:
+    """`DATA_DIR`: `redis/`, `postgres/`, `state/`, `logs/`; one stack at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the folder; it is made when first used."""
+        self.path = path.expanduser().resolve()
+        self._lock: IO[str] | None = None
+
+    @property
+    def logs(self) -> Path:
+        """Where each process writes its log."""
+        return self.path / "logs"
+
+    @property
+    def state(self) -> Path:
+        """Snapshots and locks of the services."""
+        return self.path / "state"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a stack has run here before."""
+        return (self.path / "postgres" / "data" / "PG_VERSION").exists()
+
+    def redis(self, *, port: int | None = None, maxmemory: str = "512mb", live: bool = False) -> EmbeddedRedis:
+        """Return the folder's Valkey server (not started)."""
+        return EmbeddedRedis(
+            self.path / "redis", port=port, maxmemory=maxmemory, appendfsync="always" if live else "everysec"
+        )
+
+    def postgres(self) -> EmbeddedPostgres:
+        """Return the folder's PostgreSQL server (not started)."""
+        return EmbeddedPostgres(self.path / "postgres")
+
+    def try_acquire(self) -> bool:
+        """Take the folder for this process; False when another one has it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = (self.path / "claire.lock").open("a+", encoding="ascii")
+        if not _try_lock(file):
+            file.close()
+            return False
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        self._lock = file
+        return True
+
+    def acquire(self) -> None:
+        """Take the folder for this process.
+
+        Raises:
+            DataFolderInUse: another process has it.
+        """
+        if not self.try_acquire():
+            raise DataFolderInUse(
+                f"{self.path} is in use by process {self.holder()}; stop that one (Ctrl-C) or choose another --data-dir"
+            )
+
+    def holder(self) -> str:
+        """Return the process id of whoever has the folder."""
+        try:
+            return (self.path / "claire.lock").read_text(encoding="ascii") or "unknown"
+        except OSError:
+            return "unknown"
+
+    def release(self) -> None:
+        """Give the folder back."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
