@@ -80,14 +80,6 @@ class Mint:
         """Return the end of a recorded feed."""
         return self._control("finished", timestamp_us, timestamp_us)
 
-    def started(self, fence: int, timestamp_us: int, details: Mapping[str, Any]) -> Control:
-        """Return the announcement of a start; `fence` is the start's own number."""
-        return self._announcement("started", fence, 0, timestamp_us, details, run_id=self._run_id)
-
-    def config(self, fence: int, timestamp_us: int, details: Mapping[str, Any]) -> Control:
-        """Return the settings that come into force with a start."""
-        return self._announcement("config", fence, 1, timestamp_us, details)
-
     def _warmup(self, batch: Batch) -> list[Event]:
         number = self.number(batch)
         return [
@@ -117,24 +109,4 @@ class Mint:
             action=action,
             service=WS,
             details=dict(details or {}),
-        )
-
-    def _announcement(
-        self,
-        action: Literal["started", "config"],
-        fence: int,
-        index: int,
-        timestamp_us: int,
-        details: Mapping[str, Any],
-        *,
-        run_id: str | None = None,
-    ) -> Control:
-        return Control(
-            event_id=derive_id(self._run_id, WS, "announce", fence, index),
-            timestamp=timestamp_us,
-            producer=WS,
-            action=action,
-            service=WS,
-            run_id=run_id,
-            details=dict(details),
         )

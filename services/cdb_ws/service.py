@@ -1,0 +1,298 @@
+"""cdb_ws: market data in, and the clock of the whole system.
+
+`python -m services.cdb_ws.service`
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from services.cdb_ws.adapters.feed_journal import FeedJournal
+from services.cdb_ws.adapters.feed_metrics import FeedMetrics
+from services.cdb_ws.adapters.pacing import Pace, WallFeedClock, wait_until
+from services.cdb_ws.adapters.recorded_files import Reader, RecordedFile
+from services.cdb_ws.clock import Clock
+from services.cdb_ws.mint import Mint, Pressure
+from services.cdb_ws.observation import Observation
+from services.cdb_ws.recorded import Batch, RecordedFeed, carry
+from services.cdb_ws.settings import FeedSettings, PlaybackSettings
+from services.common.channels import TURNSTILE_ORDER, WRITER, WS
+from services.common.codec import encode
+from services.common.errors import FeedInputInvalid, FenceLost, SettingsInvalid, StateMismatch
+from services.common.runtime.lifecycle import Lifecycle, run_service
+from services.common.runtime.publisher import Stopped
+from services.common.runtime.turnstile import Turnstile, WakeUps
+from services.common.settings import canonical_settings
+from services.common.timestamps import SECOND_US, format_timestamp
+
+__all__ = ["FeedService", "main"]
+
+CANDLE_TICK_SEC: Final = 60
+FRUITLESS_STARTS: Final = 3
+IDLE_SEC: Final = 0.5
+
+
+class FeedService:
+    """Plays the configured feed into the journal until the process shall stop."""
+
+    def __init__(self, life: Lifecycle) -> None:
+        """Look at the recordings.
+
+        Raises:
+            FeedInputInvalid: a recording cannot be used.
+        """
+        self._life = life
+        self._given = life.settings_of(FeedSettings)
+        self._playback = life.settings_of(PlaybackSettings)
+        self._files = [RecordedFile.inspect(Path(name)) for name in self._given.FEED_FILES]
+        self._settings = self._in_force()
+        self._provenance = [file.provenance() for file in self._files]
+        play = {"settings": canonical_settings(self._settings), "files": self._provenance}
+        self._play = sha256(encode(play)).hexdigest()
+        self._journal = FeedJournal(life)
+        self._metrics = FeedMetrics(life, speed=self._playback.PLAYBACK_SPEED, tick_sec=self._tick_us // SECOND_US)
+        self._turnstile = self._open_turnstile()
+        self._run_id = ""
+        self._pressure: Pressure = "none"
+        self._withheld: dict[str, Observation] = {}
+        life.status.add("config", lambda: canonical_settings(self._settings))
+        life.status.add("run_id", lambda: self._run_id)
+        life.status.add("now", lambda: life.clock.now and format_timestamp(life.clock.now))
+
+    def _open_turnstile(self) -> Turnstile | None:
+        if not self._life.infra.TURNSTILE:
+            return None
+        return Turnstile(self._cursors, WakeUps(self._life.infra))
+
+    def _cursors(self) -> dict[str, int]:
+        return self._life.client.cursors()
+
+    def _in_force(self) -> FeedSettings:
+        """Return the settings with what the recordings decide: the clock's tick, and names instead of paths."""
+        candles = bool(self._files) and all(file.kind == "candles" for file in self._files)
+        return self._given.model_copy(
+            update={
+                "CLOCK_TICK_SEC": self._given.CLOCK_TICK_SEC or (CANDLE_TICK_SEC if candles else 1),
+                "FEED_FILES": tuple(file.path.name for file in self._files),
+            }
+        )
+
+    @property
+    def _tick_us(self) -> int:
+        assert self._settings.CLOCK_TICK_SEC is not None
+        return self._settings.CLOCK_TICK_SEC * SECOND_US
+
+    # the frame
+
+    def run(self) -> None:
+        """Work until the process shall stop; what cannot be handled is raised after an alert."""
+        fruitless = 0
+        try:
+            while not self._life.stop.is_set():
+                before = self._journal.last
+                try:
+                    self._journal.start_over()
+                    self._feed()
+                except StateMismatch as lost:  # Redis lost its tail, and with it something that was published here
+                    fruitless = fruitless + 1 if self._journal.last == before else 0
+                    if fruitless >= FRUITLESS_STARTS:
+                        raise
+                    self._life.log.warning("starting_over", reason=str(lost))
+                    self._life.new_client()
+            self._journal.snapshot()
+        except (Stopped, FenceLost) as end:
+            if isinstance(end, FenceLost):
+                raise
+        except Exception as fault:
+            self._report(fault)
+            raise
+        finally:
+            if self._turnstile is not None:
+                self._turnstile.close()
+
+    def _report(self, fault: Exception) -> None:
+        code = "FEED_INPUT_INVALID" if isinstance(fault, FeedInputInvalid) else "SERVICE_FAULT"
+        try:
+            self._journal.alert(code, f"{WS} halts: {fault}", {"error": type(fault).__name__}, critical=True)
+        except Exception as error:
+            self._life.log.warning("fault_not_announced", reason=str(error))
+
+    def _feed(self) -> None:
+        self._metrics.ended = False
+        self._withheld = {}
+        if self._turnstile is not None:
+            self._turnstile.forget()
+        if self._settings.FEED == "external":
+            self._tick_by_wall_clock()
+        else:
+            self._play_recording()
+
+    def _begin(self, start_us: int) -> Mint:
+        """Join the journal's run, or begin a new one at this feed time.
+
+        Raises:
+            FeedInputInvalid: the recording begins before the time that the run has reached.
+            SettingsInvalid: RUN_ID names an earlier run of this journal.
+        """
+        journal = self._journal
+        current = journal.run.run_id
+        self._run_id = self._choose_run(current, journal.fold.runs)
+        now_us = start_us
+        if self._run_id == current and journal.run.now is not None:
+            if self._settings.FEED == "recorded" and journal.fold.play != self._play and start_us <= journal.run.now:
+                raise FeedInputInvalid(
+                    f"the recording plays from {format_timestamp(start_us)}, but run {current} has reached "
+                    f"{format_timestamp(journal.run.now)} with another recording or other feed settings: begin a new "
+                    "run (--new-run, RUN_ID), use another data folder, or set everything as it was"
+                )
+            now_us = journal.run.now
+        journal.announce(self._settings, self._play, self._run_id, now_us, {"files": self._provenance})
+        return Mint(self._run_id, self._settings.VENUE, journal.fold.base)
+
+    def _choose_run(self, current: str | None, runs: Sequence[str]) -> str:
+        wanted = self._playback.RUN_ID
+        if self._run_id:
+            return self._run_id  # this process has chosen already
+        if not wanted:
+            return current if current is not None and not self._playback.NEW_RUN else uuid4().hex
+        if wanted in runs and (wanted != current or self._playback.NEW_RUN):
+            raise SettingsInvalid(f"RUN_ID={wanted}: this journal already has a run of that name; choose another")
+        return wanted
+
+    # a recording
+
+    def _play_recording(self) -> None:
+        settings = self._settings
+        reader = Reader(settings.SYMBOLS, settings.RECORDED_SYMBOL_MAP, skip_bad_rows=settings.FEED_BAD_ROWS == "skip")
+        self._metrics.reading(reader.counts, [file.path.name for file in self._files])
+        feed = RecordedFeed(
+            reader.sources(self._files),
+            max_hz=settings.MARKET_DATA_MAX_HZ,
+            tick_us=self._tick_us,
+            warmup_min=settings.RECORDED_WARMUP_MIN,
+        )
+        mint = self._begin(feed.start_us)
+        if self._journal.last == self._journal.fold.base:
+            self._await_services()
+        pace = Pace(self._playback.PLAYBACK_SPEED, self._life.stop, self._life.beat)
+        for batch in feed:
+            if mint.number(batch) <= self._journal.last:
+                self._pass_over(batch, mint.number(batch))
+                continue
+            if not pace.wait(batch.timestamp_us) or not self._await_turn():
+                return
+            self._publish(batch, mint)
+            self._journal.snapshot_if_due()
+        self._life.log.info("feed_finished", batch=self._journal.last)
+        self._metrics.ended = True
+        self._stay()
+
+    def _pass_over(self, batch: Batch, number: int) -> None:
+        """Pass over a batch that the journal has; market data that it refused before the restart are still owed."""
+        if batch.kind == "market_data" and number > self._journal.fold.last_market:
+            self._withhold(carry(self._withheld, batch.observations))
+        if batch.number % 1_000 == 0:
+            self._life.beat()
+
+    def _withhold(self, observations: Sequence[Observation]) -> None:
+        self._withheld = {observation.symbol: observation for observation in observations}
+
+    def _publish(self, batch: Batch, mint: Mint) -> None:
+        number, observations = mint.number(batch), batch.observations
+        events = mint.events(batch, pressure=self._pressure)
+        if self._withheld and batch.kind in {"market_data", "finished"}:
+            observations = carry(self._withheld, observations)
+            owed = mint.market_data(observations, number)
+            events = owed if batch.kind == "market_data" else [*owed, *events]
+        result = self._journal.publish(number, events, withholdable=batch.kind == "market_data")
+        if result is None:
+            self._withhold(observations)
+            if self._pressure == "none":
+                self._pressure = "market_data"
+            self._metrics.withheld.inc()
+            self._journal.alert(
+                "MARKET_DATA_WITHHELD",
+                "the journal is short of memory: market data are merged and marked as a gap until it takes them",
+                {"batch": number, "symbols": sorted(self._withheld)},
+            )
+        else:
+            self._pressure = result.pressure
+            if batch.kind in {"market_data", "finished"}:
+                self._withheld = {}
+            self._metrics.published(batch, events)
+        for rejected in batch.rejected:
+            self._life.log.warning("row_rejected", reason=rejected.reason)
+        if batch.rejected:
+            self._journal.reject(batch.rejected)
+
+    def _await_services(self) -> None:
+        """Wait until everybody who takes part in the run is there, so that nobody misses its beginning."""
+        services = (*TURNSTILE_ORDER, WRITER) if self._turnstile is not None else TURNSTILE_ORDER
+        while missing := self._journal.missing(services):
+            if self._metrics.waiting_for != missing:
+                self._life.log.info("waiting_for_services", missing=missing)
+            self._metrics.waiting_for = missing
+            if self._life.stop.is_set():
+                raise Stopped
+        self._metrics.waiting_for = []
+
+    def _await_turn(self) -> bool:
+        """In turnstile mode: wait until everybody has done the journal's head; False when the process shall stop."""
+        turnstile = self._turnstile
+        if turnstile is None:
+            return not self._life.stop.is_set()
+        while not self._life.stop.is_set():
+            head = self._journal.head
+            if not turnstile.may_publish(head):
+                self._metrics.waiting_for = ["turnstile"]
+                self._life.beat()
+                self._journal.patiently(turnstile.learn)
+            elif self._journal.look_at_head() == head:
+                # what the others have done was learnt before this look at the head, so none of them can add to it now
+                self._metrics.waiting_for = []
+                return True
+        return False
+
+    # the clock alone
+
+    def _tick_by_wall_clock(self) -> None:
+        known_now = self._journal.run.now if self._playback.RUN_ID in {"", self._journal.run.run_id} else None
+        wall = WallFeedClock(self._playback.CLOCK_SPEED, None if self._playback.NEW_RUN else known_now)
+        mint = self._begin(wall.start_us)
+        clock = Clock(self._tick_us, self._journal.run.now or wall.start_us)
+        while wait_until(wall.due(clock.next_us), self._life.stop, self._life.beat):
+            tick_us = clock.latest(wall.now_us())
+            if tick_us is None:
+                continue
+            number = self._journal.last + 1
+            events = [mint.tick(tick_us, self._pressure)]
+            result = self._journal.publish(number, events)
+            assert result is not None, "a tick is not withheld"
+            self._pressure = result.pressure
+            self._metrics.published(Batch(number, tick_us, "tick"), events)
+            self._journal.snapshot_if_due()
+
+    def _stay(self) -> None:
+        """After the end of a recording: stay up, and notice when Redis loses it."""
+        self._journal.snapshot()
+        while wait_until(time.monotonic() + IDLE_SEC, self._life.stop, self._life.beat):
+            self._journal.check_lineage()
+
+
+def main(environ: Mapping[str, str] | None = None) -> int:
+    """Be the process of cdb_ws; returns the exit code."""
+
+    def body(life: Lifecycle) -> None:
+        FeedService(life).run()
+
+    return run_service(WS, body, settings=(FeedSettings, PlaybackSettings), environ=environ)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""Settings of cdb_ws: what decides which events come out is journalled, what only decides when is not."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from services.common.errors import ContractViolation
+from services.common.instruments import Venue, normalise_symbol
+from services.common.settings import MachineSettings
+
+__all__ = ["FeedSettings", "PlaybackSettings"]
+
+_BETWEEN_FILES = re.compile(r"[,;\n]|(?<!^[A-Za-z])(?<![,;:\n][A-Za-z]):")
+"""A comma, a semicolon, or a colon that does not follow a drive letter."""
+
+
+def _files(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in _BETWEEN_FILES.split(value) if part.strip())
+    return value
+
+
+def _symbols(value: Any) -> Any:
+    parts = [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    try:
+        symbols = tuple(normalise_symbol(part) for part in parts)
+    except ContractViolation as error:
+        raise ValueError(str(error)) from error
+    doubled = next((symbol for symbol in symbols if symbols.count(symbol) > 1), None)
+    if doubled is not None:
+        raise ValueError(f"{doubled} stands twice")
+    return symbols
+
+
+def _symbol_map(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    pairs: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        theirs, equals, ours = part.partition("=")
+        if not equals:
+            raise ValueError(f"{part!r}: FILE_SYMBOL=OUR_SYMBOL is meant, as XBTUSD=BTCUSDT")
+        try:
+            source, target = normalise_symbol(theirs), normalise_symbol(ours)
+        except ContractViolation as error:
+            raise ValueError(str(error)) from error
+        if source in pairs:
+            raise ValueError(f"{source} is mapped twice")
+        pairs[source] = target
+    return pairs
+
+
+def _speed(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value.lower() == "max":
+        return None
+    try:
+        return Decimal(value)
+    except InvalidOperation:
+        raise ValueError("a number above 0, or max, is meant") from None
+
+
+class FeedSettings(MachineSettings):
+    """What the feed publishes is a function of these and of the recordings.
+
+    Attributes:
+        FEED: `recorded` plays files; `external` is the clock alone, market data come by PUBLISH.
+        FEED_FILES: recordings, separated by commas or as in PATH.
+        VENUE: the venue that the feed stands for.
+        MARKET_DATA_MAX_HZ: market data events per second and instrument, at most.
+        CLOCK_TICK_SEC: distance of the clock's ticks; 60 when all files are candles, otherwise 1.
+        RECORDED_WARMUP_MIN: minutes at the beginning of the recording that become closed bars.
+        RECORDED_SYMBOL_MAP: from a file's symbols to ours, as XBTUSD=BTCUSDT.
+        FEED_BAD_ROWS: `error` refuses a file with an unusable row, `skip` passes over it and marks a gap.
+    """
+
+    FEED: Literal["recorded", "external"] = "recorded"
+    FEED_FILES: Annotated[tuple[str, ...], BeforeValidator(_files)] = ()
+    VENUE: Venue = "mexc_spot"
+    SYMBOLS: Annotated[tuple[str, ...], BeforeValidator(_symbols), Field(min_length=1)] = (
+        "BTCUSDT",
+        "ETHUSDT",
+        "SOLUSDT",
+    )
+    MARKET_DATA_MAX_HZ: int = Field(4, ge=1, le=1000)
+    CLOCK_TICK_SEC: int | None = Field(None, ge=1, le=3600)
+    RECORDED_WARMUP_MIN: int = Field(0, ge=0, le=100_000)
+    RECORDED_SYMBOL_MAP: Annotated[dict[str, str], BeforeValidator(_symbol_map)] = Field(default_factory=dict)
+    FEED_BAD_ROWS: Literal["error", "skip"] = "error"
+
+    @model_validator(mode="after")
+    def _check_files(self) -> FeedSettings:
+        if self.FEED == "recorded" and not self.FEED_FILES:
+            raise ValueError(
+                "FEED=recorded needs FEED_FILES, for example "
+                "FEED_FILES=backoffice/data/crash-2021-05-19_xbtusd_1m.csv.gz; FEED=external has the clock alone"
+            )
+        if self.FEED == "external" and self.FEED_FILES:
+            raise ValueError(
+                "FEED_FILES is set, but FEED=external plays no files; set FEED=recorded or clear FEED_FILES"
+            )
+        return self
+
+
+class PlaybackSettings(BaseModel):
+    """How fast, and in which run: never journalled, because no event depends on it.
+
+    Attributes:
+        PLAYBACK_SPEED: feed seconds per wall second of a recording; None (`max`): as fast as the journal takes it.
+        CLOCK_SPEED: feed seconds per wall second of the feed `external`.
+        RUN_ID: the run to begin or to go on with; empty: the journal's own, or a new one.
+        NEW_RUN: begin a new run at this start. Whoever restarts a process gives RUN_ID instead.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    PLAYBACK_SPEED: Annotated[
+        Annotated[Decimal, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None, BeforeValidator(_speed)
+    ] = Decimal(1)
+    CLOCK_SPEED: Decimal = Field(Decimal(1), gt=0, le=10_000, allow_inf_nan=False)
+    RUN_ID: str = Field("", max_length=64)
+    NEW_RUN: bool = False
