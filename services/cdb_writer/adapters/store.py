@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -26,12 +26,10 @@ from services.cdb_writer.recorder import Batch
 from services.cdb_writer.rows import TABLES, EventRow, Row
 from services.common.errors import LeaseHeld, StoreError
 
-__all__ = ["EventStore", "StoredCursor", "read_cursor", "read_events", "write_rows"]
+__all__ = ["EventStore", "StoredCursor", "read_cursor", "write_rows"]
 
 WRITER_LOCK: Final = 0x636C616972650002
 """Key of the advisory lock that the one writer holds."""
-
-ROWS_A_PAGE: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -169,29 +167,6 @@ def read_cursor(database: connection) -> StoredCursor:
         raise StoreError("event_store.cursor is empty; restore the database from a backup")
     seq, epoch, chain_head, state = row
     return StoredCursor(ChainHead(seq, epoch, bytes(chain_head)), None if state is None else bytes(state))
-
-
-def read_events(database: connection, after: int = 0, upto: int | None = None) -> Iterator[EventRow]:
-    """Yield the stored events after a number, in order, page by page, as they stand there."""
-    columns = ", ".join(
-        'to_char(timestamp, \'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\')'
-        if name == "timestamp"
-        else "to_char(day, 'YYYY-MM-DD')"
-        if name == "day"
-        else name
-        for name in EventRow._fields
-    )
-    query = f"SELECT {columns} FROM event_store.events WHERE seq > %s AND seq <= %s ORDER BY seq LIMIT %s"  # noqa: S608 -- only our own column names
-    last = (1 << 62) if upto is None else upto
-    while True:
-        with database, database.cursor() as cur:
-            cur.execute(query, (after, last, ROWS_A_PAGE))
-            page = cur.fetchall()
-        for row in page:
-            yield EventRow._make((*row[:-2], bytes(row[-2]), bytes(row[-1])))
-        if len(page) < ROWS_A_PAGE:
-            return
-        after = page[-1][EventRow._fields.index("seq")]
 
 
 def write_rows(cur: cursor, rows: Iterable[Row]) -> None:

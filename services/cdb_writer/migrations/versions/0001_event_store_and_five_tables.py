@@ -76,14 +76,15 @@ CREATE INDEX chain_anchor_day ON event_store.chain_anchor (day);
 COMMENT ON TABLE event_store.chain_anchor IS 'Head of the chain at each closed UTC day of a run: copy these elsewhere.';
 
 CREATE TABLE event_store.exports (
-    day         date        PRIMARY KEY,
+    day         date        NOT NULL,
     first_seq   bigint      NOT NULL,
-    last_seq    bigint      NOT NULL,
+    last_seq    bigint      NOT NULL CHECK (last_seq >= first_seq),
     events      bigint      NOT NULL CHECK (events > 0),
     file        text        NOT NULL,
     sha256      event_store.sha256 NOT NULL,
     exported_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    dropped_at  timestamptz
+    dropped_at  timestamptz,
+    PRIMARY KEY (day, first_seq)
 );
 COMMENT ON TABLE event_store.exports IS 'Market data past retention: in which file they are, and whether they are gone here.';
 
