@@ -5,10 +5,11 @@ An order result's `reason` reads `CODE: sentence with the numbers`.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple, Self
 
-__all__ = ["CancelCode", "ExpiryCode", "Refusal", "RejectCode"]
+__all__ = ["CancelCode", "ExpiryCode", "Refusal", "RejectCode", "shown"]
 
 
 class _Code(StrEnum):
@@ -69,6 +70,12 @@ class CancelCode(_Code):
     REMAINDER = "REMAINDER", "the fill could not be larger; the rest of an immediate-or-cancel order is cancelled"
     TRADING_STATE = "TRADING_STATE", "trading was halted, frozen or reduced while the order worked"
     FEED_FINISHED = "FEED_FINISHED", "the recorded feed has ended: no further quote can fill the order"
+
+
+def shown(value: Decimal) -> str:
+    """Return a number as it stands in a sentence: equal values read equal, whatever zeros they carry."""
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 class Refusal(NamedTuple):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from services.cdb_execution.codes import Refusal, RejectCode
+from services.cdb_execution.codes import Refusal, RejectCode, shown
 from services.cdb_execution.trading_state import decision_permits
 from services.common import channels
 from services.common.events import LAYERS, Order, RiskDecision
@@ -86,7 +86,8 @@ def contradiction(order: Order, decision: DecisionRecord | None) -> Refusal | No
             return Refusal(RejectCode.DECISION_MISMATCH, f"{name} {ordered}, but {decided} was decided")
     if order.quantity > decision.quantity:
         return Refusal(
-            RejectCode.DECISION_QUANTITY, f"quantity {order.quantity:f}, but {decision.quantity:f} was approved"
+            RejectCode.DECISION_QUANTITY,
+            f"quantity {shown(order.quantity)}, but {shown(decision.quantity)} was approved",
         )
     if decision.blocking:
         return Refusal(RejectCode.DECISION_LAYERS, f"approved against {decision.blocking}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, ClassVar, Final, Literal
 
-from services.cdb_execution.codes import CancelCode, ExpiryCode, Refusal, RejectCode
+from services.cdb_execution.codes import CancelCode, ExpiryCode, Refusal, RejectCode, shown
 from services.cdb_execution.decisions import DECISIONS_REMEMBERED, contradiction, record_of
 from services.cdb_execution.market import Market
 from services.cdb_execution.order_checks import check_age, check_form, check_price, check_quantity
@@ -181,14 +181,15 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
         if bid is None or ask is None:
             return Obstacle(ExpiryCode.NO_QUOTE, "market data without bid and ask")
         if not spec.tick_size <= bid < ask:
-            return Obstacle(ExpiryCode.NO_QUOTE, f"bid {bid:f} and ask {ask:f} are no valid quote")
+            return Obstacle(ExpiryCode.NO_QUOTE, f"bid {shown(bid)} and ask {shown(ask)} are no valid quote")
         assert order.reference_price is not None, "orders without a mid at decision are refused"
         buys = order.side == "BUY"
         direction, touch = (ONE, ask) if buys else (-ONE, bid)
         collar = order.reference_price * (ONE - direction * self.settings.PRICE_COLLAR_PCT)
         if direction * touch < direction * collar:
             return Obstacle(
-                ExpiryCode.PRICE_COLLAR, f"touch {touch:f} is too good to be true, mid was {order.reference_price:f}"
+                ExpiryCode.PRICE_COLLAR,
+                f"touch {shown(touch)} is too good to be true, mid was {shown(order.reference_price)}",
             )
         bounded = touch * (ONE + direction * self.settings.MAX_SLIPPAGE_PCT)
         request = Request(
@@ -241,7 +242,7 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
             fill=numbers,
         )
         if order.remaining:
-            rest = f"{made.limited_by} let {made.quantity:f} fill; {order.remaining:f} is given up"
+            rest = f"{made.limited_by} let {shown(made.quantity)} fill; {shown(order.remaining)} is given up"
             self._cancel([order], f"{CancelCode.REMAINDER}: {rest}")
 
     # ends without a fill

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from services.cdb_execution.codes import Refusal, RejectCode
+from services.cdb_execution.codes import Refusal, RejectCode, shown
 from services.cdb_execution.settings import ExecutionSettings
 from services.common.decimals import ONE, floor_to
 from services.common.events import Order
@@ -44,14 +44,18 @@ def check_price(order: Order, spec: InstrumentSpec, settings: ExecutionSettings)
     if order.reference_price is None:
         return Refusal(RejectCode.PRICE_MISSING, "no mid at decision")
     if order.reference_price < spec.tick_size:
-        return Refusal(RejectCode.PRICE_GRID, f"mid at decision {order.reference_price:f} is under one tick")
+        return Refusal(RejectCode.PRICE_GRID, f"mid at decision {shown(order.reference_price)} is under one tick")
     if order.price is None:
         return None
     if order.price != floor_to(order.price, spec.tick_size):
-        return Refusal(RejectCode.PRICE_GRID, f"price {order.price:f} is not a multiple of {spec.tick_size:f}")
+        return Refusal(
+            RejectCode.PRICE_GRID, f"price {shown(order.price)} is not a multiple of {shown(spec.tick_size)}"
+        )
     highest = order.reference_price * (ONE + settings.PRICE_COLLAR_PCT + settings.MAX_SLIPPAGE_PCT)
     if order.side == "BUY" and order.price > highest:
-        return Refusal(RejectCode.PRICE_TOO_FAR, f"price {order.price:f}, mid at decision {order.reference_price:f}")
+        return Refusal(
+            RejectCode.PRICE_TOO_FAR, f"price {shown(order.price)}, mid at decision {shown(order.reference_price)}"
+        )
     return None
 
 
@@ -65,14 +69,22 @@ def check_quantity(order: Order, spec: InstrumentSpec, sellable: Decimal) -> Ref
     """
     assert order.reference_price is not None, "check_price comes first"
     if order.quantity != floor_to(order.quantity, spec.lot_size):
-        return Refusal(RejectCode.LOT_GRID, f"quantity {order.quantity:f} is not a multiple of {spec.lot_size:f}")
+        return Refusal(
+            RejectCode.LOT_GRID, f"quantity {shown(order.quantity)} is not a multiple of {shown(spec.lot_size)}"
+        )
     if order.quantity < spec.min_quantity:
-        return Refusal(RejectCode.MIN_QUANTITY, f"quantity {order.quantity:f} is under {spec.min_quantity:f}")
+        return Refusal(RejectCode.MIN_QUANTITY, f"quantity {shown(order.quantity)} is under {shown(spec.min_quantity)}")
     notional = order.quantity * order.reference_price
     if notional < spec.min_notional:
-        return Refusal(RejectCode.MIN_NOTIONAL, f"value {notional:f} is under {spec.min_notional:f} {spec.quote}")
+        return Refusal(
+            RejectCode.MIN_NOTIONAL, f"value {shown(notional)} is under {shown(spec.min_notional)} {spec.quote}"
+        )
     if notional > spec.max_notional:
-        return Refusal(RejectCode.MAX_NOTIONAL, f"value {notional:f} is over {spec.max_notional:f} {spec.quote}")
+        return Refusal(
+            RejectCode.MAX_NOTIONAL, f"value {shown(notional)} is over {shown(spec.max_notional)} {spec.quote}"
+        )
     if order.side == "SELL" and order.quantity > sellable:
-        return Refusal(RejectCode.EXCEEDS_POSITION, f"sells {order.quantity:f}, but only {sellable:f} can be sold")
+        return Refusal(
+            RejectCode.EXCEEDS_POSITION, f"sells {shown(order.quantity)}, but only {shown(sellable)} can be sold"
+        )
     return None

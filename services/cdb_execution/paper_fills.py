@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Literal
 
-from services.cdb_execution.codes import ExpiryCode
+from services.cdb_execution.codes import ExpiryCode, shown
 from services.cdb_execution.market import Sigma
-from services.common.decimals import ONE, ZERO, ceil_to, divide, floor_to, quantise, square_root
+from services.common.decimals import ONE, ZERO, ceil_to, clamp, divide, floor_to, quantise, square_root
 
 __all__ = ["RULE", "Obstacle", "PaperFill", "Request", "TopOfBook", "attempt_fill", "fit"]
 
@@ -32,6 +32,7 @@ SMALLEST_LEVEL_STEP: Final = Decimal("0.00005")
 HALF: Final = Decimal("0.5")
 PLACES: Final = 12
 RATIO_PLACES: Final = 18
+LARGEST: Final = Decimal("9" * 28)
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,11 @@ class Obstacle:
 
 
 def fit(value: Decimal) -> Decimal:
-    """Round half-even so that the number fits the wire: 12 decimals, fewer when it is astronomically large."""
+    """Round half-even so that the number fits the wire: 12 decimals, fewer when it is astronomically large.
+
+    What is larger than any wire number (a feed that shows nonsense sizes) is shown as the largest.
+    """
+    value = clamp(value, -LARGEST, LARGEST)
     return quantise(value, min(PLACES, 27 - value.adjusted()))
 
 
@@ -163,11 +168,14 @@ def attempt_fill(request: Request, book: TopOfBook) -> PaperFill | Obstacle:
     cap = max(ZERO, request.participation * book.volume_60s - book.own_60s) if book.volume_60s else available
     levels = request.max_levels * available
     if levels < request.lot_size:
-        return Obstacle(ExpiryCode.NO_SIZE, f"{book.displayed:f} shown at the touch, {book.taken:f} of it taken by us")
+        return Obstacle(
+            ExpiryCode.NO_SIZE, f"{shown(book.displayed)} shown at the touch, {shown(book.taken)} taken by us"
+        )
     if cap < request.lot_size:
         return Obstacle(
             ExpiryCode.PARTICIPATION_CAP,
-            f"{request.participation:f} of {book.volume_60s:f} traded in 60 s, {book.own_60s:f} of it by us",
+            f"{shown(request.participation)} of {shown(book.volume_60s)} traded in 60 s, "
+            f"{shown(book.own_60s)} filled by us",
         )
     ladder = _Ladder(request, book)
     wanted = floor_to(min(request.quantity, cap, levels), request.lot_size)
@@ -175,7 +183,8 @@ def attempt_fill(request: Request, book: TopOfBook) -> PaperFill | Obstacle:
     if not quantity:
         return Obstacle(
             ExpiryCode.PROTECTION_PRICE,
-            f"the smallest fill would cost {ladder.worst(request.lot_size):f}, protected at {request.protection:f}",
+            f"the smallest fill would be at {shown(ladder.worst(request.lot_size))}, "
+            f"protected at {shown(request.protection)}",
         )
     if quantity < wanted:
         limited_by = "protection"

@@ -35,7 +35,7 @@ class ExecutionSettings(MachineSettings):
     PAPER_PARTICIPATION: Annotated[Fraction, Field(gt=0)] = Decimal("0.10")
     PAPER_MAX_LEVELS: int = Field(4, ge=1, le=20)
     MAX_SLIPPAGE_PCT: Annotated[Fraction, Field(gt=0, le=Decimal("0.5"))] = Decimal("0.02")
-    PRICE_COLLAR_PCT: Annotated[Fraction, Field(gt=0, le=Decimal("0.5"))] = Decimal("0.05")
+    PRICE_COLLAR_PCT: Annotated[Fraction, Field(gt=0)] = Decimal("0.05")
     ORDER_MAX_AGE_MS: int = Field(5_000, ge=1, le=600_000)
 
     @field_validator("TRADING_MODE")

@@ -44,12 +44,12 @@ def decision_permits(risk_state: str, purpose: str) -> bool:
 def after_control(state: TradingState, command: Control) -> TradingState:
     """Return the state after a control event.
 
-    Anybody may halt; only the operator resumes. A halt with `details.freeze` freezes (anything but an explicit false
-    counts as true), and a plain halt never thaws what is frozen.
+    Anybody may halt; only the operator resumes, with name and reason. A halt with `details.freeze` freezes (anything
+    but an explicit false counts as true), and a plain halt never thaws what is frozen.
     """
     if command.action == "halt":
         frozen = state == "FROZEN" or command.details.get("freeze", False) is not False
         return "FROZEN" if frozen else "HALTED"
-    if command.action == "resume" and command.producer == channels.OPERATOR:
+    if command.action == "resume" and command.producer == channels.OPERATOR and command.by and command.reason:
         return "ACTIVE"
     return state
