@@ -351,3 +351,16 @@ def test_an_evaluation_survives_its_row() -> None:
     """The text that stands in the state is read back as the same evaluation."""
     for evaluation in Strategy().run("100", "100", "100", "101", "90"):
         assert Evaluation.from_row(evaluation.row()) == evaluation
+
+
+def test_a_position_ends_also_when_momentum_became_unknown() -> None:
+    """A longer lookback leaves m unknown for a while: the longest hold still ends the position, disarmed."""
+    strategy = Strategy()
+    strategy.run("100", "100", "100", "101")
+    strategy.rule = Rule.of(settings(SIGNAL_LOOKBACK_MIN=9, SIGNAL_MAX_HOLD_MIN=1))
+
+    found = strategy.close("101")
+
+    assert found.momentum_pct is None
+    assert (found.action, found.reasons) == (Action.EXIT, (Reason.MAX_HOLD,))
+    assert not strategy.stance.armed
