@@ -25,8 +25,8 @@ __all__ = ["Finding", "check_source", "check_tree", "is_pure", "main"]
 
 OUTSIDE_FOLDERS: Final = frozenset({"adapters", "runtime", "migrations", "cdb_sandbox", "__pycache__"})
 OUTSIDE_FILES: Final = frozenset({"services/common/settings.py", "services/common/log.py"})
-PURE_JOURNAL_MODULES: Final = frozenset({"__init__", "entry", "keys"})
-PURE_ELSEWHERE: Final = ("claire/kernel.py",)
+PURE_JOURNAL_MODULES: Final = frozenset({"admission", "entry", "foreign", "keys", "lineage", "recovery"})
+PURE_ELSEWHERE: Final = ("claire/kernel.py", "services/common/runtime/announcement.py")
 
 FORBIDDEN_MODULES: Final = {
     "the clock": ("time", "sched", "timeit", "zoneinfo", "locale"),
@@ -54,7 +54,7 @@ FORBIDDEN_MODULES: Final = {
 _REASON_BY_MODULE: Final = {name: reason for reason, names in FORBIDDEN_MODULES.items() for name in names}
 
 OUTSIDE_IMPORTS: Final = re.compile(
-    r"^(services\.[a-z_]+\.(adapters|service)|services\.common\.(runtime|log)|claire\.(?!kernel\b)\w+)(\.|$)"
+    r"^(services\.[a-z_]+\.(adapters|service)|services\.common\.(runtime(?!\.announcement\b)|log)|claire\.(?!kernel\b)\w+)(\.|$)"
 )
 
 FORBIDDEN_CALLS: Final = {
@@ -105,7 +105,7 @@ def is_pure(relative: str) -> bool:
     if parts[-1] == "service.py" or relative in OUTSIDE_FILES:
         return False
     if parts[1:3] == ["common", "journal"]:
-        return Path(parts[-1]).stem in PURE_JOURNAL_MODULES
+        return len(parts) == 4 and Path(parts[-1]).stem in PURE_JOURNAL_MODULES
     return True
 
 
