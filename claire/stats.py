@@ -101,11 +101,12 @@ def _portfolio(connection: Connection, run_id: str | None) -> dict[str, Any]:
 def equity_curve(connection: Connection, run_id: str | None) -> list[tuple[Any, Decimal]]:
     """Return (time, equity) of every portfolio snapshot of a run, in order."""
     with connection:
-        return _rows(  # type: ignore[return-value]
+        rows = _rows(
             connection,
             "SELECT timestamp, total_equity FROM portfolio_snapshots WHERE run_id = %s ORDER BY timestamp",
             run_id,
         )
+    return [(timestamp, equity) for timestamp, equity in rows]
 
 
 def summarise(connection: Connection) -> dict[str, Any]:

@@ -122,6 +122,25 @@ class Publisher:
         self._numbers[source] = number
         return result
 
+    def offer_numbered(self, source: str, number: int, events: Sequence[Event]) -> PublishRefused | None:
+        """As `publish_numbered`, but what a journal short of memory refuses is not waited for: returned is why."""
+        life = self._life
+
+        def once() -> PublishRefused | None:
+            try:
+                life.client.publish(life.service, life.fence, Cause(source, number), events)
+            except PublishRefused as refusal:
+                life.metrics.publish_refused.inc()
+                return refusal
+            return None
+
+        refusal = self.patiently(once)
+        if refusal is None:
+            self._numbers[source] = number
+            for event in events:
+                life.metrics.outputs_published.labels(event.channel).inc()
+        return refusal
+
     # what a process says of itself
 
     def alert(self, level: AlertLevel, code: str, message: str, context: dict[str, Any] | None = None) -> Alert | None:

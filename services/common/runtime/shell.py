@@ -14,11 +14,11 @@ from pydantic import BaseModel
 
 from services.common import channels
 from services.common.errors import ClaireError, FenceLost, StateMismatch
-from services.common.journal.archive import PostgresArchive
 from services.common.journal.bus import Bus
 from services.common.journal.entry import Cause, Entry, JournalId
 from services.common.machine import StateMachine
 from services.common.runtime.admission import Admission
+from services.common.runtime.archive_reader import ArchiveReader
 from services.common.runtime.build import code_version
 from services.common.runtime.lifecycle import CONNECTION_LOST, Lifecycle, run_service
 from services.common.runtime.publisher import Publisher, Stopped
@@ -50,6 +50,7 @@ class MachineShell:
         self._admission = Admission(life, self._publisher)
         self._snapshots = SnapshotStore(life.folder.path)
         self._bus: Bus | None = None
+        self._archive = ArchiveReader(life.infra)
         self._turnstile: Turnstile | None = None
         if life.infra.TURNSTILE:
             self._turnstile = Turnstile(self._cursors, WakeUps(life.infra))
@@ -122,6 +123,7 @@ class MachineShell:
                 self._bus.close()
             if self._turnstile is not None:
                 self._turnstile.close()
+            self._archive.close()
 
     def _work(self) -> None:
         """Handle entries as they come.
@@ -247,7 +249,7 @@ class MachineShell:
             self._life.service,
             frozenset(consumed),
             mode=self._life.infra.BUS_MODE,
-            archive=PostgresArchive(self._life.infra),
+            archive=self._archive,
         )
         self._bus.open(self._folded)
 
