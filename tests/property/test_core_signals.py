@@ -15,27 +15,26 @@ from services.cdb_core.evaluation import Evaluation
 from services.cdb_core.fixed_point import value_e8
 from services.cdb_core.machine import CoreMachine
 from services.common.events import MarketData, parse_event
-from services.common.timestamps import MINUTE_US, parse_timestamp
+from services.common.timestamps import MINUTE_US, SECOND_US, parse_timestamp
 from tests.unit.core.core_desk import START_MINUTE, Desk, settings
 
 pytestmark = [pytest.mark.unit, pytest.mark.signal]
 
 INSTRUMENTS = (("mexc_spot", "BTCUSDT"), ("mexc_spot", "ETHUSDT"), ("mexc_perpetual", "BTCUSDT"))
 
-trades = st.tuples(
-    st.just("trade"),
-    st.integers(0, 2),
-    st.integers(-40, 40),  # per mille from the price before
-    st.integers(0, 50),
-    st.integers(0, 9).map(lambda drawn: drawn == 0),
-)
+which = st.integers(0, 2)
+moves = st.integers(-40, 40)  # per mille from the price before
+trades = st.tuples(st.just("trade"), which, moves, st.integers(0, 50), st.booleans())
+swings = st.tuples(st.just("swing"), which, moves, st.integers(3, 12), st.integers(0, 9))
 waits = st.tuples(st.just("wait"), st.one_of(st.integers(1, 90), st.integers(60, 400)))
 ticks = st.tuples(st.just("tick"))
-warmups = st.tuples(st.just("warmup"), st.integers(0, 2), st.integers(1, 6))
+warmups = st.tuples(st.just("warmup"), which, st.integers(1, 6))
 changes = st.tuples(st.just("settings"), st.integers(1, 5), st.booleans())
 restarts = st.tuples(st.just("restart"))
 steps = st.lists(
-    st.one_of(trades, trades, trades, waits, waits, ticks, ticks, warmups, changes, restarts), min_size=20, max_size=150
+    st.one_of(swings, swings, swings, swings, trades, waits, ticks, warmups, changes, restarts),
+    min_size=10,
+    max_size=24,
 )
 
 
@@ -49,37 +48,48 @@ def play(script: list[tuple[Any, ...]], *, restarting: bool = False, tick_sec: i
     """
     desk = Desk(settings(SIGNAL_ALLOW_SHORT="true"))
     second, prices = 0, [Decimal(100)] * 3
+
+    def trade(which: int, per_mille: int, volume: int, *, gap: bool) -> None:
+        moved = max(prices[which] * (1000 + per_mille) / 1000, Decimal("0.01"))
+        prices[which] = moved.quantize(Decimal("0.000001"))
+        venue, symbol = INSTRUMENTS[which]
+        desk.trade(0, prices[which], second=second, venue=venue, symbol=symbol, volume=Decimal(volume), gap=gap)
+
+    def wait(seconds: int) -> None:
+        nonlocal second
+        if tick_sec is not None:
+            for due in range((second // tick_sec + 1) * tick_sec, second + seconds + 1, tick_sec):
+                desk.tick(0, due)
+        second += seconds
+
     for step in script:
         match step:
             case ("trade", which, per_mille, volume, gap):
-                prices[which] = max(prices[which] * (1000 + per_mille) / 1000, Decimal("0.01")).quantize(
-                    Decimal("0.000001")
-                )
-                venue, symbol = INSTRUMENTS[which]
-                fields = {"venue": venue, "symbol": symbol, "volume": Decimal(volume), "gap": gap}
-                desk.trade(0, prices[which], second=second, **fields)
+                trade(which, per_mille, volume, gap=gap)
+            case ("swing", which, per_mille, there, back):
+                for move in [per_mille] * there + [-per_mille] * back:
+                    trade(which, move, 1, gap=False)
+                    wait(60)
             case ("wait", seconds):
-                if tick_sec is not None:
-                    for due in range((second // tick_sec + 1) * tick_sec, second + seconds + 1, tick_sec):
-                        desk.tick(0, due)
-                second += seconds
+                wait(seconds)
             case ("tick",):
                 desk.tick(0, second)
             case ("warmup", which, count):
-                minute = second // 60
-                bars = [
-                    [(START_MINUTE + minute - back) * MINUTE_US, *[prices[which]] * 4, Decimal(1)]
-                    for back in range(count, 0, -1)
-                ]
                 venue, symbol = INSTRUMENTS[which]
-                details = {"venue": venue, "symbol": symbol, "bars": bars}
-                desk.control("warmup", START_MINUTE * MINUTE_US + second * 1_000_000, details=details)
+                minute = START_MINUTE + second // 60
+                bars = [[(minute - back) * MINUTE_US, *[prices[which]] * 4, 1] for back in range(count, 0, -1)]
+                desk.control(
+                    "warmup",
+                    START_MINUTE * MINUTE_US + second * SECOND_US,
+                    details={"venue": venue, "symbol": symbol, "bars": bars},
+                )
             case ("settings", lookback, volatile):
+                multiple = "1" if volatile else "0"
                 desk.configure(
                     settings(
                         SIGNAL_ALLOW_SHORT="true",
                         SIGNAL_LOOKBACK_MIN=lookback,
-                        SIGNAL_VOL_MULT="1" if volatile else "0",
+                        SIGNAL_VOL_MULT=multiple,
                         SIGNAL_VOL_WINDOW_MIN=6,
                     )
                 )
