@@ -87,7 +87,7 @@ def test_health_answers_ok_on_its_port(stack: Stack, name: str) -> None:
 @pytest.mark.security
 @pytest.mark.parametrize("name", SERVICES)
 def test_status_and_metrics_tell_the_work_and_no_secret(stack: Stack, name: str) -> None:
-    """/status is JSON, /metrics is Prometheus text with cdb_ names; no generated password is in either, nor in a log."""
+    """/status is JSON, /metrics is Prometheus text with cdb_ names; no generated password is in them or in a log."""
     secrets = [
         stack.secret(f"{folder}_password")
         for folder in ("redis/service", "redis/operator", "redis/readonly", "postgres/superuser", "postgres/reader")

@@ -7,7 +7,6 @@ channels is published to be refused.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -54,16 +53,15 @@ def _enter(stack: Stack, market: Market, symbol: str) -> Trip:
                 return Trip(signal, decisions[0], orders[0], trades)
         return None
 
-    trip = eventually(found, f"a filled entry of {symbol}", 60)
-    return trip
+    return eventually(found, f"a filled entry of {symbol}", 60)
 
 
 @pytest.fixture(scope="module")
-def trip(stack: Stack, market: Market) -> Iterator[Trip]:
+def trip(stack: Stack, market: Market) -> Trip:
     """The price of BTCUSDT rises by 0.8 % within a minute: one entry, filled, still held."""
     trip = _enter(stack, market, "BTCUSDT")
     market.move("BTCUSDT", "0.002")  # goes on rising, so momentum holds the position for the next bar
-    yield trip
+    return trip
 
 
 @pytest.mark.signal
@@ -72,7 +70,7 @@ def test_a_rising_price_becomes_a_signal(trip: Trip) -> None:
     assert trip.signal["signal_type"] == "buy"
     assert trip.signal["pct_change"] >= Decimal("0.004")
     assert Decimal(0) < trip.signal["confidence"] <= 1
-    assert trip.signal["price"] == Decimal("50400")
+    assert trip.signal["price"] == Decimal(50400)
     assert trip.signal["metadata"], "the numbers that produced the signal are kept"
     assert trip.signal["source"] == "cdb_core"
 
@@ -104,7 +102,7 @@ def test_the_order_is_within_the_limits_and_on_the_grid(trip: Trip) -> None:
 
 
 def test_the_order_fills_on_paper_from_later_market_data(stack: Stack, trip: Trip) -> None:
-    """Fills add up to the order, pay the taker fee, respect the protection price, and come after the order's latency."""
+    """Fills add up to the order, pay the taker fee, respect the protection price, and come after the latency."""
     assert sum(trade["size"] for trade in trip.trades) == trip.order["size"] == trip.order["filled_size"]
     order = next(event for event in stack.events("orders") if event["order_id"] == trip.order["order_id"])
     for trade in trip.trades:
@@ -121,7 +119,7 @@ def test_one_chain_leads_from_the_fill_back_to_the_market_data(stack: Stack, tri
     rows = stack.rows("SELECT seq, channel, event_id, causation_id, correlation_id FROM event_store.events")
     by_id = {row["event_id"]: row for row in rows}
     results = stack.events("order_results", order_id=trip.order["order_id"])
-    assert [result["status"] for result in results][0] == "NEW"
+    assert next(result["status"] for result in results) == "NEW"
     assert results[-1]["status"] == "FILLED"
 
     order = next(event for event in stack.events("orders") if event["order_id"] == trip.order["order_id"])
