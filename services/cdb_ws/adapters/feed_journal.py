@@ -73,7 +73,7 @@ class FeedJournal:
             raise JournalHole(f"the journal contains {FEED}:{self.fold.last}, but marks {FEED}:{marked} as the last")
 
     def _restore(self) -> None:
-        self.fold, self.run, self._folded = FeedFold(), RunClock(), None
+        self.fold, self.run, self._folded, self._place = FeedFold(), RunClock(), None, None
         for snapshot in self._snapshots.valid(self._life.client.lineage_ok):
             run = RunClock()
             try:
