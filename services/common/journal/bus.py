@@ -138,7 +138,7 @@ class Bus:
                 self.problem = None
             except _StartOver:
                 self._start_over()
-            except (redis.ConnectionError, redis.TimeoutError, JournalClosed) as error:
+            except (redis.ConnectionError, redis.TimeoutError, OSError, JournalClosed) as error:
                 self.problem = str(error)
                 self._link.close()
                 self._start_over()

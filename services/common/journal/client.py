@@ -40,7 +40,6 @@ __all__ = ["JournalClient", "Pressure", "PublishResult"]
 Pressure = Literal["none", "market_data", "entries"]
 
 _PRESSURE: dict[bytes, Pressure] = {b"market_data": "market_data", b"entries": "entries"}
-_TRANSIENT = ("MISCONF", "BUSY", "READONLY", "OOM")
 
 
 @dataclass(frozen=True)
@@ -181,8 +180,6 @@ class JournalClient:
         try:
             reply: list[Any] = self._link.run(PUBLISH, names, arguments)
         except redis.ResponseError as error:
-            if str(error).startswith(_TRANSIENT):
-                raise PublishRefused(f"Redis does not write now: {error}") from error
             raise PublishRejected(f"Redis refused the batch: {error}") from error
         return reply
 

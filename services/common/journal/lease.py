@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import Any, Final
 
-from services.common.errors import FenceLost, LeaseHeld
+from services.common.errors import FenceLost, JournalClosed, LeaseHeld, PublishRefused
 from services.common.journal import keys
 from services.common.journal.attachment import attach
 from services.common.journal.link import Link
-from services.common.journal.scripts import ACQUIRE, RELEASE, RENEW
+from services.common.journal.scripts import ACQUIRE, RELEASE, RENEW, Script
 from services.common.settings import Infrastructure
 
 __all__ = ["LEASE_TTL_SEC", "RENEW_EVERY_SEC", "Lease"]
@@ -56,7 +56,7 @@ class Lease:
         """
         deadline = time.monotonic() + timeout_sec
         while True:
-            reply = self._link.run(
+            reply = self._run(
                 ACQUIRE, (keys.lease_key(service), keys.FENCE, keys.HIGH_WATER), (service, holder, self._ttl_ms)
             )
             if reply[0] == b"acquired":
@@ -75,7 +75,7 @@ class Lease:
             FenceLost: another instance has taken over; exit.
             JournalClosed, redis.ConnectionError, redis.TimeoutError: not renewed; try again in a second.
         """
-        reply = self._link.run(
+        reply = self._run(
             RENEW,
             (keys.lease_key(self._service), keys.FENCE),
             (self._service, self._holder, self._held(), self._ttl_ms),
@@ -85,12 +85,18 @@ class Lease:
 
     def release(self) -> None:
         """Give the lease back, so that a successor need not wait; nothing happens when it is somebody else's."""
-        self._link.run(RELEASE, (keys.lease_key(self._service),), (f"{self._held()}:{self._holder}",))
+        self._run(RELEASE, (keys.lease_key(self._service),), (f"{self._held()}:{self._holder}",))
         self._fence = None
 
     def close(self) -> None:
         """Drop the connection; the lease runs out by itself."""
         self._link.close()
+
+    def _run(self, script: Script, names: tuple[str, ...], arguments: tuple[Any, ...]) -> Any:
+        try:
+            return self._link.run(script, names, arguments)
+        except PublishRefused as error:
+            raise JournalClosed(str(error)) from error
 
     def _held(self) -> int:
         assert self._fence is not None, "a lease is acquired before it is renewed or released"

@@ -11,6 +11,7 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection, UnixDomainSocketConnection
 from redis.retry import Retry
 
+from services.common.errors import PublishRefused
 from services.common.journal.scripts import Script
 from services.common.settings import Infrastructure
 
@@ -103,13 +104,23 @@ class Link:
                 raise
 
     def run(self, script: Script, keys: Iterable[str], arguments: Iterable[Any] = ()) -> Any:
-        """Run a script by its digest, sending its text when the server does not know it."""
+        """Run a script by its digest, sending its text when the server does not know it.
+
+        Raises:
+            PublishRefused: the server writes nothing now (full disk, read-only, busy); nothing was done, try again.
+            redis.ResponseError: the script failed.
+        """
         keys, arguments = list(keys), list(arguments)
         with self._lock:
             try:
-                return self.call("EVALSHA", script.sha, len(keys), *keys, *arguments)
-            except redis.exceptions.NoScriptError:
-                return self.call("EVAL", script.text, len(keys), *keys, *arguments)
+                try:
+                    return self.call("EVALSHA", script.sha, len(keys), *keys, *arguments)
+                except redis.exceptions.NoScriptError:
+                    return self.call("EVAL", script.text, len(keys), *keys, *arguments)
+            except redis.ResponseError as error:
+                if isinstance(error, redis.exceptions.ReadOnlyError) or str(error).startswith(("MISCONF", "BUSY")):
+                    raise PublishRefused(f"Redis does not write now: {error}") from error
+                raise
 
     def close(self) -> None:
         """Drop the connection; the next call makes a new one."""
