@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.settings import MachineSettings
 
-__all__ = ["WriterSettings"]
+__all__ = ["WriterSettings", "WriterShellSettings"]
 
 
 class WriterSettings(MachineSettings):
@@ -16,6 +16,14 @@ class WriterSettings(MachineSettings):
     WRITER_BATCH_WAIT_MS: int = Field(50, ge=1, le=5_000, description="longest wait for the first event of a batch")
     JOURNAL_TRIM_MARGIN: int = Field(10_000, ge=0, le=10_000_000, description="entries kept in Redis beyond need")
     JOURNAL_TRIM_EVERY_SEC: int = Field(5, ge=1, le=3_600, description="seconds between trims of the stream")
-    CLOCK_STALL_SEC: int = Field(5, ge=1, le=3_600, description="silence of cdb_ws that raises CLOCK_STALLED")
     EVENT_RETENTION_DAYS: int = Field(30, ge=1, le=36_500, description="days of market data kept in the database")
-    EVENT_EXPORT_DIR: str = Field("", description="folder for market data past retention; empty: nothing is dropped")
+
+
+class WriterShellSettings(BaseModel):
+    """Where the writer puts files; not journalled, since it is a place on one machine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    EVENT_EXPORT_DIR: str = Field(
+        "", description="folder for market data past retention; empty: they stay in the database"
+    )

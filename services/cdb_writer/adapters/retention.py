@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from hashlib import sha256
@@ -110,15 +111,13 @@ def drop_exported(database: connection, export: Export, folder: Path) -> None:
         )
 
 
-def retain(database: connection, today: str, retention_days: int, folder: Path) -> list[Export]:
-    """Export and remove all market data past retention; returns what was moved."""
-    moved = []
+def retain(database: connection, today: str, retention_days: int, folder: Path) -> Iterator[Export]:
+    """Export and remove all market data past retention, day by day; yields what was moved."""
     for day in due_days(database, today, retention_days):
         export = export_day(database, day, folder)
         if export is not None:
             drop_exported(database, export, folder)
-            moved.append(export)
-    return moved
+            yield export
 
 
 def _sync_folder(folder: Path) -> None:

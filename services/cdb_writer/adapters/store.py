@@ -34,10 +34,11 @@ WRITER_LOCK: Final = 0x636C616972650002
 
 @dataclass(frozen=True)
 class StoredCursor:
-    """What the database holds: the last event, and the projection's state after it (None: before the first batch)."""
+    """What the database holds: the last event, and the states of projection and clock after it (None: none yet)."""
 
     head: ChainHead
     state: bytes | None
+    clock: bytes | None
 
 
 class EventStore:
@@ -92,8 +93,13 @@ class EventStore:
             raise psycopg2.OperationalError("the store is not open")
         return self._database
 
-    def write(self, batch: Batch) -> None:
-        """Write one batch, whole or not at all.
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection that was not seen broken."""
+        return self._database is not None and not self._database.closed
+
+    def write(self, batch: Batch, clock: bytes | None = None) -> None:
+        """Write one batch and the clock's state after it, whole or not at all.
 
         Raises:
             StoreError: the store does not have the head that the batch was made for, or refuses a row.
@@ -104,7 +110,7 @@ class EventStore:
         try:
             self._make_partitions({row.day for row in batch.events})
             with database, database.cursor() as cur:
-                _move_cursor(cur, batch)
+                _move_cursor(cur, batch, clock)
                 _copy_events(cur, batch.events)
                 _write_marks(cur, batch)
                 write_rows(cur, batch.rows)
@@ -161,12 +167,14 @@ def read_cursor(database: connection) -> StoredCursor:
         StoreError: there is none (somebody removed the row).
     """
     with database, database.cursor() as cur:
-        cur.execute("SELECT seq, epoch, chain_head, state FROM event_store.cursor")
+        cur.execute("SELECT seq, epoch, chain_head, state, clock FROM event_store.cursor")
         row = cur.fetchone()
     if row is None:
         raise StoreError("event_store.cursor is empty; restore the database from a backup")
-    seq, epoch, chain_head, state = row
-    return StoredCursor(ChainHead(seq, epoch, bytes(chain_head)), None if state is None else bytes(state))
+    seq, epoch, chain_head, *states = row
+    return StoredCursor(
+        ChainHead(seq, epoch, bytes(chain_head)), *(None if state is None else bytes(state) for state in states)
+    )
 
 
 def write_rows(cur: cursor, rows: Iterable[Row]) -> None:
@@ -192,12 +200,12 @@ def _insert(table: type[Row]) -> str:
 _INSERT: Final = {table.table: _insert(table) for table in TABLES}
 
 
-def _move_cursor(cur: cursor, batch: Batch) -> None:
+def _move_cursor(cur: cursor, batch: Batch, clock: bytes | None) -> None:
     before, after = batch.before, batch.after
     cur.execute(
-        "UPDATE event_store.cursor SET seq = %s, epoch = %s, chain_head = %s, state = %s, updated = clock_timestamp() "
-        "WHERE seq = %s AND chain_head = %s",
-        (after.seq, after.epoch, after.hash, batch.state, before.seq, before.hash),
+        "UPDATE event_store.cursor SET seq = %s, epoch = %s, chain_head = %s, state = %s, clock = %s, "
+        "updated = clock_timestamp() WHERE seq = %s AND chain_head = %s",
+        (after.seq, after.epoch, after.hash, batch.state, clock, before.seq, before.hash),
     )
     if cur.rowcount != 1:
         raise StoreError(f"the batch follows event {before.seq}, but the store's cursor stands elsewhere")

@@ -45,10 +45,11 @@ CREATE TABLE event_store.cursor (
     epoch      integer     NOT NULL CHECK (epoch >= 0),
     chain_head event_store.sha256 NOT NULL,
     state      bytea,
+    clock      bytea,
     updated    timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE event_store.cursor IS
-    'One row: the last event written, its hash, and the state of the projection after it; moves with the events.';
+    'One row: the last event written, its hash, and the states of projection and clock after it.';
 INSERT INTO event_store.cursor (seq, epoch, chain_head)
 VALUES (0, 0, sha256('claire_de_binare event chain 1'::bytea));
 
