@@ -1,0 +1,109 @@
+"""The stable names of everything that a risk layer can find, and what each one means."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+__all__ = ["MEANINGS", "Code"]
+
+
+class Code(StrEnum):
+    """What a check found; `OK` when it has nothing against the order."""
+
+    OK = "OK"
+    BAD_VALUE = "BAD_VALUE"
+
+    UNKNOWN_SYMBOL = "UNKNOWN_SYMBOL"
+    MARKET_DATA_MISSING = "MARKET_DATA_MISSING"
+    IMPLAUSIBLE_DATA = "IMPLAUSIBLE_DATA"
+    CROSSED_BOOK = "CROSSED_BOOK"
+    FEED_GAP = "FEED_GAP"
+    PRICE_COLLAR = "PRICE_COLLAR"
+    SIGNAL_PRICE_COLLAR = "SIGNAL_PRICE_COLLAR"
+    EQUITY_UNKNOWN = "EQUITY_UNKNOWN"
+    MARKS_STALE = "MARKS_STALE"
+
+    SHORT_NOT_ALLOWED = "SHORT_NOT_ALLOWED"
+    ALREADY_POSITIONED = "ALREADY_POSITIONED"
+    ENTRY_WORKING = "ENTRY_WORKING"
+    TOO_MANY_POSITIONS = "TOO_MANY_POSITIONS"
+    ORDER_RATE = "ORDER_RATE"
+    ENTRY_SPACING = "ENTRY_SPACING"
+    SIZING_INPUT_UNKNOWN = "SIZING_INPUT_UNKNOWN"
+    POSITION_LIMIT = "POSITION_LIMIT"
+    BELOW_MINIMUM = "BELOW_MINIMUM"
+    NO_POSITION = "NO_POSITION"
+    EXIT_WORKING = "EXIT_WORKING"
+    EXIT_TOO_SOON = "EXIT_TOO_SOON"
+    DUST = "DUST"
+
+    START_OF_DAY_UNKNOWN = "START_OF_DAY_UNKNOWN"
+    DAILY_DRAWDOWN_LIMIT = "DAILY_DRAWDOWN_LIMIT"
+    DAILY_DRAWDOWN_LATCHED = "DAILY_DRAWDOWN_LATCHED"
+
+    EXPOSURE_UNKNOWN = "EXPOSURE_UNKNOWN"
+    EXPOSURE_LIMIT = "EXPOSURE_LIMIT"
+
+    PEAK_UNKNOWN = "PEAK_UNKNOWN"
+    DRAWDOWN_LIMIT = "DRAWDOWN_LIMIT"
+    BREAKER_LATCHED = "BREAKER_LATCHED"
+    OPERATOR_HALT = "OPERATOR_HALT"
+    FROZEN = "FROZEN"
+    JOURNAL_MEMORY = "JOURNAL_MEMORY"
+
+    SPREAD_LIMIT = "SPREAD_LIMIT"
+    DEPTH_UNKNOWN = "DEPTH_UNKNOWN"
+    SLIPPAGE_LIMIT = "SLIPPAGE_LIMIT"
+
+    TIMESTAMP_MISSING = "TIMESTAMP_MISSING"
+    TIMESTAMP_IN_FUTURE = "TIMESTAMP_IN_FUTURE"
+    DATA_STALE = "DATA_STALE"
+    SIGNAL_STALE = "SIGNAL_STALE"
+
+
+MEANINGS: Final[dict[Code, str]] = {
+    Code.OK: "nothing against the order",
+    Code.BAD_VALUE: "a value is not a finite number of the kind that is meant",
+    Code.UNKNOWN_SYMBOL: "the instrument is not traded here, or its grid is not known",
+    Code.MARKET_DATA_MISSING: "no price or no quote of the instrument has been seen",
+    Code.IMPLAUSIBLE_DATA: "the last market data had a price, size or volume outside every plausible range",
+    Code.CROSSED_BOOK: "the last quote's bid was not below its ask",
+    Code.FEED_GAP: "the feed lost messages and has not yet shown three good quotes over two seconds",
+    Code.PRICE_COLLAR: "the price is further from the last good one than PRICE_COLLAR_PCT",
+    Code.SIGNAL_PRICE_COLLAR: "the signal's price is further from the market than PRICE_COLLAR_PCT",
+    Code.EQUITY_UNKNOWN: "the equity is not known or not above zero",
+    Code.MARKS_STALE: "a held position has had no good mark for 60 seconds",
+    Code.SHORT_NOT_ALLOWED: "spot sells only what is held",
+    Code.ALREADY_POSITIONED: "the instrument is held already (no pyramiding)",
+    Code.ENTRY_WORKING: "an entry of the instrument is still working",
+    Code.TOO_MANY_POSITIONS: "MAX_CONCURRENT_POSITIONS instruments are held or being entered",
+    Code.ORDER_RATE: "MAX_ENTRIES_PER_MINUTE entries of the symbol within the last minute",
+    Code.ENTRY_SPACING: "the last entry in this direction was less than ENTRY_SPACING_SEC ago",
+    Code.SIZING_INPUT_UNKNOWN: "the sizing method lacks an input, so the size is zero",
+    Code.POSITION_LIMIT: "MAX_POSITION_PCT leaves no room in the instrument",
+    Code.BELOW_MINIMUM: "what is left after the caps is under the exchange's minimum order",
+    Code.NO_POSITION: "an exit while nothing is held",
+    Code.EXIT_WORKING: "an exit of the whole position is working already",
+    Code.EXIT_TOO_SOON: "the last exit order is less than two seconds old; the latched exit asks again",
+    Code.DUST: "the position is below the exchange's minimum order and cannot be sold",
+    Code.START_OF_DAY_UNKNOWN: "the equity at the start of the UTC day is not known",
+    Code.DAILY_DRAWDOWN_LIMIT: "today's loss has reached MAX_DAILY_DRAWDOWN_PCT of the start-of-day equity",
+    Code.DAILY_DRAWDOWN_LATCHED: "the daily loss limit was reached earlier today; it ends at 00:00 UTC",
+    Code.EXPOSURE_UNKNOWN: "the exposure cannot be valued",
+    Code.EXPOSURE_LIMIT: "MAX_TOTAL_EXPOSURE_PCT leaves no room",
+    Code.PEAK_UNKNOWN: "the peak equity is not known",
+    Code.DRAWDOWN_LIMIT: "the loss from the peak equity has reached CIRCUIT_BREAKER_THRESHOLD_PCT",
+    Code.BREAKER_LATCHED: "the circuit breaker has tripped; an operator must reset it by name and reason",
+    Code.OPERATOR_HALT: "trading is halted by an operator",
+    Code.FROZEN: "trading is frozen: nothing but flatten leaves",
+    Code.JOURNAL_MEMORY: "the journal is short of memory",
+    Code.SPREAD_LIMIT: "the spread is over MAX_SPREAD_PCT",
+    Code.DEPTH_UNKNOWN: "the size at the touch is missing or too small to price the order",
+    Code.SLIPPAGE_LIMIT: "the expected slippage is over MAX_SLIPPAGE_PCT",
+    Code.TIMESTAMP_MISSING: "a time that is needed is missing",
+    Code.TIMESTAMP_IN_FUTURE: "a timestamp is more than five seconds ahead of the clock",
+    Code.DATA_STALE: "the market data are older than DATA_STALE_TIMEOUT_SEC",
+    Code.SIGNAL_STALE: "the signal is older than DATA_STALE_TIMEOUT_SEC",
+}
+"""One readable line for every code; the handbook's table is made from it."""

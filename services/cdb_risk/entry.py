@@ -1,0 +1,287 @@
+"""The decision on an entry: all seven layers, and the quantity that the caps leave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from services.cdb_risk.codes import Code
+from services.cdb_risk.finding import Finding, verdict, wire
+from services.cdb_risk.layers.circuit_breaker import check_halts, check_memory, check_peak_loss
+from services.cdb_risk.layers.daily_drawdown import check_daily_latch, check_daily_loss
+from services.cdb_risk.layers.data_quality import (
+    check_equity,
+    check_gap,
+    check_marks,
+    check_problem,
+    check_symbol,
+    price_collar,
+)
+from services.cdb_risk.layers.position_limits import (
+    check_concurrent,
+    check_entry_working,
+    check_long_only,
+    check_minimum,
+    check_not_positioned,
+    check_rate,
+    check_share,
+    check_sizing,
+    check_spacing,
+)
+from services.cdb_risk.layers.spread_check import check_slippage, check_spread
+from services.cdb_risk.layers.timeout_check import check_age
+from services.cdb_risk.layers.total_exposure import check_exposure
+from services.cdb_risk.market import UNKNOWN_VOLATILITY, InstrumentMarket, Quote, plausible_price
+from services.cdb_risk.prices import ENTRY_PROTECTION_PCT, expected_slippage, protection_price, worst_price
+from services.cdb_risk.situation import Outcome, Situation
+from services.cdb_risk.sizing import Request, fixed_fractional, headroom_quantity, round_to_lot
+from services.common.decimals import ZERO
+from services.common.events import LayerVerdict, Signal, Sizing
+from services.common.instruments import InstrumentSpec, instrument_key
+
+__all__ = ["examine_entry", "missing_data", "slippage_finding"]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What an entry would be: filled in as far as the inputs are known.
+
+    Attributes:
+        request: of the sizing method.
+        unit_cost: worst price of one base unit, quote currency.
+        for_position: quantity that layer 2 leaves, on the lot grid.
+        for_exposure: quantity that layer 4 leaves, on the lot grid.
+        no_position_room, no_exposure_room: whether that cap leaves less than the smallest order, though more was asked.
+        capped_by: the layer that cut the request; None when none did.
+    """
+
+    request: Request
+    limit_price: Decimal = ZERO
+    unit_cost: Decimal = ZERO
+    for_position: Decimal = ZERO
+    for_exposure: Decimal = ZERO
+    no_position_room: bool = False
+    no_exposure_room: bool = False
+    capped_by: str | None = None
+
+    @property
+    def quantity(self) -> Decimal:
+        return min(self.for_position, self.for_exposure)
+
+
+def examine_entry(situation: Situation, signal: Signal) -> Outcome:
+    """Return the verdict of all seven layers on an entry signal; refused unless every one passes."""
+    key = instrument_key(signal.venue, signal.symbol)
+    spec = situation.settings.spec(key)
+    market = situation.market(key)
+    quote = None if market is None else market.quote
+    plan = _plan(situation, key, spec, quote)
+    layers = (
+        _data_quality(situation, signal, spec, market),
+        _position_limits(situation, signal, spec, quote, plan),
+        _daily_drawdown(situation),
+        _total_exposure(situation, plan),
+        _circuit_breaker(situation),
+        _spread_check(situation, key, spec, quote, plan),
+        _timeout_check(situation, signal, quote),
+    )
+    failing = [layer.layer for layer in layers if layer.status == "fail"]
+    approved = not failing
+    return Outcome(
+        approved=approved,
+        reason=", ".join(failing) or "approved",
+        layers=layers,
+        sizing=Sizing(
+            method=plan.request.method,
+            requested=wire(plan.request.quantity) or ZERO,
+            approved=plan.quantity if approved else ZERO,
+            capped_by=plan.capped_by,
+            inputs={name: wire(value) for name, value in plan.request.inputs.items()},
+        ),
+        quantity=plan.quantity if approved else ZERO,
+        price=plan.limit_price or None,
+        reference_price=None if quote is None else wire(quote.mid),
+    )
+
+
+def _plan(situation: Situation, key: str, spec: InstrumentSpec | None, quote: Quote | None) -> _Plan:
+    settings, equity = situation.settings, situation.state.account.equity
+    price = None if quote is None else quote.ask
+    request = fixed_fractional(equity, price, settings.RISK_PER_TRADE_PCT, settings.STOP_LOSS_PCT)
+    notional, exposure = situation.notional(key), situation.exposure()
+    if (
+        spec is None
+        or quote is None
+        or equity is None
+        or request.quantity is None
+        or notional is None
+        or exposure is None
+    ):
+        return _Plan(request)
+    limit_price = protection_price("BUY", quote.ask, ENTRY_PROTECTION_PCT, spec.tick_size)
+    unit_cost = worst_price(limit_price, settings.PAPER_TAKER_FEE)
+    position_room = headroom_quantity(settings.MAX_POSITION_PCT * equity, notional, unit_cost)
+    order_room = headroom_quantity(min(settings.MAX_ORDER_NOTIONAL_USDT, spec.max_notional), ZERO, unit_cost)
+    exposure_room = headroom_quantity(settings.MAX_TOTAL_EXPOSURE_PCT * equity, exposure, unit_cost)
+    asked = request.quantity
+    for_position = round_to_lot(min(asked, position_room, order_room), spec)
+    for_exposure = round_to_lot(min(asked, exposure_room), spec)
+
+    def is_order(quantity: Decimal) -> bool:
+        return quantity >= spec.min_quantity and quantity * quote.bid >= spec.min_notional
+
+    asked_is_order = is_order(round_to_lot(asked, spec))
+    capped_by = None
+    if min(for_position, for_exposure) < round_to_lot(asked, spec):
+        capped_by = "position_limits" if for_position <= for_exposure else "total_exposure"
+    return _Plan(
+        request,
+        limit_price,
+        unit_cost,
+        for_position,
+        for_exposure,
+        asked_is_order and not is_order(round_to_lot(position_room, spec)),
+        asked_is_order and not is_order(for_exposure),
+        capped_by,
+    )
+
+
+def missing_data() -> Finding:
+    """Return the finding for an instrument without quotes."""
+    return Finding(Code.MARKET_DATA_MISSING, "no quote has been seen")
+
+
+def _data_quality(
+    situation: Situation, signal: Signal, spec: InstrumentSpec | None, market: InstrumentMarket | None
+) -> LayerVerdict:
+    settings = situation.settings
+    known = spec is not None and settings.may_enter(signal.venue, signal.symbol)
+    findings = [check_symbol(signal.symbol, known=known)]
+    collar = []
+    if market is None or market.good is None:
+        findings.append(missing_data())
+    else:
+        findings += [check_problem(market.problem(settings.PRICE_COLLAR_PCT)), check_gap(gap_open=market.gap_open)]
+        if plausible_price(signal.price):
+            collar.append(price_collar(Code.SIGNAL_PRICE_COLLAR, signal.price, market.good, settings.PRICE_COLLAR_PCT))
+        else:
+            findings.append(Finding(Code.IMPLAUSIBLE_DATA, "the signal's price is outside every plausible range"))
+    findings += [check_equity(situation.state.account.equity), check_marks(situation.stale_marks()), *collar]
+    return verdict("data_quality", findings)
+
+
+def _position_limits(
+    situation: Situation, signal: Signal, spec: InstrumentSpec | None, quote: Quote | None, plan: _Plan
+) -> LayerVerdict:
+    key = instrument_key(signal.venue, signal.symbol)
+    settings, state, now = situation.settings, situation.state, situation.now
+    findings = [
+        check_long_only(is_short=signal.signal_type == "sell"),
+        check_not_positioned(situation.held(key), dust=situation.is_dust(key)),
+        check_entry_working(working=state.reservations.entry_working(key)),
+        check_concurrent(len(situation.occupied()), settings.MAX_CONCURRENT_POSITIONS),
+        check_rate(state.entries.within_minute(key, now), settings.MAX_ENTRIES_PER_MINUTE),
+        check_spacing(state.entries.since_last("BUY", now), settings.ENTRY_SPACING_SEC),
+        check_sizing(plan.request.quantity),
+    ]
+    equity, notional = state.account.equity, situation.notional(key)
+    if spec is not None and quote is not None and equity is not None and notional is not None and plan.unit_cost:
+        findings.append(
+            check_minimum(
+                plan.for_position,
+                quote.bid,
+                spec.min_quantity,
+                spec.min_notional,
+                capped_to_nothing=plan.no_position_room,
+            )
+        )
+        worst = notional + plan.quantity * plan.unit_cost
+        findings.append(check_share(worst, equity, settings.MAX_POSITION_PCT, Code.POSITION_LIMIT))
+    else:
+        findings.append(Finding(Code.SIZING_INPUT_UNKNOWN, "quote, equity, mark or grid is not known", value=ZERO))
+    return verdict("position_limits", findings)
+
+
+def _daily_drawdown(situation: Situation) -> LayerVerdict:
+    account, trading = situation.state.account, situation.state.trading
+    return verdict(
+        "daily_drawdown",
+        [
+            check_daily_latch(latched=trading.is_set("daily_loss")),
+            check_daily_loss(account.start_of_day_equity, account.daily_pnl, situation.settings.MAX_DAILY_DRAWDOWN_PCT),
+        ],
+    )
+
+
+def _total_exposure(situation: Situation, plan: _Plan) -> LayerVerdict:
+    found = check_exposure(
+        situation.exposure(),
+        plan.quantity * plan.unit_cost,
+        situation.state.account.equity,
+        situation.settings.MAX_TOTAL_EXPOSURE_PCT,
+        no_room=plan.no_exposure_room,
+    )
+    return verdict("total_exposure", [found])
+
+
+def _circuit_breaker(situation: Situation) -> LayerVerdict:
+    state = situation.state
+    return verdict(
+        "circuit_breaker",
+        [
+            *check_halts(
+                frozen=state.trading.is_set("freeze"),
+                halted=state.trading.is_set("halt"),
+                breaker=state.trading.is_set("breaker"),
+            ),
+            check_memory(state.pressure),
+            check_peak_loss(
+                state.account.peak_equity, state.account.equity, situation.settings.CIRCUIT_BREAKER_THRESHOLD_PCT
+            ),
+        ],
+    )
+
+
+def slippage_finding(
+    situation: Situation, key: str, spec: InstrumentSpec, quote: Quote, *, buys: bool, quantity: Decimal
+) -> Finding:
+    """Return what an order of this quantity would cost against mid, compared with MAX_SLIPPAGE_PCT."""
+    market = situation.state.market[key]
+    volatility = market.volatility_1m
+    expected = expected_slippage(
+        "BUY" if buys else "SELL",
+        quantity,
+        quote,
+        volume_60s=market.volume_60s(situation.now),
+        volatility_1m=UNKNOWN_VOLATILITY if volatility is None else volatility,
+        tick=spec.tick_size,
+    )
+    detail = "" if volatility is not None or expected is None else "expected slippage, volatility assumed"
+    return check_slippage(expected, situation.settings.MAX_SLIPPAGE_PCT, detail)
+
+
+def _spread_check(
+    situation: Situation, key: str, spec: InstrumentSpec | None, quote: Quote | None, plan: _Plan
+) -> LayerVerdict:
+    if spec is None or quote is None:
+        return verdict("spread_check", [missing_data()])
+    quantity = plan.quantity or max(round_to_lot(plan.request.quantity or ZERO, spec), spec.min_quantity)
+    return verdict(
+        "spread_check",
+        [
+            slippage_finding(situation, key, spec, quote, buys=True, quantity=quantity),
+            check_spread(quote.bid, quote.ask, situation.settings.MAX_SPREAD_PCT),
+        ],
+    )
+
+
+def _timeout_check(situation: Situation, signal: Signal, quote: Quote | None) -> LayerVerdict:
+    limit = Decimal(situation.settings.DATA_STALE_TIMEOUT_SEC)
+    seen = None if quote is None else quote.timestamp
+    return verdict(
+        "timeout_check",
+        [
+            check_age("signal", signal.timestamp, situation.now, limit, Code.SIGNAL_STALE),
+            check_age("quote", seen, situation.now, limit, Code.DATA_STALE),
+        ],
+    )

@@ -1,0 +1,36 @@
+"""Layer 5: the loss from the peak, and everything else that halts trading as a whole."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from services.cdb_risk.account import loss_fraction, loss_reached
+from services.cdb_risk.codes import MEANINGS, Code
+from services.cdb_risk.finding import Finding, compared, ok, shown
+
+__all__ = ["check_halts", "check_memory", "check_peak_loss"]
+
+
+def check_halts(*, frozen: bool, halted: bool, breaker: bool) -> list[Finding]:
+    """Find what an operator, a reconciliation or the breaker has latched."""
+    latched = ((Code.FROZEN, frozen), (Code.OPERATOR_HALT, halted), (Code.BREAKER_LATCHED, breaker))
+    found = [Finding(code, MEANINGS[code]) for code, is_set in latched if is_set]
+    return found or [ok("nothing latched")]
+
+
+def check_memory(pressure: str) -> Finding:
+    """No new positions while the journal is short of memory: their results must have room."""
+    return ok("journal has room") if pressure == "none" else Finding(Code.JOURNAL_MEMORY, f"pressure: {pressure}")
+
+
+def check_peak_loss(peak: Decimal | None, equity: Decimal | None, threshold_pct: Decimal) -> Finding:
+    """Compare 1 - equity / peak with the threshold; equality blocks."""
+    if peak is None or peak <= 0 or equity is None:
+        return Finding(Code.PEAK_UNKNOWN, f"peak {shown(peak)}, equity {shown(equity)}")
+    reached = loss_reached(peak, equity, threshold_pct)
+    return compared(
+        Code.DRAWDOWN_LIMIT if reached else Code.OK,
+        f"equity {shown(equity)}, peak {shown(peak)}",
+        loss_fraction(peak, equity),
+        threshold_pct,
+    )

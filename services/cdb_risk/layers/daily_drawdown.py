@@ -1,0 +1,37 @@
+"""Layer 3: how much was lost today. Blocks at equality and stays until the next 00:00 UTC."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from services.cdb_risk.account import loss_reached
+from services.cdb_risk.codes import MEANINGS, Code
+from services.cdb_risk.finding import Finding, compared, ok, ratio, shown
+
+__all__ = ["check_daily_latch", "check_daily_loss"]
+
+
+def check_daily_latch(*, latched: bool) -> Finding:
+    """A day whose limit was reached stays closed, also after a recovery."""
+    if latched:
+        return Finding(Code.DAILY_DRAWDOWN_LATCHED, MEANINGS[Code.DAILY_DRAWDOWN_LATCHED])
+    return ok("limit not reached today")
+
+
+def check_daily_loss(start_of_day: Decimal | None, pnl: Decimal | None, limit_pct: Decimal) -> Finding:
+    """Compare (E_sod - E) / E_sod with the limit; a loss equal to the limit blocks.
+
+    Args:
+        start_of_day: equity at 00:00 UTC.
+        pnl: equity now less that.
+        limit_pct: MAX_DAILY_DRAWDOWN_PCT.
+    """
+    if start_of_day is None or start_of_day <= 0 or pnl is None:
+        return Finding(Code.START_OF_DAY_UNKNOWN, f"start of day {shown(start_of_day)}, pnl {shown(pnl)}")
+    reached = loss_reached(start_of_day, start_of_day + pnl, limit_pct)
+    return compared(
+        Code.DAILY_DRAWDOWN_LIMIT if reached else Code.OK,
+        f"pnl {shown(pnl)} today on {shown(start_of_day)}",
+        ratio(-pnl, start_of_day),
+        limit_pct,
+    )

@@ -1,0 +1,77 @@
+"""Layers 3 and 5 on every valuation, not only when a signal asks: warnings, the daily limit and the breaker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from services.cdb_risk.account import Account, loss_reached
+from services.cdb_risk.finding import shown, wire
+from services.cdb_risk.notices import Notice
+from services.cdb_risk.settings import RiskSettings
+from services.cdb_risk.trading_state import LatchName, TradingState
+
+__all__ = ["LossEvent", "evaluate_losses"]
+
+
+@dataclass(frozen=True)
+class LossEvent:
+    """What a valuation brought about: a notice, and the latch to set if a limit was reached."""
+
+    notice: Notice
+    latch: LatchName | None = None
+
+
+def evaluate_losses(
+    settings: RiskSettings, account: Account, trading: TradingState, now: int, key: str | None
+) -> list[LossEvent]:
+    """Fold one valuation of the portfolio.
+
+    Args:
+        settings: the limits.
+        account: its peak, breach and warnings are brought up to date.
+        trading: latches that are set already.
+        now: time of the valuation, microseconds.
+        key: instrument whose good quote made it; None for a fill or the clock.
+    """
+    equity = account.equity
+    if equity is None:
+        return []
+    account.raise_peak(equity)
+    return [*_daily(settings, account, trading, equity), *_peak(settings, account, trading, equity, now=now, key=key)]
+
+
+def _daily(settings: RiskSettings, account: Account, trading: TradingState, equity: Decimal) -> list[LossEvent]:
+    base, limit = account.start_of_day_equity, settings.MAX_DAILY_DRAWDOWN_PCT
+    if base is None or trading.is_set("daily_loss"):
+        return []
+    context = {"equity": wire(equity), "start_of_day_equity": wire(base), "limit_pct": limit}
+    if loss_reached(base, equity, limit):
+        message = f"daily loss limit reached: equity {shown(equity)}, {shown(base)} at 00:00 UTC"
+        return [LossEvent(Notice("CRITICAL", "DAILY_DRAWDOWN_LIMIT", message, context), "daily_loss")]
+    level = account.warning_due(base - equity, base, limit)
+    if level <= account.daily_warned:
+        return []
+    account.daily_warned = level
+    return [LossEvent(Notice("WARNING", "DAILY_DRAWDOWN_WARNING", f"{level} % of the daily loss is used", context))]
+
+
+def _peak(
+    settings: RiskSettings, account: Account, trading: TradingState, equity: Decimal, *, now: int, key: str | None
+) -> list[LossEvent]:
+    base, limit = account.peak_equity, settings.CIRCUIT_BREAKER_THRESHOLD_PCT
+    if base is None or trading.is_set("breaker"):
+        return []
+    context = {"equity": wire(equity), "peak_equity": wire(base), "threshold_pct": limit}
+    if loss_reached(base, equity, limit):
+        if not account.confirm_breach(now, key):
+            return []
+        account.breach = None
+        message = f"circuit breaker tripped: equity {shown(equity)}, peak {shown(base)}"
+        return [LossEvent(Notice("CRITICAL", "CIRCUIT_BREAKER", message, context), "breaker")]
+    account.breach = None
+    level = account.warning_due(base - equity, base, limit)
+    if level <= account.drawdown_warned:
+        return []
+    account.drawdown_warned = level
+    return [LossEvent(Notice("WARNING", "DRAWDOWN_WARNING", f"{level} % of the breaker's loss is used", context))]

@@ -1,0 +1,347 @@
+"""The risk manager as a pure fold: market data, signals, order results and control in; decisions and orders out."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from services.cdb_risk.account import Account
+from services.cdb_risk.commands import COMMANDS, refusal
+from services.cdb_risk.entry import examine_entry
+from services.cdb_risk.exits import examine_exit
+from services.cdb_risk.finding import shown, wire
+from services.cdb_risk.losses import evaluate_losses
+from services.cdb_risk.market import InstrumentMarket
+from services.cdb_risk.notices import Level, Notice
+from services.cdb_risk.protective import LatchedExit, latch, stop_hit
+from services.cdb_risk.reservations import TERMINAL, Reservation
+from services.cdb_risk.settings import RiskSettings
+from services.cdb_risk.situation import Outcome, Situation
+from services.cdb_risk.state import COMMANDS_REMEMBERED, RiskState
+from services.cdb_risk.summary import summarise
+from services.cdb_risk.trading_state import Latch, LatchName, TradingMode
+from services.cdb_risk.watch import conditions
+from services.common import channels
+from services.common.decimals import ZERO
+from services.common.events import (
+    Alert,
+    Control,
+    Event,
+    MarketData,
+    Order,
+    OrderResult,
+    Purpose,
+    RiskDecision,
+    Side,
+    Signal,
+)
+from services.common.identity import client_order_id, order_id
+from services.common.instruments import instrument_key
+from services.common.machine import StateMachine
+from services.common.timestamps import format_timestamp
+
+__all__ = ["RiskMachine"]
+
+
+class RiskMachine(StateMachine[RiskSettings, RiskState]):
+    """Decides on every signal and protects every position."""
+
+    service: ClassVar[str] = channels.RISK
+    consumes: ClassVar[frozenset[str]] = frozenset(
+        {channels.MARKET_DATA, channels.SIGNALS, channels.ORDER_RESULTS, channels.CONTROL}
+    )
+    settings_type: ClassVar[type[RiskSettings]] = RiskSettings
+    state_type: ClassVar[type[RiskState]] = RiskState
+
+    def on_event(self, event: Event) -> None:
+        """Fold one event and emit what follows from it."""
+        state = self.state
+        if not state.opened:
+            state.opened, state.account = True, Account.open(self.settings.ACCOUNT_EQUITY)
+        self._start_day()
+        if isinstance(event, MarketData):
+            self._on_market_data(event)
+        elif isinstance(event, Signal):
+            self._on_signal(event)
+        elif isinstance(event, OrderResult):
+            self._on_order_result(event)
+        elif isinstance(event, Control):
+            self._on_control(event)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what `/status` shows: state, equity, losses and headroom, positions with stops, working orders."""
+        if self._settings is None or self.fold.now is None:
+            return {"trading_state": "UNCONFIGURED"}
+        return summarise(self._situation())
+
+    def _situation(self) -> Situation:
+        return Situation(self.settings, self.state, self.now)
+
+    # the day and the losses
+
+    def _start_day(self) -> None:
+        account = self.state.account
+        before = account.day
+        if account.start_day(self.now):
+            self.emit(
+                Control,
+                action="start_of_day",
+                service=self.service,
+                details={
+                    "day": format_timestamp(self.now)[:10],
+                    "equity": wire(account.start_of_day_equity),
+                    "peak_equity": wire(account.peak_equity),
+                },
+            )
+        if account.day != before:
+            self._clear("a new UTC day has begun", self.service, "daily_loss")
+
+    def _watch_losses(self, key: str | None) -> None:
+        state = self.state
+        for loss in evaluate_losses(self.settings, state.account, state.trading, self.now, key):
+            self._tell(loss.notice)
+            if loss.latch is not None:
+                self._latch(loss.latch, self.service, loss.notice.message)
+
+    # market data and protective exits
+
+    def _on_market_data(self, event: MarketData) -> None:
+        key = instrument_key(event.venue, event.symbol)
+        if self.settings.spec(key) is None:
+            return
+        state = self.state
+        market = state.market.get(key)
+        if market is None:
+            market = state.market[key] = InstrumentMarket()
+        quality = market.update(event, self.settings.PRICE_COLLAR_PCT)
+        held = state.account.held(key)
+        if quality == "good":
+            state.account.portfolio.mark(event)
+            if held or state.account.breach is not None:
+                self._watch_losses(key)
+        if quality != "none" and (held or key in state.exits):
+            self._protect(key, event)
+
+    def _protect(self, key: str, event: MarketData) -> None:
+        """Trigger the stop, or retry what is latched; the event brought a valid quote."""
+        position = self.state.account.portfolio.positions.get(key)
+        latched = self.state.exits.get(key)
+        bid = event.bid or ZERO
+        if (
+            position is not None
+            and (latched is None or not latched.protective)
+            and stop_hit(position, bid, self.settings.STOP_LOSS_PCT)
+            and not self._situation().is_dust(key)
+        ):
+            reason = f"bid {shown(bid)} reached the stop, {self.settings.STOP_LOSS_PCT} under the entry"
+            self._protect_now(key, LatchedExit("stop_loss", None, event.event_id, self.now, reason))
+        elif latched is not None:
+            self._retry(key, latched)
+
+    def _protect_now(self, key: str, wanted: LatchedExit) -> None:
+        """Latch a protective exit and decide on it at once, recorded whatever the outcome."""
+        current = self.state.exits.get(key)
+        latched = self.state.exits[key] = latch(current, wanted)
+        outcome = examine_exit(self._situation(), key, latched, too_soon=not latched.may_retry(self.now))
+        self._decide_exit(key, latched, outcome, latched.signal_id)
+
+    def _retry(self, key: str, latched: LatchedExit) -> None:
+        """Send a latched exit again if it may leave now; what holds it back was recorded when it was latched."""
+        if self.state.reservations.exit_working(key) or not latched.may_retry(self.now) or self._settle_exit(key):
+            return
+        outcome = examine_exit(self._situation(), key, latched)
+        if outcome.approved:
+            self._decide_exit(key, latched, outcome, latched.signal_id)
+
+    def _decide_exit(self, key: str, latched: LatchedExit, outcome: Outcome, signal_id: str | None) -> None:
+        correlation_id = latched.correlation_id
+        self._decide(outcome, key, "SELL", latched.purpose, signal_id=signal_id, correlation_id=correlation_id)
+        if outcome.approved:
+            latched.attempts += 1
+            latched.last_attempt_at = self.now
+
+    def _settle_exit(self, key: str) -> bool:
+        """Drop a latched exit that has nothing left to sell, and return whether it was dropped."""
+        situation = self._situation()
+        if self.state.reservations.working(key) or key in situation.open_positions():
+            return False
+        held = situation.held(key)
+        if held:
+            message = f"{shown(held)} of {key} is left, below the exchange's minimum order"
+            self._tell(Notice("INFO", "POSITION_DUST", message, {"key": key, "quantity": wire(held)}))
+        del self.state.exits[key]
+        return True
+
+    # signals and decisions
+
+    def _on_signal(self, signal: Signal) -> None:
+        key = instrument_key(signal.venue, signal.symbol)
+        chain = signal.correlation_id or signal.event_id
+        wanted = LatchedExit("exit", signal.event_id, chain, self.now, signal.reason)
+        if signal.intent == "exit" and signal.signal_type == "sell":
+            self._on_exit_signal(key, signal, wanted)
+            return
+        situation = self._situation()
+        side: Side = "BUY" if signal.signal_type == "buy" else "SELL"
+        purpose: Purpose = signal.intent
+        outcome = (
+            examine_entry(situation, signal)
+            if signal.intent == "entry"
+            else examine_exit(situation, key, wanted, signal)
+        )
+        self._decide(outcome, key, side, purpose, signal_id=signal.event_id, correlation_id=chain)
+
+    def _on_exit_signal(self, key: str, signal: Signal, wanted: LatchedExit) -> None:
+        """Decide on the strategy's wish to sell; it stays latched while there is, or may yet be, something to sell."""
+        situation, current = self._situation(), self.state.exits.get(key)
+        latched = latch(current, wanted)
+        outcome = examine_exit(situation, key, latched, signal, too_soon=not latched.may_retry(self.now))
+        if key in situation.open_positions() or self.state.reservations.entry_working(key):
+            self.state.exits[key] = latched
+        self._decide_exit(key, latched, outcome, signal.event_id)
+
+    def _decide(
+        self,
+        outcome: Outcome,
+        key: str,
+        side: Side,
+        purpose: Purpose,
+        *,
+        signal_id: str | None,
+        correlation_id: str | None,
+    ) -> None:
+        """Record a decision and, if it is approved, order and reserve."""
+        state = self.state
+        venue, symbol = key.split(":")
+        decision = self.emit(
+            RiskDecision,
+            correlation_id=correlation_id,
+            signal_id=signal_id,
+            venue=venue,
+            symbol=symbol,
+            side=side,
+            purpose=purpose,
+            approved=outcome.approved,
+            reason=outcome.reason,
+            layers=outcome.layers,
+            sizing=outcome.sizing,
+            portfolio=self._situation().view(key),
+        )
+        if not outcome.approved:
+            for name in outcome.reason.split(", "):
+                state.refused[name] = state.refused.get(name, 0) + 1
+            return
+        state.approved += 1
+        order = self.emit(
+            Order,
+            correlation_id=correlation_id,
+            order_id=order_id(decision.event_id),
+            client_order_id=client_order_id(decision.event_id),
+            signal_id=signal_id,
+            decision_id=decision.event_id,
+            venue=venue,
+            symbol=symbol,
+            side=side,
+            order_type="MARKET" if outcome.price is None else "LIMIT",
+            quantity=outcome.quantity,
+            price=outcome.price,
+            reduce_only=purpose != "entry",
+            purpose=purpose,
+            reference_price=outcome.reference_price,
+        )
+        state.reservations.add(Reservation(order.order_id, key, side, purpose, order.quantity, self.now))
+        if purpose == "entry":
+            state.entries.add(key, side, self.now)
+
+    # order results
+
+    def _on_order_result(self, result: OrderResult) -> None:
+        state = self.state
+        if result.producer != channels.EXECUTION:
+            message = f"order result of {result.order_id} comes from {result.producer}; it is not booked"
+            self._tell(Notice("CRITICAL", "FOREIGN_ORDER_RESULT", message, {"order_id": result.order_id}))
+            return
+        key = instrument_key(result.venue, result.symbol)
+        reservation = state.reservations.settle(result, self.now)
+        if state.account.portfolio.book(result):
+            if (
+                reservation is None
+                or (reservation.key, reservation.side) != (key, result.side)
+                or result.filled_quantity > reservation.quantity
+            ):
+                message = f"order {result.order_id} reports a fill that risk did not approve"
+                self._tell(Notice("CRITICAL", "UNEXPECTED_FILL", message, {"order_id": result.order_id}))
+                self._latch("freeze", self.service, message)
+            self._watch_losses(None)
+        if result.status in TERMINAL and key in state.exits:
+            self._settle_exit(key)
+
+    # the clock and the operator
+
+    def _on_control(self, event: Control) -> None:
+        if event.action == "tick" and event.producer == channels.WS:
+            self._on_tick(event)
+        elif event.action in COMMANDS:
+            self._on_command(event)
+
+    def _on_tick(self, event: Control) -> None:
+        state = self.state
+        state.pressure = str(event.details.get("pressure", "none"))
+        self._watch_losses(None)
+        found = conditions(self._situation())
+        for key in state.alarms.settle(found, self.now):
+            self._tell(found[key])
+
+    def _on_command(self, command: Control) -> None:
+        state = self.state
+        if command.command_id is not None:
+            if command.command_id in state.commands:
+                return
+            state.commands = [*state.commands[1 - COMMANDS_REMEMBERED :], command.command_id]
+        refused = refusal(command, state.trading)
+        if refused is not None:
+            context = {"action": command.action, "by": command.by}
+            self._tell(Notice("WARNING", "COMMAND_REFUSED", refused, context))
+            return
+        by, reason = command.by or command.producer, command.reason or command.action
+        if command.action == "halt":
+            self._latch("freeze" if command.details.get("freeze") is True else "halt", by, reason)
+        elif command.action == "resume":
+            self._clear(reason, by, "halt", "freeze")
+        elif command.action == "reset_breaker":
+            state.account.reset_peak()
+            self._clear(reason, by, "breaker")
+        else:
+            self._flatten(by, reason, command.event_id)
+
+    def _flatten(self, by: str, reason: str, chain: str) -> None:
+        """Close everything and stay flat: trading halts until an operator resumes it."""
+        self._latch("halt", by, f"flatten: {reason}")
+        for key in self._situation().occupied():
+            self._protect_now(key, LatchedExit("flatten", None, chain, self.now, f"{by}: {reason}"))
+
+    def _latch(self, name: LatchName, by: str, reason: str) -> None:
+        previous = self.state.trading.mode
+        if self.state.trading.set(name, Latch(self.now, by, reason)):
+            self._tell_state(previous, by, reason)
+
+    def _clear(self, reason: str, by: str, *names: LatchName) -> None:
+        previous = self.state.trading.mode
+        if self.state.trading.clear(*names):
+            self._tell_state(previous, by, reason)
+
+    def _tell_state(self, previous: TradingMode, by: str, reason: str) -> None:
+        trading = self.state.trading
+        self.emit(
+            Control,
+            action="trading_state",
+            service=self.service,
+            by=by,
+            reason=reason,
+            details={"state": trading.mode, "previous": previous, "causes": trading.causes},
+        )
+        level: Level = "CRITICAL" if trading.mode == "FROZEN" else "INFO" if trading.mode == "ACTIVE" else "WARNING"
+        message = f"trading is {trading.mode} (was {previous}): {reason}"
+        self._tell(Notice(level, f"TRADING_{trading.mode}", message, {"by": by}))
+
+    def _tell(self, notice: Notice) -> None:
+        self.emit(Alert, level=notice.level, code=notice.code, message=notice.message, context=dict(notice.context))

@@ -1,0 +1,96 @@
+"""Orders that may still fill. They count as filled from approval until their terminal result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final
+
+from services.common.decimals import ZERO
+from services.common.events import OrderResult, Purpose, Side
+
+__all__ = ["TERMINAL", "Reservation", "Reservations"]
+
+TERMINAL: Final = frozenset({"FILLED", "CANCELED", "REJECTED", "EXPIRED"})
+
+
+@dataclass
+class Reservation:
+    """One order that may still fill.
+
+    Attributes:
+        key: instrument key.
+        quantity: ordered, base units.
+        filled: cumulative, base units.
+        created_at: time of its approval, microseconds.
+        status: last reported status; `PENDING` before the first result.
+        unknown_since: when it became UNKNOWN, microseconds; None otherwise.
+    """
+
+    order_id: str
+    key: str
+    side: Side
+    purpose: Purpose
+    quantity: Decimal
+    created_at: int
+    filled: Decimal = ZERO
+    status: str = "PENDING"
+    unknown_since: int | None = None
+
+    @property
+    def remaining(self) -> Decimal:
+        """What may still fill, base units."""
+        return max(self.quantity - self.filled, ZERO)
+
+
+@dataclass
+class Reservations:
+    """All orders that may still fill, by order id. Only a terminal result ends one; UNKNOWN stays."""
+
+    orders: dict[str, Reservation] = field(default_factory=dict)
+
+    def add(self, reservation: Reservation) -> None:
+        """Reserve an approved order."""
+        self.orders[reservation.order_id] = reservation
+
+    def settle(self, result: OrderResult, now: int) -> Reservation | None:
+        """Fold a result and return the reservation it belongs to; None when no such order may still fill."""
+        reservation = self.orders.get(result.order_id)
+        if reservation is None:
+            return None
+        reservation.filled = max(reservation.filled, result.filled_quantity)
+        reservation.status = result.status
+        if result.status != "UNKNOWN":
+            reservation.unknown_since = None
+        elif reservation.unknown_since is None:
+            reservation.unknown_since = now
+        if result.status in TERMINAL:
+            del self.orders[result.order_id]
+        return reservation
+
+    def pending_buys(self, key: str) -> Decimal:
+        """Base units that may still be bought of an instrument."""
+        return self._pending(key, "BUY")
+
+    def pending_sells(self, key: str) -> Decimal:
+        """Base units that may still be sold of an instrument."""
+        return self._pending(key, "SELL")
+
+    def _pending(self, key: str, side: Side) -> Decimal:
+        return sum((o.remaining for o in self.orders.values() if o.key == key and o.side == side), ZERO)
+
+    def entry_working(self, key: str) -> bool:
+        """Whether an entry of the instrument may still fill."""
+        return any(o.key == key and o.purpose == "entry" for o in self.orders.values())
+
+    def exit_working(self, key: str) -> bool:
+        """Whether an exit of the instrument may still fill."""
+        return any(o.key == key and o.purpose != "entry" for o in self.orders.values())
+
+    def working(self, key: str) -> bool:
+        """Whether any order of the instrument may still fill."""
+        return any(o.key == key for o in self.orders.values())
+
+    def entered_keys(self) -> list[str]:
+        """Return the instruments with an entry that may still fill."""
+        return [o.key for o in self.orders.values() if o.purpose == "entry"]

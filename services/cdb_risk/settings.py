@@ -1,0 +1,98 @@
+"""Settings of the risk manager; they decide, so they stand in the journal as a `config` event.
+
+All `_PCT` settings are fractions: 0.05 is 5 %.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from services.common.errors import ContractViolation
+from services.common.instruments import DEFAULT_INSTRUMENTS, InstrumentSpec, instrument_key, normalise_symbol
+from services.common.settings import Amount, Fraction, MachineSettings
+
+__all__ = ["RiskSettings"]
+
+_SPECS = {instrument_key(spec.venue, spec.symbol): spec for spec in DEFAULT_INSTRUMENTS}
+
+
+def _symbols(value: Any) -> Any:
+    if isinstance(value, str):
+        value = [part for part in value.split(",") if part.strip()]
+    if not isinstance(value, list | tuple):
+        raise ValueError("a list such as BTCUSDT,ETHUSDT is meant")
+    try:
+        return tuple(normalise_symbol(str(symbol)) for symbol in value)
+    except ContractViolation as error:
+        raise ValueError(str(error)) from error
+
+
+Symbols = Annotated[tuple[str, ...], BeforeValidator(_symbols), Field(min_length=1, max_length=200)]
+
+
+class RiskSettings(MachineSettings):
+    """Limits, sizing and protective exits. Loss limits block at equality; caps allow equality.
+
+    Attributes:
+        VENUE: the exchange and product that orders go to.
+        SYMBOLS: instruments that may be entered; others are only marked and closed.
+        ACCOUNT_EQUITY: paper cash at the beginning of a run, in USDT.
+        MAX_POSITION_PCT: largest share of equity in one instrument, pending entries included.
+        MAX_DAILY_DRAWDOWN_PCT: loss since 00:00 UTC, as a share of the equity then, at which entries end for the day.
+        MAX_TOTAL_EXPOSURE_PCT: largest share of equity in all instruments together, pending entries included.
+        CIRCUIT_BREAKER_THRESHOLD_PCT: loss from the peak equity at which trading halts until an operator resets it.
+        MAX_SPREAD_PCT: widest (ask - bid) / mid for an entry.
+        MAX_SLIPPAGE_PCT: largest expected slippage of an entry, and the last limit price of a protective exit.
+        DATA_STALE_TIMEOUT_SEC: oldest market data and oldest signal that may be acted on.
+        PRICE_COLLAR_PCT: largest jump from the last good price that one quote may make.
+        RISK_PER_TRADE_PCT: share of equity lost when the stop is hit.
+        STOP_LOSS_PCT: distance of the stop from the average entry price.
+        SIZING_METHOD: how the requested quantity is found.
+        MAX_CONCURRENT_POSITIONS: instruments held or being entered at the same time.
+        MAX_ENTRIES_PER_MINUTE: approved entries of one symbol within 60 seconds.
+        MAX_ORDER_NOTIONAL_USDT: largest entry at its worst price; larger requests are capped.
+        ENTRY_SPACING_SEC: least time between entries in the same direction, over all symbols.
+        PAPER_TAKER_FEE: fee rate of a fill at the touch, part of an order's worst price.
+    """
+
+    VENUE: Literal["mexc_spot"] = "mexc_spot"
+    SYMBOLS: Symbols = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
+    ACCOUNT_EQUITY: Amount = Field(Decimal(100_000), ge=1, le=1_000_000_000)
+    MAX_POSITION_PCT: Fraction = Decimal("0.10")
+    MAX_DAILY_DRAWDOWN_PCT: Fraction = Field(Decimal("0.05"), gt=0)
+    MAX_TOTAL_EXPOSURE_PCT: Fraction = Decimal("0.30")
+    CIRCUIT_BREAKER_THRESHOLD_PCT: Fraction = Field(Decimal("0.10"), gt=0)
+    MAX_SPREAD_PCT: Fraction = Decimal("0.005")
+    MAX_SLIPPAGE_PCT: Fraction = Field(Decimal("0.02"), le=Decimal("0.5"))
+    DATA_STALE_TIMEOUT_SEC: int = Field(60, ge=1, le=3600)
+    PRICE_COLLAR_PCT: Fraction = Field(Decimal("0.05"), gt=0)
+    RISK_PER_TRADE_PCT: Fraction = Decimal("0.0015")
+    STOP_LOSS_PCT: Fraction = Field(Decimal("0.02"), ge=Decimal("0.0001"), lt=1)
+    SIZING_METHOD: Literal["fixed_fractional"] = "fixed_fractional"
+    MAX_CONCURRENT_POSITIONS: int = Field(3, ge=0, le=200)
+    MAX_ENTRIES_PER_MINUTE: int = Field(6, ge=0, le=1000)
+    MAX_ORDER_NOTIONAL_USDT: Amount = Field(Decimal(20_000), ge=1, le=1_000_000_000)
+    ENTRY_SPACING_SEC: int = Field(60, ge=0, le=86_400)
+    PAPER_TAKER_FEE: Fraction = Field(Decimal("0.0005"), le=Decimal("0.05"))
+
+    @model_validator(mode="after")
+    def _symbols_have_a_grid(self) -> Self:
+        doubled = sorted({symbol for symbol in self.SYMBOLS if self.SYMBOLS.count(symbol) > 1})
+        if doubled:
+            raise ValueError(f"SYMBOLS: {', '.join(doubled)} stands twice; name each symbol once")
+        unknown = [symbol for symbol in self.SYMBOLS if instrument_key(self.VENUE, symbol) not in _SPECS]
+        if unknown:
+            known = ", ".join(sorted(spec.symbol for spec in _SPECS.values() if spec.venue == self.VENUE))
+            raise ValueError(f"SYMBOLS: no price and lot grid is known for {', '.join(unknown)}; known are {known}")
+        return self
+
+    def spec(self, key: str) -> InstrumentSpec | None:
+        """Return the grid of an instrument (key of :func:`instrument_key`), or None when it is not known."""
+        return _SPECS.get(key)
+
+    def may_enter(self, venue: str, symbol: str) -> bool:
+        """Whether entries of this instrument are allowed at all."""
+        return venue == self.VENUE and symbol in self.SYMBOLS

@@ -1,0 +1,118 @@
+"""What a decision looks at: settings, state and time, and the portfolio at worst as they give it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from services.cdb_risk.finding import wire
+from services.cdb_risk.market import InstrumentMarket, Quote
+from services.cdb_risk.protective import is_dust, sellable
+from services.cdb_risk.settings import RiskSettings
+from services.cdb_risk.state import RiskState
+from services.common.decimals import ZERO
+from services.common.events import LayerVerdict, PortfolioView, Sizing
+from services.common.portfolio import Position
+
+__all__ = ["Outcome", "Situation"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A decision before it becomes an event.
+
+    Attributes:
+        quantity: base units to order; 0 when refused.
+        price: protection price; None for MARKET.
+        reference_price: mid at the decision; None when unknown.
+    """
+
+    approved: bool
+    reason: str
+    layers: tuple[LayerVerdict, ...]
+    sizing: Sizing
+    quantity: Decimal
+    price: Decimal | None
+    reference_price: Decimal | None
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Everything that a decision may look at."""
+
+    settings: RiskSettings
+    state: RiskState
+    now: int
+
+    def market(self, key: str) -> InstrumentMarket | None:
+        """Return what is known of an instrument's market."""
+        return self.state.market.get(key)
+
+    def quote(self, key: str) -> Quote | None:
+        """Return the last valid quote of an instrument."""
+        market = self.state.market.get(key)
+        return None if market is None else market.quote
+
+    def held(self, key: str) -> Decimal:
+        """Return the base units held of an instrument."""
+        position = self.state.account.portfolio.positions.get(key)
+        return ZERO if position is None else position.quantity
+
+    def is_dust(self, key: str, quantity: Decimal | None = None) -> bool:
+        """Whether a holding (by default what is held) is too small for the exchange; without a price, in lots alone."""
+        spec = self.settings.spec(key)
+        held = self.held(key) if quantity is None else quantity
+        if spec is None:
+            return False
+        quote = self.quote(key)
+        if quote is None:
+            return sellable(held, spec) < spec.min_quantity
+        return is_dust(held, quote.bid, spec)
+
+    def open_positions(self) -> dict[str, Position]:
+        """Return the positions that are more than dust."""
+        positions = self.state.account.portfolio.positions
+        return {key: p for key, p in positions.items() if p.quantity and not self.is_dust(key)}
+
+    def occupied(self) -> list[str]:
+        """Return the instruments that are held (more than dust) or being entered."""
+        return list(dict.fromkeys([*self.open_positions(), *self.state.reservations.entered_keys()]))
+
+    def notional(self, key: str) -> Decimal | None:
+        """Return (|position| + pending entries) at mark, in quote currency; None when there is something unmarked."""
+        quantity = abs(self.held(key)) + self.state.reservations.pending_buys(key)
+        if not quantity:
+            return ZERO
+        mark = self.state.account.portfolio.marks.get(key)
+        return None if mark is None else quantity * mark.price
+
+    def exposure(self) -> Decimal | None:
+        """Return the worst-case notional of all instruments together; None when one cannot be valued."""
+        total = ZERO
+        keys = [*self.state.account.portfolio.positions, *(o.key for o in self.state.reservations.orders.values())]
+        for key in dict.fromkeys(keys):
+            notional = self.notional(key)
+            if notional is None:
+                return None
+            total += notional
+        return total
+
+    def stale_marks(self) -> list[str]:
+        """Return the held instruments (more than dust) without a fresh mark."""
+        account = self.state.account
+        dust = frozenset(key for key in account.portfolio.positions if self.is_dust(key))
+        return account.stale_marks(self.now, dust)
+
+    def view(self, key: str) -> PortfolioView:
+        """Return the portfolio as a decision on this instrument sees it."""
+        account = self.state.account
+        return PortfolioView(
+            equity=wire(account.equity),
+            cash=wire(account.portfolio.cash),
+            exposure=wire(self.exposure()),
+            daily_pnl=wire(account.daily_pnl),
+            drawdown=wire(account.drawdown),
+            position=wire(self.held(key)),
+            position_notional=wire(self.notional(key)),
+            trading_state=self.state.trading.mode,
+        )

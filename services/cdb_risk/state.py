@@ -1,0 +1,64 @@
+"""The state of the risk machine: everything that a restart must bring back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from services.cdb_risk.account import Account
+from services.cdb_risk.alarms import Alarms
+from services.cdb_risk.market import InstrumentMarket
+from services.cdb_risk.protective import LatchedExit
+from services.cdb_risk.reservations import Reservations
+from services.cdb_risk.trading_state import TradingState
+from services.common.timestamps import MINUTE_US
+
+__all__ = ["COMMANDS_REMEMBERED", "EntryLog", "RiskState"]
+
+COMMANDS_REMEMBERED = 256
+
+
+@dataclass
+class EntryLog:
+    """When entries were approved, microseconds: per instrument within the last minute, and the last per side."""
+
+    recent: dict[str, list[int]] = field(default_factory=dict)
+    last: dict[str, int] = field(default_factory=dict)
+
+    def add(self, key: str, side: str, now: int) -> None:
+        """Note an approved entry."""
+        self.recent[key] = [at for at in self.recent.get(key, ()) if now - at < MINUTE_US] + [now]
+        self.last[side] = now
+
+    def within_minute(self, key: str, now: int) -> int:
+        """Return how many entries of an instrument were approved within the last minute."""
+        return sum(1 for at in self.recent.get(key, ()) if now - at < MINUTE_US)
+
+    def since_last(self, side: str, now: int) -> int | None:
+        """Return the microseconds since the last entry in this direction; None before the first."""
+        last = self.last.get(side)
+        return None if last is None else now - last
+
+
+@dataclass
+class RiskState:
+    """What the risk manager folds over a run.
+
+    Attributes:
+        opened: whether the account has been opened with the configured cash.
+        pressure: memory pressure of the journal as the last tick said it: `none`, `market_data` or `entries`.
+        commands: ids of the last operator commands, so that each is done once.
+        approved, refused: counts of decisions; refusals by failing layer or reason.
+    """
+
+    opened: bool = False
+    account: Account = field(default_factory=Account)
+    market: dict[str, InstrumentMarket] = field(default_factory=dict)
+    reservations: Reservations = field(default_factory=Reservations)
+    exits: dict[str, LatchedExit] = field(default_factory=dict)
+    trading: TradingState = field(default_factory=TradingState)
+    entries: EntryLog = field(default_factory=EntryLog)
+    alarms: Alarms = field(default_factory=Alarms)
+    pressure: str = "none"
+    commands: list[str] = field(default_factory=list)
+    approved: int = 0
+    refused: dict[str, int] = field(default_factory=dict)

@@ -1,0 +1,108 @@
+"""What `/status` shows of risk: one screen of state, losses, positions and working orders."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from services.cdb_risk.finding import ratio, wire
+from services.cdb_risk.protective import stop_price
+from services.cdb_risk.situation import Situation
+from services.common.timestamps import format_timestamp
+
+__all__ = ["summarise"]
+
+
+def summarise(situation: Situation) -> dict[str, Any]:
+    """Return plain values (Decimal, int, str, lists, dicts) that the codec can write."""
+    state = situation.state
+    return {
+        "now": format_timestamp(situation.now),
+        "trading_state": state.trading.mode,
+        "causes": {
+            name: {"since": format_timestamp(latch.since), "by": latch.by, "reason": latch.reason}
+            for name, latch in state.trading.latches.items()
+        },
+        "journal_pressure": state.pressure,
+        **_money(situation),
+        "headroom": _headroom(situation),
+        "positions": [_position(situation, key) for key in _held(situation)],
+        "working_orders": [
+            {
+                "order_id": o.order_id,
+                "instrument": o.key,
+                "side": o.side,
+                "purpose": o.purpose,
+                "quantity": wire(o.quantity),
+                "filled": wire(o.filled),
+                "status": o.status,
+                "since": format_timestamp(o.created_at),
+            }
+            for o in state.reservations.orders.values()
+        ],
+        "latched_exits": [
+            {
+                "instrument": key,
+                "purpose": latched.purpose,
+                "since": format_timestamp(latched.since),
+                "attempts": latched.attempts,
+                "reason": latched.reason,
+            }
+            for key, latched in state.exits.items()
+        ],
+        "decisions": {"approved": state.approved, "refused": dict(sorted(state.refused.items()))},
+    }
+
+
+def _held(situation: Situation) -> list[str]:
+    positions = situation.state.account.portfolio.positions
+    return [key for key, position in positions.items() if position.quantity]
+
+
+def _money(situation: Situation) -> dict[str, Any]:
+    account = situation.state.account
+    return {
+        "equity": wire(account.equity),
+        "cash": wire(account.portfolio.cash),
+        "start_of_day_equity": wire(account.start_of_day_equity),
+        "peak_equity": wire(account.peak_equity),
+        "daily_pnl": wire(account.daily_pnl),
+        "drawdown": wire(account.drawdown),
+        "exposure": wire(situation.exposure()),
+        "realized_pnl": wire(account.portfolio.realized_pnl),
+        "unrealized_pnl": wire(account.portfolio.unrealized_pnl),
+        "fees": wire(account.portfolio.fees),
+        "stale_marks": situation.stale_marks(),
+    }
+
+
+def _headroom(situation: Situation) -> dict[str, Decimal | None]:
+    """Return what is left of each limit, as fractions."""
+    account, settings = situation.state.account, situation.settings
+    equity, exposure, pnl, sod = account.equity, situation.exposure(), account.daily_pnl, account.start_of_day_equity
+    lost = None if pnl is None or not sod or sod < 0 else ratio(-pnl, sod)
+    used = None if equity is None or exposure is None or equity <= 0 else ratio(exposure, equity)
+    drawdown = account.drawdown
+
+    def left(limit: Decimal, value: Decimal | None) -> Decimal | None:
+        return None if value is None else wire(limit - value)
+
+    return {
+        "daily_drawdown": left(settings.MAX_DAILY_DRAWDOWN_PCT, lost),
+        "total_exposure": left(settings.MAX_TOTAL_EXPOSURE_PCT, used),
+        "circuit_breaker": left(settings.CIRCUIT_BREAKER_THRESHOLD_PCT, drawdown),
+    }
+
+
+def _position(situation: Situation, key: str) -> dict[str, Any]:
+    portfolio = situation.state.account.portfolio
+    position = portfolio.positions[key]
+    return {
+        "instrument": key,
+        "quantity": wire(position.quantity),
+        "entry_price": wire(position.entry_price),
+        "value": wire(portfolio.value_of(key)),
+        "stop_price": wire(stop_price(position, situation.settings.STOP_LOSS_PCT)),
+        "dust": situation.is_dust(key),
+        "opened_at": None if position.opened_at is None else format_timestamp(position.opened_at),
+    }
