@@ -1,0 +1,5 @@
+"""`python -m claire` is the `claire` command."""
+
+from claire.cli import main
+
+main()

@@ -1,0 +1,186 @@
+"""The `claire` command: the operator's way in.
+
+Exit codes: 0 done, 1 could not go on, 2 used wrongly or settings are wrong.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+from uuid import uuid4
+
+import typer
+from rich.console import Console
+
+from services.common.errors import ClaireError, SettingsInvalid
+from services.common.runtime.build import code_version
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="claire",
+    help="Claire de Binare: momentum trading that explains and replays every decision.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+DEFAULT_FOLDER = Path("data/paper")
+DataDir = Annotated[Path, typer.Option("--data-dir", help="Folder of databases, snapshots and logs; it survives.")]
+
+
+class Feed(StrEnum):
+    """Where market data come from."""
+
+    recorded = "recorded"
+    external = "external"
+
+
+def _refuse(message: str, code: int = 2) -> NoReturn:
+    Console(stderr=True).print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+@app.callback(invoke_without_command=True)
+def top(*, version: Annotated[bool, typer.Option("--version", help="Say which code this is.")] = False) -> None:
+    """Claire de Binare: momentum trading that explains and replays every decision."""
+    if version:
+        Console().print(code_version(), highlight=False)
+        raise typer.Exit
+
+
+def _settings(pairs: list[str]) -> dict[str, str]:
+    from claire.stack import known_settings
+
+    known = known_settings()
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            _refuse(f"--set {pair}: NAME=VALUE is meant, for example --set MAX_POSITION_PCT=0.05")
+        if name not in known:
+            near = difflib.get_close_matches(name.upper(), known, n=1)
+            _refuse(f"--set {pair}: there is no setting {name}" + (f"; perhaps {near[0]}" if near else ""))
+        settings[name] = value
+    return settings
+
+
+def _feed_settings(feed: Feed | None, files: list[Path]) -> dict[str, str]:
+    if feed is None:
+        feed = Feed.recorded if files else Feed.external
+    if feed is Feed.external and files:
+        _refuse("--file belongs to --feed recorded; the feed external plays no files")
+    if feed is Feed.recorded and not files:
+        _refuse("--feed recorded needs --file, for example --file backoffice/data/crash-2021-05-19_xbtusd_1m.csv.gz")
+    for file in files:
+        if not file.is_file():
+            _refuse(f"--file {file}: there is no such file")
+    return {"FEED": feed.value, "FEED_FILES": ",".join(str(file.resolve()) for file in files)}
+
+
+@app.command()
+def up(
+    *,
+    feed: Annotated[
+        Feed | None,
+        typer.Option(help="recorded plays files; external is the clock alone, market data come by PUBLISH."),
+    ] = None,
+    file: Annotated[
+        list[Path] | None,
+        typer.Option("--file", help="A recording (ticks or candles, CSV or CSV.gz); several are merged."),
+    ] = None,
+    speed: Annotated[str, typer.Option(help="Feed seconds per second, or max.")] = "1",
+    turnstile: Annotated[
+        bool, typer.Option("--turnstile/--no-turnstile", help="One entry at a time in a fixed order: repeatable.")
+    ] = False,
+    exit_when_done: Annotated[
+        bool, typer.Option("--exit-when-done", help="Stop with a summary when the recording has ended.")
+    ] = False,
+    data_dir: DataDir = DEFAULT_FOLDER,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting; repeatable.")
+    ] = None,
+    run_id: Annotated[str, typer.Option("--run-id", help="Name of the run to begin or to go on with.")] = "",
+    new_run: Annotated[bool, typer.Option("--new-run", help="Begin a new run in the same database.")] = False,
+    warmup_min: Annotated[
+        int | None, typer.Option("--warmup-min", help="Minutes of the recording that only warm the strategy up.")
+    ] = None,
+    symbol_map: Annotated[
+        list[str] | None, typer.Option("--symbol-map", metavar="A=B", help="Play symbol A of a file as B.")
+    ] = None,
+    first_port: Annotated[int, typer.Option("--first-port", help="HTTP port of cdb_ws; the others follow.")] = 8000,
+    redis_port: Annotated[
+        int | None,
+        typer.Option("--redis-port", help="Let Valkey listen on 127.0.0.1 at this port, not on a UNIX socket."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The final summary as JSON on standard output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but the final summary and errors.")] = False,
+) -> None:
+    """Run the whole pipeline here, without Docker: Valkey, PostgreSQL and the five services."""
+    from claire.stack import StackOptions
+    from claire.up import UpOptions, run_up
+
+    given = {
+        **_settings(set_ or []),
+        **_feed_settings(feed, file or []),
+        "PLAYBACK_SPEED": speed,
+        "TURNSTILE": "true" if turnstile else "false",
+        # a service that is started again must not begin yet another run, so a new run has its name from here
+        "RUN_ID": run_id or (uuid4().hex if new_run else ""),
+        "NEW_RUN": "",
+        "LOG_FORMAT": "json",
+    }
+    if warmup_min is not None:
+        given["RECORDED_WARMUP_MIN"] = str(warmup_min)
+    if symbol_map:
+        given["RECORDED_SYMBOL_MAP"] = ",".join(symbol_map)
+    names = ", ".join(path.name for path in file or []) or given["FEED"]
+    options = UpOptions(
+        StackOptions(data_dir, given, first_port, redis_port),
+        f"Claire de Binare: {names}",
+        exit_when_done=exit_when_done,
+        as_json=as_json,
+        quiet=quiet,
+    )
+    try:
+        code = run_up(options, Console(stderr=as_json))
+    except SettingsInvalid as invalid:
+        _refuse(f"settings are wrong:\n{invalid}")
+    except ClaireError as error:
+        _refuse(str(error), 1)
+    raise typer.Exit(code)
+
+
+@app.command()
+def stats(
+    *,
+    data_dir: DataDir = DEFAULT_FOLDER,
+    dsn: Annotated[
+        str, typer.Option("--dsn", help="Connection string of a database instead of a data folder (Docker).")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+) -> None:
+    """Show what is stored: rows of each table, the portfolio, events by type."""
+    from claire.database import open_database
+    from claire.screen import render_stats
+    from claire.stats import collect
+    from claire.up import print_json
+
+    try:
+        with open_database(data_dir, dsn, os.environ) as connection:
+            found = collect(connection)
+    except ClaireError as error:
+        _refuse(str(error), 1)
+    if as_json:
+        print_json(found)
+    else:
+        Console().print(render_stats(found))
+
+
+def main() -> None:
+    """Be the `claire` command."""
+    sys.exit(app(standalone_mode=True))
