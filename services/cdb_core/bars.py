@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from services.cdb_core.fixed_point import value_e8
+from services.cdb_core.fixed_point import from_e8, value_e8
+from services.common.decimals import ZERO
 from services.common.errors import ContractViolation
 from services.common.events import MarketData
 from services.common.timestamps import MINUTE_US
@@ -47,7 +48,8 @@ class BarBuilder:
     Attributes:
         minute: the open minute; all before it are closed.
         close: the last price, also that of a previous minute.
-        high, low, volume_e8, observed, gap: of the open minute so far.
+        high, low, observed, gap: of the open minute so far.
+        value: traded in the open minute so far, quote currency; it becomes whole units when the bar closes.
         silent_min: closed minutes in a row without market data.
     """
 
@@ -55,7 +57,7 @@ class BarBuilder:
     close: Decimal
     high: Decimal
     low: Decimal
-    volume_e8: int = 0
+    value: Decimal = ZERO
     observed: bool = False
     gap: bool = False
     silent_min: int = 0
@@ -70,18 +72,20 @@ class BarBuilder:
         if not self.observed:
             self.observed, self.high, self.low = True, event.high, event.low
         else:
-            self.high = max(self.high, event.high)
-            self.low = min(self.low, event.low)
+            if event.high > self.high:  # noqa: PLR1730 - for every tick: a comparison costs half of a call
+                self.high = event.high
+            if event.low < self.low:  # noqa: PLR1730 - as above
+                self.low = event.low
         self.close = event.price
         if event.volume:
-            self.volume_e8 += value_e8(event.volume, event.price)
+            self.value += event.volume * event.price
         if event.gap:
             self.gap = True
 
     def replace(self, bar: Bar) -> None:
         """Let a closed bar of the exchange stand for the open minute; it knows trades that the feed may have missed."""
         self.close, self.high, self.low = bar.close, bar.high, bar.low
-        self.volume_e8, self.observed, self.gap = bar.volume_e8, True, False
+        self.value, self.observed, self.gap = from_e8(bar.volume_e8), True, False
 
     def close_until(self, minute: int, max_gap_min: int, horizon_min: int) -> list[Bar]:
         """Close every minute before `minute` and return the bars, oldest first.
@@ -100,10 +104,10 @@ class BarBuilder:
     def _close(self, max_gap_min: int) -> Bar:
         self.silent_min = 0 if self.observed else self.silent_min + 1
         clean = not self.gap and self.silent_min <= max_gap_min
-        bar = Bar(self.minute, self.close, self.high, self.low, self.volume_e8, self.observed, clean)
+        bar = Bar(self.minute, self.close, self.high, self.low, value_e8(self.value), self.observed, clean)
         self.minute += 1
         self.high = self.low = self.close
-        self.volume_e8, self.observed, self.gap = 0, False, False
+        self.value, self.observed, self.gap = ZERO, False, False
         return bar
 
 
@@ -133,6 +137,6 @@ def _read_row(row: Any) -> Bar:
         base_volume = Decimal(volume)
         if offset or not min(prices) > 0 or not base_volume >= 0:
             raise ValueError("a start on the minute, prices above 0 and a volume of 0 or more are meant")
-        return Bar(minute, prices[2], max(prices), min(prices), value_e8(base_volume, prices[2]))
+        return Bar(minute, prices[2], max(prices), min(prices), value_e8(base_volume * prices[2]))
     except (TypeError, ValueError, InvalidOperation) as error:
         raise ContractViolation(f"warm-up bar {row!r}: {error}") from error

@@ -26,7 +26,7 @@ CHANGE_LIMIT = 1_000
 """A price ratio beyond this counts as this: it is a fault of the data, and must not leave the 28 digits of money."""
 
 VALUE_LIMIT_USDT = Decimal(10) ** 12
-"""Traded value of one event beyond this counts as this (a trillion USDT in a fraction of a second is a fault)."""
+"""Traded value of one minute beyond this counts as this (a trillion USDT is a fault of the data)."""
 
 _LARGEST = Decimal(10) ** 28 - 1
 
@@ -38,9 +38,9 @@ def change_e12(price: Decimal, before: Decimal) -> int:
     return to_e12(divide(price, before) - ONE)
 
 
-def value_e8(quantity: Decimal, price: Decimal) -> int:
-    """Return the traded value quantity * price in units of 10^-8 quote currency, cut toward zero."""
-    return to_e8(min(FIXED.multiply(quantity, price), VALUE_LIMIT_USDT))
+def value_e8(value: Decimal) -> int:
+    """Return a traded value in units of 10^-8 quote currency, cut toward zero and limited to VALUE_LIMIT_USDT."""
+    return to_e8(min(value, VALUE_LIMIT_USDT))
 
 
 def to_e6(value: Decimal) -> int:

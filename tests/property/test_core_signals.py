@@ -12,7 +12,7 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from services.cdb_core.evaluation import Evaluation
-from services.cdb_core.fixed_point import value_e8
+from services.cdb_core.fixed_point import from_e8
 from services.cdb_core.machine import CoreMachine
 from services.common.events import MarketData, parse_event
 from services.common.timestamps import MINUTE_US, SECOND_US, parse_timestamp
@@ -153,14 +153,14 @@ def test_bars_have_no_holes_and_lose_no_volume(script: list[tuple[Any, ...]]) ->
     desk = play(script)
 
     for key, track in desk.machine.state.tracks.items():
-        traded = [
-            value_e8(event.volume, event.price)
+        traded = sum(
+            event.volume * event.price
             for event in (entry.event for entry in desk.entries)
             if isinstance(event, MarketData) and f"{event.venue}:{event.symbol}" == key
-        ]
+        )
         minutes = [Evaluation.from_row(row).minute for row in track.history]
         assert minutes == list(range(track.builder.minute - len(minutes), track.builder.minute))
-        assert track.windows.volume_sum_e8 + track.builder.volume_e8 == sum(traded)
+        assert from_e8(track.windows.volume_sum_e8) + track.builder.value == traded
 
 
 @given(steps, st.sampled_from([1, 4, 20, 30]))

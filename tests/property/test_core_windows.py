@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.cdb_core.bars import Bar
-from services.cdb_core.fixed_point import CHANGE_LIMIT, change_e12, value_e8
+from services.cdb_core.fixed_point import CHANGE_LIMIT, change_e12, value_e8, wire_price
 from services.cdb_core.momentum import Rule, Windows
 from services.cdb_core.settings import CoreSettings
+from services.common.decimals import format_number
+from services.common.errors import NumberOutOfContract
 
 pytestmark = [pytest.mark.unit, pytest.mark.signal]
 
@@ -106,12 +108,30 @@ def test_a_change_is_the_exact_return_on_its_grid(now: Decimal, before: Decimal)
     assert abs(found - min(exact, CHANGE_LIMIT - 1)) <= Fraction(51, 100 * 10**12)
 
 
-@given(prices, prices)
+@given(st.decimals(min_value=0, max_value=10**13, places=12))
 @settings(derandomize=True, max_examples=100, deadline=None)
-def test_traded_value_is_cut_to_its_grid_and_never_invented(quantity: Decimal, price: Decimal) -> None:
-    """The value is at most quantity * price and less than one unit of 10^-8 under it, up to a trillion USDT."""
-    exact = min(Fraction(quantity) * Fraction(price), Fraction(10) ** 12) * 10**8
+def test_traded_value_is_cut_to_its_grid_and_never_invented(value: Decimal) -> None:
+    """The whole units are at most the value and less than one unit of 10^-8 under it, up to a trillion USDT."""
+    exact = min(Fraction(value), Fraction(10) ** 12) * 10**8
 
-    found = value_e8(quantity, price)
+    found = value_e8(value)
 
     assert exact - 1 < found <= exact
+
+
+@given(
+    st.builds(
+        lambda digits, exponent: Decimal(digits).scaleb(exponent), st.integers(1, 10**28 - 1), st.integers(-40, 12)
+    )
+)
+@settings(derandomize=True, max_examples=200, deadline=None)
+def test_any_price_can_be_made_to_stand_on_the_wire(price: Decimal) -> None:
+    """However large or fine, a price is written as a wire number, and not changed where it already was one."""
+    text = format_number(wire_price(price))
+
+    try:
+        unchanged = format_number(price)
+    except NumberOutOfContract:
+        assert abs(Decimal(text) - min(price, Decimal(10) ** 28)) <= max(price * Decimal("1e-27"), Decimal("5e-19"))
+    else:
+        assert text == unchanged

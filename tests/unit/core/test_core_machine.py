@@ -24,14 +24,23 @@ def desk() -> Desk:
     return Desk(settings())
 
 
-def warmup(desk: Desk, first: int, closes: list[str], at: int, symbol: str = "BTCUSDT", **changed: Any) -> None:
+def warmup(
+    desk: Desk,
+    first: int,
+    closes: list[str],
+    at: int,
+    *,
+    symbol: str = "BTCUSDT",
+    producer: str = "cdb_ws",
+    **changed: Any,
+) -> None:
     """Append warm-up bars from minute `first`, sent at the beginning of minute `at`."""
     bars = [
         [(START_MINUTE + minute) * MINUTE_US, *[Decimal(close)] * 4, Decimal(1)]
         for minute, close in enumerate(closes, first)
     ]
     details = {"venue": SPOT, "symbol": symbol, "bars": bars} | changed
-    desk.control("warmup", (START_MINUTE + at) * MINUTE_US, service="cdb_ws", details=details)
+    desk.control("warmup", (START_MINUTE + at) * MINUTE_US, producer, service="cdb_ws", details=details)
 
 
 def test_an_entry_signal_carries_the_numbers_that_made_it(desk: Desk) -> None:
@@ -328,6 +337,13 @@ def test_only_cdb_ws_ticks(desk: Desk) -> None:
     desk.control("tick", (START_MINUTE + 9) * MINUTE_US, producer="operator")
 
     assert desk.machine.evaluations(SPOT, "BTCUSDT") == []
+
+
+def test_only_cdb_ws_warms_up(desk: Desk) -> None:
+    """Warm-up bars of anyone else leave no trace: they would move thresholds without a record of the feed."""
+    warmup(desk, -3, ["100", "105", "110"], at=0, producer="operator")
+
+    assert desk.machine.state.tracks == {}
 
 
 def test_other_control_events_are_passed_over(desk: Desk) -> None:
