@@ -222,11 +222,9 @@ class Bus:
 
     def _follow_stream(self, deadline: float) -> list[Entry]:
         self._take_foreign_from(self._receive(0.0))
-        if self._foreign:
-            return []
-        wait_ms = int(1000 * min(IDLE_SEC, max(0.0, deadline - time.monotonic())))
+        wait_sec = 0.0 if self._foreign else max(0.0, min(IDLE_SEC, deadline - time.monotonic()))
         entries = await_entries(
-            self._link, self._attached, self.cursor.n, PAGE, block_ms=wait_ms, archive=self._archive
+            self._link, self._attached, self.cursor.n, PAGE, block_ms=int(1000 * wait_sec), archive=self._archive
         )
         if entries:
             self.cursor = entries[-1].id

@@ -52,6 +52,7 @@ class Server:
         self.infra = Infrastructure(REDIS_SOCKET=str(self.socket))
 
     def start(self) -> None:
+        """Start the process and wait until it answers."""
         binary = os.environ.get("CLAIRE_TEST_REDIS_SERVER") or str(get_binary_path())
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -73,15 +74,18 @@ class Server:
             return False
 
     def admin(self) -> redis.Redis:
+        """Return a plain client, as an operator's tool would be."""
         return redis.Redis(unix_socket_path=str(self.socket), retry=Retry(NoBackoff(), 0))
 
     def kill(self) -> None:
+        """End the process at once."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
         self.socket.unlink(missing_ok=True)
 
     def restart(self) -> None:
+        """Kill the process and start it on the same data."""
         self.kill()
         self.start()
 
@@ -98,12 +102,14 @@ class Server:
             file.truncate(size)
 
     def stop(self) -> None:
+        """End the process if it is alive."""
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
 
 
 def start_server(folder: Path, **options: Any) -> Server:
+    """Start a server on a folder; its bus is closed."""
     server = Server(folder, **options)
     server.start()
     return server
@@ -119,27 +125,31 @@ def fence_of(server: Server, service: str, holder: str = "holder") -> int:
 
 
 def tick(k: int, producer: str = WS) -> Control:
+    """Return the k-th tick of the clock."""
     return Control(
         event_id=derive_id(RUN, producer, "tick", k), timestamp=T0 + k * 1_000_000, producer=producer, action="tick"
     )
 
 
 def quote(k: int, symbol: str = "BTCUSDT") -> MarketData:
+    """Return the k-th market data of a symbol."""
     return MarketData(
         event_id=derive_id(RUN, WS, symbol, k), timestamp=T0 + k * 1_000_000, producer=WS, venue="mexc_spot",
         symbol=symbol, price=50_000 + k, high=50_000 + k, low=50_000 + k, sequence=k,
     )  # fmt: skip
 
 
-def signal(k: int, producer: str, intent: str = "entry") -> Signal:
+def signal(k: int, producer: str, intent: str = "entry", reason: str = "") -> Signal:
+    """Return the k-th signal."""
     return Signal(
         event_id=derive_id(RUN, producer, "signal", k), timestamp=T0 + k * 1_000_000, producer=producer,
         venue="mexc_spot", symbol="BTCUSDT", signal_type="buy" if intent == "entry" else "sell", intent=intent,
-        price=50_000, confidence=1,
+        price=50_000, confidence=1, reason=reason,
     )  # fmt: skip
 
 
 def order(k: int, producer: str, purpose: str = "entry") -> Order:
+    """Return the k-th order."""
     return Order(
         event_id=derive_id(RUN, producer, "order", k), timestamp=T0 + k, producer=producer, order_id=f"o{k}",
         client_order_id=f"c{k}", signal_id=None, decision_id=f"d{k}", venue="mexc_spot", symbol="BTCUSDT",
@@ -149,6 +159,7 @@ def order(k: int, producer: str, purpose: str = "entry") -> Order:
 
 
 def alert(k: int, producer: str, message: str = "") -> Alert:
+    """Return the k-th alert of a producer."""
     return Alert(
         event_id=derive_id(RUN, producer, "alert", k), timestamp=T0 + k, producer=producer, level="INFO", code="TEST",
         message=message,
@@ -199,15 +210,19 @@ class MemoryArchive:
         self.known.update({epoch: n for epoch, n in client.epochs().items() if epoch not in self.known})
 
     def head(self) -> JournalId | None:
+        """Return the id of the last stored event."""
         return self.entries[-1].id if self.entries else None
 
     def epochs(self) -> dict[int, int]:
+        """Return all known epochs."""
         return dict(self.known)
 
     def read(self, after: int, count: int) -> list[Entry]:
+        """Return stored events above a number."""
         return [entry for entry in self.entries if entry.id.n > after][:count]
 
     def high_water(self) -> dict[str, int]:
+        """Return the marks of all stored events."""
         marks: dict[str, int] = {}
         for entry in self.entries:
             mark = high_water_field(entry)
@@ -216,12 +231,15 @@ class MemoryArchive:
         return marks
 
     def last_ids(self) -> dict[str, JournalId]:
+        """Return the last id of each channel."""
         return {entry.channel: entry.id for entry in self.entries}
 
     def run_id(self) -> str | None:
+        """Return no run: no test stores a started event."""
         return None
 
     def record_epoch(self, epoch: int, first_n: int) -> None:
+        """Keep an epoch."""
         self.known[epoch] = first_n
 
 

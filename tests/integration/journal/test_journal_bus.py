@@ -1,0 +1,516 @@
+"""Consuming: every entry exactly once and in order, in both modes of the bus, whatever happens to connections."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from journal_support import (
+    ALL,
+    MemoryArchive,
+    Server,
+    alert,
+    drain,
+    eventually,
+    feed,
+    fence_of,
+    quote,
+    signal,
+    tick,
+    whole,
+)
+
+from services.common.channels import CORE, EXECUTION, RISK, WRITER, WS
+from services.common.errors import JournalClosed, JournalHole, StateMismatch
+from services.common.journal.bus import Bus
+from services.common.journal.client import JournalClient
+from services.common.journal.entry import Cause, Entry, JournalId
+from services.common.journal.opening import open_bus
+from services.common.journal.subscriber import Message, Subscriber
+
+pytestmark = pytest.mark.integration
+
+MakeBus = Callable[..., Bus]
+
+
+@pytest.fixture(params=["pubsub", "xread"])
+def mode(request: pytest.FixtureRequest) -> str:
+    """Both modes of the bus; the stream itself is the oracle of the other."""
+    return str(request.param)
+
+
+@pytest.fixture
+def client(server: Server, clients: Any) -> JournalClient:
+    """A client of the shared, empty journal."""
+    made: JournalClient = clients(server)
+    return made
+
+
+def kill_connections(server: Server, name: str) -> int:
+    """Close the connections with this name from the server's side; return how many there were."""
+    with server.admin() as admin:
+        found = [c for c in admin.client_list() if c["name"] == name]
+        for connection in found:
+            admin.client_kill_filter(_id=connection["id"])
+        return len(found)
+
+
+def mixed(client: JournalClient, server: Server, rounds: int) -> None:
+    """Publish `rounds` times a quote and a tick of the feed and, every third time, an alert of core."""
+    ws, core = fence_of(server, WS), fence_of(server, CORE)
+    for k in range(1, rounds + 1):
+        client.publish(WS, ws, Cause("feed", k), [quote(k), tick(k)])
+        if k % 3 == 0:
+            client.publish(CORE, core, Cause("alert", k), [alert(k, CORE)])
+
+
+def test_entries_are_those_of_the_stream(server: Server, client: JournalClient, buses: MakeBus, mode: str) -> None:
+    """Caught up or followed, the bus hands out exactly the stream's entries, all their fields, in order."""
+    bus = buses(server, RISK, *ALL, mode=mode)
+    mixed(client, server, 20)
+    bus.open(None)
+    early = drain(bus, 46)
+    ws = fence_of(server, WS)
+    for k in range(21, 41):
+        client.publish(WS, ws, Cause("feed", k), [quote(k), tick(k)])
+
+    late = drain(bus, 40)
+
+    assert early + late == whole(client)
+    assert (bus.cursor, bus.lag, bus.at_head) == (JournalId(1, 86), 0, True)
+
+
+def test_only_the_own_channels_are_handed_out(server: Server, client: JournalClient, buses: MakeBus, mode: str) -> None:
+    """A bus over two channels skips the others, while catching up and while following."""
+    bus = buses(server, WRITER, "market_data", "alerts", mode=mode)
+    mixed(client, server, 9)
+    bus.open(None)
+    first = drain(bus, 12)
+    ws = fence_of(server, WS)
+    client.publish(WS, ws, Cause("feed", 10), [tick(10), quote(10), tick(11)])
+
+    second = drain(bus, 1)
+
+    assert [e for e in whole(client) if e.channel in {"market_data", "alerts"}] == first + second
+
+
+def test_idle_bus_reaches_the_head_over_entries_of_others(
+    server: Server, client: JournalClient, buses: MakeBus, mode: str
+) -> None:
+    """Entries of other channels do not count as lag for ever: an idle bus moves its cursor over them."""
+    bus = buses(server, CORE, "signals", mode=mode)
+    bus.open(None)
+    assert bus.poll(0) == []
+    feed(client, fence_of(server, WS), range(1, 6))
+
+    eventually(lambda: bus.poll(0.05) == [] and bus.cursor == JournalId(1, 5))
+    assert bus.at_head
+
+
+def test_bus_goes_on_after_its_cursor(server: Server, client: JournalClient, buses: MakeBus, mode: str) -> None:
+    """A restarted consumer opens at its cursor and gets what follows, not what it had."""
+    mixed(client, server, 10)
+    bus = buses(server, RISK, *ALL, mode=mode)
+
+    bus.open(JournalId(1, 7))
+
+    assert [e.id.n for e in drain(bus, 16)] == list(range(8, 24))
+
+
+def test_long_catch_up_comes_in_pages(server: Server, client: JournalClient, buses: MakeBus, mode: str) -> None:
+    """Over a thousand entries arrive in order, and the bus is at the head only after the last of them."""
+    ws = fence_of(server, WS)
+    for k in range(1, 13):
+        client.publish(WS, ws, Cause("feed", k), [quote(100 * k + i) for i in range(100)])
+    bus = buses(server, RISK, *ALL, mode=mode)
+    bus.open(None)
+
+    first = bus.poll(1)
+    assert not bus.at_head
+    assert bus.lag == 1200 - len(first)
+    rest = drain(bus, 1200 - len(first))
+
+    assert [e.id.n for e in first + rest] == list(range(1, 1201))
+    assert bus.at_head
+
+
+def test_publishing_while_catching_up_loses_nothing(
+    server: Server, client: JournalClient, clients: Any, buses: MakeBus, mode: str
+) -> None:
+    """Events published between subscription, catch-up and following are handed out once each, in order."""
+    ws = fence_of(server, WS)
+    feed(client, ws, range(1, 600))
+    publisher = clients(server)
+    thread = threading.Thread(target=feed, args=(publisher, ws, range(600, 1500)))
+    bus = buses(server, RISK, *ALL, mode=mode)
+    bus.open(None)
+    thread.start()
+
+    entries = drain(bus, 1499)
+    thread.join()
+
+    assert [e.id.n for e in entries] == list(range(1, 1500))
+
+
+def test_killed_subscriber_loses_no_last_message(
+    server: Server, client: JournalClient, buses: MakeBus, mode: str
+) -> None:
+    """CLIENT KILL on both connections, then a last message on each channel: it comes, once."""
+    ws, core = fence_of(server, WS), fence_of(server, CORE)
+    bus = buses(server, RISK, *ALL, mode=mode)
+    bus.open(None)
+    feed(client, ws, range(1, 4))
+    drain(bus, 3)
+
+    assert kill_connections(server, "cdb_risk:subscriber") == 1
+    client.publish(CORE, core, Cause("", 3), [signal(1, CORE)])
+    assert [e.id for e in drain(bus, 1)] == [JournalId(1, 4)]
+
+    assert kill_connections(server, "cdb_risk:bus") == 1
+    assert kill_connections(server, "cdb_risk:subscriber") == 1
+    feed(client, ws, range(4, 5))
+    assert [e.id for e in drain(bus, 1)] == [JournalId(1, 5)]
+    assert bus.problem is None
+
+
+def swallow(monkeypatch: pytest.MonkeyPatch, lost: Callable[[Message], bool]) -> list[Message]:
+    """Let the subscriber lose messages without any sign; return the list of those lost."""
+    gone: list[Message] = []
+    real = Subscriber.receive
+
+    def receive(self: Subscriber, timeout_sec: float, limit: int) -> list[Message]:
+        kept = []
+        for message in real(self, timeout_sec, limit):
+            if lost(message):
+                gone.append(message)
+            else:
+                kept.append(message)
+        return kept
+
+    monkeypatch.setattr(Subscriber, "receive", receive)
+    return gone
+
+
+def test_silently_lost_last_message_is_found_when_idle(
+    server: Server, client: JournalClient, buses: MakeBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last message of a channel vanishes on a living connection: no gap shows, the idle look finds it."""
+    ws = fence_of(server, WS)
+    bus = buses(server, RISK, *ALL, mode="pubsub")
+    bus.open(None)
+    feed(client, ws, range(1, 4))
+    drain(bus, 3)
+    gone = swallow(monkeypatch, lambda message: b'"journal_id":"1-4"' in message.data)
+
+    feed(client, ws, range(4, 5))
+
+    assert [e.id.n for e in drain(bus, 1, timeout_sec=2)] == [4]
+    assert len(gone) >= 1
+    assert bus.restarts == 1
+
+
+def test_silently_lost_message_shows_in_the_next_one(
+    server: Server, client: JournalClient, buses: MakeBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message whose previous_id was not seen makes the bus start over: the lost one comes first, then the rest."""
+    ws = fence_of(server, WS)
+    bus = buses(server, RISK, *ALL, mode="pubsub")
+    bus.open(None)
+    feed(client, ws, range(1, 4))
+    drain(bus, 3)
+    swallow(monkeypatch, lambda message: b'"journal_id":"1-4"' in message.data)
+
+    feed(client, ws, range(4, 9))
+
+    assert [e.id.n for e in drain(bus, 5)] == [4, 5, 6, 7, 8]
+
+
+def test_entry_passed_over_on_another_channel_halts(
+    server: Server, client: JournalClient, buses: MakeBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a later entry of another channel was handed out already, order is broken: halt and say which entry."""
+    ws = fence_of(server, WS)
+    bus = buses(server, RISK, *ALL, mode="pubsub")
+    bus.open(None)
+    feed(client, ws, range(1, 4))
+    drain(bus, 3)
+    swallow(monkeypatch, lambda message: b'"journal_id":"1-4"' in message.data)
+    client.publish(WS, ws, Cause("feed", 4), [quote(4), tick(4)])
+
+    with pytest.raises(StateMismatch, match="1-4 on market_data was passed over"):
+        drain(bus, 99)
+
+
+def test_passed_over_entry_shows_in_the_next_message(
+    server: Server, client: JournalClient, buses: MakeBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same, when the channel of the lost entry speaks again before the idle look."""
+    ws = fence_of(server, WS)
+    bus = buses(server, RISK, *ALL, mode="pubsub")
+    bus.open(None)
+    feed(client, ws, range(1, 4))
+    drain(bus, 3)
+    swallow(monkeypatch, lambda message: b'"journal_id":"1-4"' in message.data)
+
+    client.publish(WS, ws, Cause("feed", 4), [quote(4), tick(4), quote(5)])
+
+    with pytest.raises(StateMismatch, match="1-4 on market_data was passed over"):
+        drain(bus, 99)
+
+
+def test_repeated_and_forged_messages_are_not_entries(
+    server: Server, client: JournalClient, buses: MakeBus, mode: str
+) -> None:
+    """A captured message that somebody publishes again, or one with made-up ids, is never handed out."""
+    ws = fence_of(server, WS)
+    bus = buses(server, RISK, *ALL, mode=mode)
+    bus.open(None)
+    feed(client, ws, range(1, 4))
+    drain(bus, 3)
+    body = quote(9).data[1:]
+    with server.admin() as admin:
+        for journal_id, previous in (("1-2", "1-1"), ("1-3", "1-2"), ("1-9", "1-8"), ("2-4", "1-3"), ("1-9", "1-1")):
+            head = f'{{"journal_id":"{journal_id}","previous_id":"{previous}","cause":"",'.encode()
+            admin.publish("market_data", head + body)
+        admin.publish("market_data", b'{"journal_id":"1-4","previous_id":"1-3","cause":"","type":"market_data"}')
+
+    feed(client, ws, range(4, 6))
+
+    assert [e.data for e in drain(bus, 2)] == [quote(4).data, quote(5).data]
+    assert bus.take_foreign() == []
+
+
+def test_slow_consumer_that_the_server_disconnects_recovers(
+    own_server: Server, clients: Any, buses: MakeBus, mode: str
+) -> None:
+    """The server drops a subscriber whose buffer overflows; when it reads again, nothing is missing or double."""
+    client = clients(own_server)
+    with own_server.admin() as admin:
+        admin.config_set("client-output-buffer-limit", "pubsub 262144 0 0")
+    bus = buses(own_server, RISK, *ALL, mode=mode)
+    bus.open(None)
+    ws = fence_of(own_server, WS)
+    feed(client, ws, range(1, 3))
+    seen = drain(bus, 2)
+
+    def subscribed() -> bool:
+        with own_server.admin() as admin:
+            return "cdb_risk:subscriber" in [c["name"] for c in admin.client_list()]
+
+    k = 2
+    while subscribed():
+        k += 1
+        assert k < 100, "the server never disconnected it"
+        client.publish(WS, ws, Cause("feed", k), [signal(k, WS, reason="x" * 900_000)])
+    seen += drain(bus, k - 2)
+    feed(client, ws, range(k + 1, k + 3))
+    seen += drain(bus, 2)
+
+    assert seen == whole(client)
+
+
+# holes
+
+
+def trim_exactly(server: Server, first: int) -> None:
+    """Remove everything before number `first` from the stream."""
+    with server.admin() as admin:
+        admin.xtrim("journal", minid=f"1-{first}", approximate=False)
+
+
+def test_hole_is_read_from_the_archive(server: Server, client: JournalClient, buses: MakeBus, mode: str) -> None:
+    """Entries that trimming removed come from the archive, the rest from the stream, in one order."""
+    feed(client, fence_of(server, WS), range(1, 21))
+    expected = whole(client)
+    archive = MemoryArchive()
+    archive.fill(client)
+    trim_exactly(server, 15)
+    bus = buses(server, RISK, *ALL, mode=mode, archive=archive)
+
+    bus.open(JournalId(1, 3))
+
+    assert drain(bus, 17) == expected[3:]
+
+
+def test_hole_without_archive_halts(server: Server, client: JournalClient, buses: MakeBus, mode: str) -> None:
+    """A hole that nothing fills is never passed: the error names the missing numbers."""
+    feed(client, fence_of(server, WS), range(1, 21))
+    trim_exactly(server, 15)
+    bus = buses(server, RISK, *ALL, mode=mode)
+    bus.open(JournalId(1, 3))
+
+    with pytest.raises(JournalHole, match="events 4 to 14"):
+        bus.poll(0.5)
+
+
+def test_hole_inside_the_archive_halts_behind_what_is_whole(
+    server: Server, client: JournalClient, buses: MakeBus, mode: str
+) -> None:
+    """An archive that lacks one event gives what comes before it; then the bus halts."""
+    feed(client, fence_of(server, WS), range(1, 21))
+    archive = MemoryArchive()
+    archive.fill(client)
+    del archive.entries[9]
+    trim_exactly(server, 15)
+    bus = buses(server, RISK, *ALL, mode=mode, archive=archive)
+    bus.open(None)
+
+    assert [e.id.n for e in drain(bus, 9)] == list(range(1, 10))
+    with pytest.raises(JournalHole, match="events 10 to 14"):
+        bus.poll(0.5)
+
+
+def test_emptied_stream_is_a_hole_not_silence(server: Server, client: JournalClient, buses: MakeBus, mode: str) -> None:
+    """A stream without entries before its head means that they are gone, not that there are none."""
+    feed(client, fence_of(server, WS), range(1, 6))
+    with server.admin() as admin:
+        admin.xtrim("journal", maxlen=0, approximate=False)
+    bus = buses(server, RISK, *ALL, mode=mode)
+    bus.open(JournalId(1, 2))
+    with pytest.raises(JournalHole, match="events 3 to 5"):
+        bus.poll(0.5)
+
+
+def test_archive_that_is_away_is_waited_for(server: Server, client: JournalClient, buses: MakeBus, mode: str) -> None:
+    """PostgreSQL being down while a hole must be read is a problem to wait out, not a hole."""
+    feed(client, fence_of(server, WS), range(1, 21))
+    archive = MemoryArchive()
+    archive.fill(client)
+    trim_exactly(server, 15)
+    away = True
+    real = archive.read
+
+    def read(after: int, count: int) -> list[Entry]:
+        if away:
+            raise ConnectionError("PostgreSQL is away")
+        return real(after, count)
+
+    archive.read = read  # type: ignore[method-assign]
+    bus = buses(server, RISK, *ALL, mode=mode, archive=archive)
+    bus.open(None)
+
+    assert bus.poll(0.05) == []
+    assert bus.problem == "PostgreSQL is away"
+    away = False
+    assert [e.id.n for e in drain(bus, 20)] == list(range(1, 21))
+    assert bus.problem is None
+
+
+# opening
+
+
+def test_closed_bus_is_waited_for(server: Server, client: JournalClient, buses: MakeBus, mode: str) -> None:
+    """Opening waits for the writer; when it does not come in time the error says what is waited for."""
+    feed(client, fence_of(server, WS), range(1, 3))
+    with server.admin() as admin:
+        admin.delete("bus:open")
+    bus = buses(server, RISK, *ALL, mode=mode)
+
+    with pytest.raises(JournalClosed, match="cdb_writer"):
+        bus.open(None, timeout_sec=0.05)
+    opener = threading.Timer(0.1, open_bus, (server.infra,))
+    opener.start()
+    bus.open(None, timeout_sec=10)
+    opener.join()
+
+    assert len(drain(bus, 2)) == 2
+
+
+def test_cursor_that_the_journal_does_not_have_is_refused(
+    server: Server, client: JournalClient, buses: MakeBus, mode: str
+) -> None:
+    """A snapshot beyond the head, or of an unknown epoch, cannot be continued from."""
+    feed(client, fence_of(server, WS), range(1, 3))
+    bus = buses(server, RISK, *ALL, mode=mode)
+    for cursor in (JournalId(1, 3), JournalId(2, 1)):
+        with pytest.raises(StateMismatch):
+            bus.open(cursor)
+
+
+def test_server_that_is_not_there_is_an_error_at_opening(own_server: Server, buses: MakeBus, mode: str) -> None:
+    """No server within the time: the connection's own error."""
+    import redis
+
+    bus = buses(own_server, RISK, *ALL, mode=mode)
+    own_server.kill()
+    with pytest.raises(redis.ConnectionError):
+        bus.open(None, timeout_sec=0.05)
+
+
+# foreign messages
+
+
+def test_foreign_messages_go_to_the_owner_of_the_channel(
+    server: Server, client: JournalClient, buses: MakeBus, mode: str
+) -> None:
+    """What redis-cli publishes is given to the one service that owns the channel, raw, and is no entry."""
+    names = (CORE, RISK, EXECUTION, WRITER)
+    opened = {name: buses(server, name, *ALL, mode=mode) for name in names}
+    for bus in opened.values():
+        bus.open(None)
+        bus.poll(0)
+    with server.admin() as admin:
+        for channel in ALL:
+            admin.publish(channel, f"by hand on {channel}")
+    feed(client, fence_of(server, WS), range(1, 2))
+
+    taken: dict[str, list[str]] = {}
+    for name, bus in opened.items():
+        assert len(drain(bus, 1)) == 1
+        eventually(lambda bus=bus: bus.poll(0.05) == [] and bus._foreign)
+        taken[name] = [message.channel for message in bus.take_foreign()]
+        assert bus.take_foreign() == []
+
+    assert taken == {
+        CORE: ["market_data"],
+        RISK: ["signals", "order_results"],
+        EXECUTION: ["orders", "risk_decisions"],
+        WRITER: ["alerts", "control"],
+    }
+
+
+def test_foreign_message_ends_the_wait(server: Server, buses: MakeBus, mode: str) -> None:
+    """A service need not wait out its poll to see a foreign message."""
+    bus = buses(server, RISK, *ALL, mode=mode)
+    bus.open(None)
+    bus.poll(0)
+    with server.admin() as admin:
+        admin.publish("signals", b"\x00\xff not even text")
+    started = time.monotonic()
+
+    assert bus.poll(10) == []
+
+    assert time.monotonic() - started < 5
+    assert [(m.channel, m.raw) for m in bus.take_foreign()] == [("signals", b"\x00\xff not even text")]
+
+
+def test_flood_of_foreign_messages_is_bounded_and_counted(
+    server: Server, buses: MakeBus, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """Beyond the backlog foreign messages are dropped and counted, never held without limit."""
+    monkeypatch.setattr("services.common.journal.bus.MAX_FOREIGN", 3)
+    bus = buses(server, RISK, *ALL, mode=mode)
+    bus.open(None)
+    bus.poll(0)
+    with server.admin() as admin:
+        for k in range(5):
+            admin.publish("signals", str(k))
+    eventually(lambda: bus.poll(0.05) == [] and bus.foreign_dropped == 2)
+
+    assert [m.raw for m in bus.take_foreign()] == [b"0", b"1", b"2"]
+
+
+def test_stream_mode_without_foreign_channels_needs_no_subscriber(
+    server: Server, client: JournalClient, buses: MakeBus
+) -> None:
+    """A service that owns no channel follows the stream over one connection."""
+    bus = buses(server, WS, "control", mode="xread")
+    bus.open(None)
+    client.publish(WS, fence_of(server, WS), Cause("feed", 1), [quote(1), tick(1)])
+
+    assert [e.id.n for e in drain(bus, 1)] == [2]
+    with server.admin() as admin:
+        assert not [c for c in admin.client_list() if c["name"] == "cdb_ws:subscriber"]
