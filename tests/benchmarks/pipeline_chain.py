@@ -1,0 +1,199 @@
+"""Market data to order result through the real services, with the journal underneath.
+
+The measuring process is the producer `cdb_ws`; cdb_core, cdb_risk and cdb_execution are the services themselves, each
+a process of its own. Each pair of events is one minute apart and up by 1 %, then down by 1 %, so that every second one
+is an entry: signal, seven layers, decision, order, and the order's first result, which ends the measurement.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+
+from services.common import channels
+from services.common.channels import ORDER_RESULTS, WS
+from services.common.events import Control, MarketData, parse_event
+from services.common.identity import derive_id
+from services.common.journal.client import JournalClient
+from services.common.journal.entry import Cause
+from services.common.journal.lease import Lease
+from services.common.journal.opening import open_bus
+from services.common.settings import Infrastructure
+from services.common.timestamps import MINUTE_US
+from tests.benchmarks.bare_chain import connect
+from tests.benchmarks.latency import Latency, Stopwatch, pace
+
+__all__ = ["STRATEGY", "Feed", "measure_pipeline", "running_services"]
+
+STRATEGY = {
+    "SYMBOLS": "BTCUSDT",
+    "SIGNAL_LOOKBACK_MIN": "1",
+    "SIGNAL_VOL_MULT": "0",
+    "SIGNAL_THRESHOLD_PCT": "0.004",
+    "SIGNAL_COOLDOWN_MIN": "0",
+    "SIGNAL_STOP_COOLDOWN_MIN": "0",
+    "SIGNAL_MIN_VOLUME": "0",
+    "PAPER_LATENCY_MS": "0",
+}
+"""Settings under which every rise of 1 % within a minute is an entry."""
+
+START_US = 1_700_000_000_000_000 // MINUTE_US * MINUTE_US
+SERVICES = (channels.CORE, channels.RISK, channels.EXECUTION)
+
+
+class Feed:
+    """The producer cdb_ws, as the benchmark needs it."""
+
+    def __init__(self, infra: Infrastructure) -> None:
+        """Take the lease and begin the run."""
+        self.client = JournalClient(infra, name="bench:feed")
+        self._fence = Lease(infra, ttl_sec=600).acquire(WS, "bench")
+        self._number = 0
+        self.run_id = "bench"
+        self._publish(
+            Control(
+                event_id=derive_id("bench", "started"),
+                timestamp=START_US,
+                producer=WS,
+                action="started",
+                service=WS,
+                run_id=self.run_id,
+            )
+        )
+
+    def _publish(self, event: Control | MarketData) -> None:
+        self._number += 1
+        self.client.publish(WS, self._fence, Cause("feed", self._number), [event])
+
+    def event(self, number: int) -> MarketData:
+        """Return market data number 0, 1, 2 …: even ones rise, odd ones fall."""
+        price = Decimal(50500) if number % 2 == 0 else Decimal(50000)
+        return MarketData(
+            event_id=derive_id(self.run_id, WS, number),
+            timestamp=START_US + (number + 1) * MINUTE_US,
+            producer=WS,
+            venue="mexc_spot",
+            symbol="BTCUSDT",
+            price=price,
+            volume=Decimal("100.0"),
+            high=price,
+            low=price,
+            bid=price - Decimal("0.5"),
+            ask=price + Decimal("0.5"),
+            bid_size=Decimal("5.0"),
+            ask_size=Decimal("5.0"),
+            sequence=number,
+        )
+
+    def send(self, event: MarketData) -> None:
+        """Publish one market data event."""
+        self._publish(event)
+
+
+@contextmanager
+def running_services(environment: Mapping[str, str], *, log: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Run cdb_core, cdb_risk and cdb_execution as processes."""
+    processes = []
+    with log.open("ab") as output:
+        for service in SERVICES:
+            settings = {
+                **os.environ,
+                **environment,
+                "STATE_DIR": tempfile.mkdtemp(prefix="bench-"),
+                "LOG_LEVEL": "WARNING",
+                "LOG_FORMAT": "json",
+                "HTTP_PORT": str(18_000 + SERVICES.index(service)),
+            }
+            command = [sys.executable, "-m", f"services.{service}.service"]
+            processes.append(subprocess.Popen(command, env=settings, stdout=output, stderr=output))
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def await_services(client: JournalClient, log: Path, timeout_sec: float = 30) -> None:
+    """Wait until all three have announced themselves.
+
+    Raises:
+        TimeoutError: with the end of the services' log.
+    """
+    deadline = time.monotonic() + timeout_sec
+    seen: set[str] = set()
+    while not seen.issuperset(SERVICES):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"only {sorted(seen)} have started:\n{log.read_text()[-3000:]}")
+        time.sleep(0.05)
+        head = client.head()
+        for entry in client.read(0, head.n if head else 1):
+            if entry.channel == channels.CONTROL and b'"action":"config"' in entry.data:
+                seen.add(entry.producer)
+
+
+def measure_pipeline(environment: Mapping[str, str], *, rate: float, count: int) -> Latency:
+    """Send `count` market data events through the pipeline; every second one leads to an order and is timed."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "services.log"
+        infra = Infrastructure.model_validate(
+            {k: v for k, v in environment.items() if k in Infrastructure.model_fields}
+        )
+        open_bus(infra)
+        feed = Feed(infra)
+        feed._publish(_config_of_feed())
+        with running_services({**environment, **STRATEGY}, log=log):
+            await_services(feed.client, log)
+            return _run(environment, feed, rate=rate, count=count)
+
+
+def _config_of_feed() -> Control:
+    return Control(
+        event_id=derive_id("bench", "config"),
+        timestamp=START_US,
+        producer=WS,
+        action="config",
+        service=WS,
+        run_id="bench",
+        details={"settings": {}, "settings_hash": "bench", "code_version": "bench"},
+    )
+
+
+def _run(environment: Mapping[str, str], feed: Feed, *, rate: float, count: int) -> Latency:
+    watch = Stopwatch()
+    listener = connect(environment).pubsub(ignore_subscribe_messages=True)
+    listener.subscribe(ORDER_RESULTS)
+    listener.get_message(timeout=1)
+    watch.expect((count - 1) // 2)  # the very first rise has no minute before it
+
+    def read() -> None:
+        while not watch.done.is_set():
+            message = listener.get_message(timeout=0.2)
+            if message is not None:
+                result = parse_event(ORDER_RESULTS, message["data"])
+                watch.arrived(result.correlation_id or "")
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    events = [feed.event(number) for number in range(count)]
+
+    def send(number: int) -> None:
+        event = events[number]
+        if number % 2 == 0 and number > 0:
+            watch.sending(event.event_id)
+        feed.send(event)
+
+    pace(send, count, rate)
+    watch.done.wait(60)
+    watch.done.set()
+    reader.join()
+    listener.close()
+    return watch.result(rate, skip=count // 20)
