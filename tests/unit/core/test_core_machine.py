@@ -266,6 +266,7 @@ def test_warmup_bars_fill_the_windows_and_are_never_decided_on(desk: Desk) -> No
 
     assert signal.pct_change == Decimal("0.11")
     assert signal.inputs["reference_close"] == Decimal(100)
+    assert signal.inputs["volume_usdt"] == 105 + 110 + 111  # one base unit in each of the last three bars
 
 
 def test_warmup_bars_alone_give_no_entry(desk: Desk) -> None:
