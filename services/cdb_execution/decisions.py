@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Final
 
 from services.cdb_execution.codes import Refusal, RejectCode, shown
-from services.cdb_execution.trading_state import decision_permits
+from services.cdb_execution.trading_state import risk_permits
 from services.common import channels
 from services.common.events import LAYERS, Order, RiskDecision
 
@@ -91,6 +91,6 @@ def contradiction(order: Order, decision: DecisionRecord | None) -> Refusal | No
         )
     if decision.blocking:
         return Refusal(RejectCode.DECISION_LAYERS, f"approved against {decision.blocking}")
-    if not decision_permits(decision.trading_state, order.purpose):
+    if not risk_permits(decision.trading_state, order.purpose):
         return Refusal(RejectCode.DECISION_STATE, f"{order.purpose} was approved in state {decision.trading_state}")
     return None

@@ -17,7 +17,7 @@ from services.cdb_execution.order_state import TERMINAL, OrderStatus, WorkingOrd
 from services.cdb_execution.paper_fills import Obstacle, PaperFill, Request, TopOfBook, attempt_fill, fit
 from services.cdb_execution.settings import ExecutionSettings
 from services.cdb_execution.state import ExecutionState, Outcome, summarise
-from services.cdb_execution.trading_state import after_control, decision_permits, permits
+from services.cdb_execution.trading_state import after_command, permits, reported_state, risk_permits
 from services.common import channels
 from services.common.decimals import ONE, ZERO, divide
 from services.common.events import Alert, Control, Event, MarketData, Order, OrderResult, RiskDecision
@@ -64,11 +64,6 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
         decisions = self.state.decisions
         decisions[decision.event_id] = record_of(decision)
         _keep_last(decisions, DECISIONS_REMEMBERED)
-        state = decision.portfolio.trading_state
-        self._cancel(
-            [order for order in self.state.working if not decision_permits(state, order.purpose)],
-            f"{CancelCode.TRADING_STATE}: risk is {state}",
-        )
 
     def _on_order(self, order: Order) -> None:
         known = self.state.known_orders
@@ -117,8 +112,9 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
         assert decision is not None, "an order without a decision was refused"
         if order.client_order_id in self.state.known_orders.values():
             return Refusal(RejectCode.DUPLICATE_CLIENT_ORDER_ID, f"{order.client_order_id} is taken")
-        if not permits(self.state.trading_state, order.purpose):
-            return Refusal(RejectCode.TRADING_STATE, f"{order.purpose} while execution is {self.state.trading_state}")
+        forbidden = self._forbidden(order.purpose)
+        if forbidden is not None:
+            return Refusal(RejectCode.TRADING_STATE, f"{order.purpose} while {forbidden}")
         key = instrument_key(order.venue, order.symbol)
         spec = _INSTRUMENTS.get(key)
         if spec is None:
@@ -129,6 +125,14 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
             or check_price(order, spec, self.settings)
             or check_quantity(order, spec, self._sellable(key))
         )
+
+    def _forbidden(self, purpose: str) -> str | None:
+        """Return which trading state forbids this purpose; None when both let it through."""
+        if not permits(self.state.trading_state, purpose):
+            return f"execution is {self.state.trading_state}"
+        if not risk_permits(self.state.risk_state, purpose):
+            return f"risk is {self.state.risk_state}"
+        return None
 
     def _sellable(self, key: str) -> Decimal:
         """Base units held and not already being sold."""
@@ -159,8 +163,9 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
         if market is None:
             market = self.state.markets[key] = Market()
         market.observe(event, self.now)
-        for order in [order for order in self.state.working if order.instrument == key]:
-            self._try_to_fill(order, event, market, spec)
+        for order in self.state.working:
+            if order.instrument == key:
+                self._try_to_fill(order, event, market, spec)
 
     def _try_to_fill(self, order: WorkingOrder, event: MarketData, market: Market, spec: InstrumentSpec) -> None:
         over = self.now >= order.deadline
@@ -243,26 +248,30 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
         )
         if order.remaining:
             rest = f"{made.limited_by} let {shown(made.quantity)} fill; {shown(order.remaining)} is given up"
-            self._cancel([order], f"{CancelCode.REMAINDER}: {rest}")
+            self._report(order, "CANCELED", reason=f"{CancelCode.REMAINDER}: {rest}")
 
     # ends without a fill
 
     def _on_control(self, event: Control) -> None:
         if event.action == "tick":
-            for order in [order for order in self.state.working if self.now >= order.deadline]:
-                self._report(order, "EXPIRED", reason=order.obstacle)
+            for order in self.state.working:
+                if self.now >= order.deadline:
+                    self._report(order, "EXPIRED", reason=order.obstacle)
         elif event.action == "finished":
-            self._cancel(list(self.state.working), f"{CancelCode.FEED_FINISHED}: no further quote will come")
-        elif event.action in {"halt", "resume"}:
-            state = self.state.trading_state = after_control(self.state.trading_state, event)
-            self._cancel(
-                [order for order in self.state.working if not permits(state, order.purpose)],
-                f"{CancelCode.TRADING_STATE}: execution is {state}",
-            )
+            for order in self.state.working:
+                self._report(order, "CANCELED", reason=f"{CancelCode.FEED_FINISHED}: no further quote will come")
+        elif event.action in {"halt", "resume", "flatten"}:
+            self.state.trading_state = after_command(self.state.trading_state, event)
+            self._cancel_forbidden()
+        elif event.action == "trading_state" and event.producer == channels.RISK:
+            self.state.risk_state = reported_state(event)
+            self._cancel_forbidden()
 
-    def _cancel(self, orders: list[WorkingOrder], reason: str) -> None:
-        for order in orders:
-            self._report(order, "CANCELED", reason=reason)
+    def _cancel_forbidden(self) -> None:
+        for order in self.state.working:
+            forbidden = self._forbidden(order.purpose)
+            if forbidden is not None:
+                self._report(order, "CANCELED", reason=f"{CancelCode.TRADING_STATE}: {forbidden}")
 
     # reports
 
@@ -294,6 +303,7 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
         state.counts[status] = state.counts.get(status, 0) + 1
         if status not in TERMINAL:
             return
+        # A new list: callers go on iterating over the one that they began with.
         state.working = [other for other in state.working if other is not order]
         state.remember(
             Outcome(

@@ -40,6 +40,7 @@ class ExecutionState:
 
     Attributes:
         trading_state: the operator's commands, folded.
+        risk_state: what risk reported last.
         markets: by instrument key.
         positions: base units bought less sold in this run, by instrument key.
         decisions: the last decisions of cdb_risk by their event id, oldest first.
@@ -50,6 +51,7 @@ class ExecutionState:
     """
 
     trading_state: TradingState = "ACTIVE"
+    risk_state: str = "ACTIVE"
     markets: dict[str, Market] = field(default_factory=dict)
     positions: dict[str, Decimal] = field(default_factory=dict)
     decisions: dict[str, DecisionRecord] = field(default_factory=dict)
@@ -69,6 +71,7 @@ def summarise(state: ExecutionState) -> dict[str, Any]:
     """Return the state as `/status` shows it: Decimals, text and plain containers."""
     return {
         "trading_state": state.trading_state,
+        "risk_state": state.risk_state,
         "working_orders": [
             {
                 "order_id": order.order_id,

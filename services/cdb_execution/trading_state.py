@@ -1,6 +1,6 @@
-"""Execution's own trading state: the second key beside risk's.
+"""The second key: execution's own trading state, and what it makes of risk's.
 
-It is a fold of the operator's commands alone, so that a fault in risk cannot open it.
+Its own state is a fold of the operator's commands alone, so that a fault in risk cannot open it; risk's can only close.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final, Literal
 from services.common import channels
 from services.common.events import Control
 
-__all__ = ["TradingState", "after_control", "decision_permits", "permits"]
+__all__ = ["TradingState", "after_command", "permits", "reported_state", "risk_permits"]
 
 TradingState = Literal["ACTIVE", "HALTED", "FROZEN"]
 
@@ -30,26 +30,35 @@ def permits(state: str, purpose: str) -> bool:
     return state == "FROZEN" and purpose == "flatten"
 
 
-def decision_permits(risk_state: str, purpose: str) -> bool:
-    """Tell whether the trading state that risk wrote into its decision lets an order of this purpose through.
+def risk_permits(risk_state: str, purpose: str) -> bool:
+    """Tell whether the state that risk reports, or wrote into a decision, lets an order of this purpose through.
 
     Entries need ACTIVE; when risk is FROZEN only `flatten` passes. Risk's HALTED does not say whether the breaker
-    (strategy exits run) or an operator (they do not) halted it, so exits are left to `permits`.
+    (strategy exits run) or an operator (they do not) halted it, so strategy exits are left to `permits`.
     """
     if purpose == "entry":
         return risk_state == "ACTIVE"
     return risk_state != "FROZEN" or purpose == "flatten"
 
 
-def after_control(state: TradingState, command: Control) -> TradingState:
-    """Return the state after a control event.
+def reported_state(event: Control) -> str:
+    """Return the state in a `trading_state` event of risk; one that cannot be read is UNKNOWN: no entries."""
+    state = event.details.get("state")
+    return state if isinstance(state, str) else "UNKNOWN"
 
-    Anybody may halt; only the operator resumes, with name and reason. A halt with `details.freeze` freezes (anything
-    but an explicit false counts as true), and a plain halt never thaws what is frozen.
+
+def after_command(state: TradingState, command: Control) -> TradingState:
+    """Return the state after an operator's command, by the same rules as risk's latches.
+
+    Anybody may halt. Only the operator resumes, with name and reason, or flattens, after which trading stays halted. A
+    halt with `details.freeze` freezes, and a plain one never thaws what is frozen.
     """
     if command.action == "halt":
-        frozen = state == "FROZEN" or command.details.get("freeze", False) is not False
-        return "FROZEN" if frozen else "HALTED"
-    if command.action == "resume" and command.producer == channels.OPERATOR and command.by and command.reason:
+        return "FROZEN" if state == "FROZEN" or command.details.get("freeze") is True else "HALTED"
+    if command.producer != channels.OPERATOR:
+        return state
+    if command.action == "flatten":
+        return "FROZEN" if state == "FROZEN" else "HALTED"
+    if command.action == "resume" and (command.by or "").strip() and (command.reason or "").strip():
         return "ACTIVE"
     return state

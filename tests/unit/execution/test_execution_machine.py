@@ -564,18 +564,42 @@ def test_a_halt_cancels_what_may_no_longer_work() -> None:
 
 @pytest.mark.risk
 def test_working_entries_are_cancelled_when_risk_stops_entering() -> None:
-    """A later decision taken in REDUCING cancels working entries and keeps working exits; ACTIVE cancels nothing."""
+    """REDUCING cancels working entries and keeps working exits; new entries are refused until risk is ACTIVE again."""
     desk = Desk()
     after = desk.hold("0.2")
     desk.send(after)
     desk.send(after, side="SELL", purpose="exit", quantity="0.1")
 
-    assert desk.append(desk.decision(after, approved=False)) == []
-    (canceled,) = desk.append(desk.decision(after, approved=False, state="REDUCING"))
+    (canceled,) = desk.control("trading_state", after, producer="cdb_risk", details={"state": "REDUCING"})
+    desk.send(after)
+    desk.control("trading_state", after, producer="cdb_core", details={"state": "ACTIVE"})
+    desk.send(after)
+    desk.control("trading_state", after, producer="cdb_risk", details={"state": "ACTIVE"})
+    desk.send(after)
 
     assert isinstance(canceled, OrderResult)
     assert (canceled.side, canceled.reason) == ("BUY", "TRADING_STATE: risk is REDUCING")
-    assert [order.side for order in desk.machine.state.working] == ["SELL"]
+    assert [result.reason for result in desk.results[-3:]] == [
+        "TRADING_STATE: entry while risk is REDUCING",
+        "TRADING_STATE: entry while risk is REDUCING",
+        None,
+    ]
+    assert [order.side for order in desk.machine.state.working] == ["SELL", "BUY"]
+
+
+@pytest.mark.risk
+def test_a_flatten_halts_what_is_not_protective() -> None:
+    """After the operator's flatten nothing enters any more, and the flattening order itself works."""
+    desk = Desk()
+    after = desk.hold("0.2")
+    desk.send(after)
+
+    (canceled,) = desk.control("flatten", after, producer="operator", by="ada")
+    desk.send(after, side="SELL", purpose="flatten")
+
+    assert isinstance(canceled, OrderResult)
+    assert canceled.reason == "TRADING_STATE: execution is HALTED"
+    assert last(desk).status == "NEW"
 
 
 def test_the_end_of_a_recorded_feed_ends_working_orders() -> None:
@@ -594,7 +618,7 @@ def test_other_control_events_change_nothing() -> None:
     desk = Desk()
     desk.send(0)
 
-    for action in ("warmup", "start_of_day", "reset_breaker", "flatten", "resolve_order"):
+    for action in ("warmup", "start_of_day", "reset_breaker", "resolve_order"):
         assert desk.control(action, producer="operator") == []
 
     assert len(desk.machine.state.working) == 1
@@ -700,7 +724,7 @@ def test_the_summary_shows_what_works_and_what_ended() -> None:
 
     summary = desk.machine.summary()
 
-    assert summary["trading_state"] == "ACTIVE"
+    assert (summary["trading_state"], summary["risk_state"]) == ("ACTIVE", "ACTIVE")
     (working,) = summary["working_orders"]
     assert working["order_id"] == order_id(decision_id(1))
     assert working["deadline"] == "2021-05-19T12:00:10.000000Z"

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
-from services.cdb_execution.trading_state import TradingState, after_control, decision_permits, permits
+from services.cdb_execution.trading_state import TradingState, after_command, permits, reported_state, risk_permits
 from services.common.events import Control, Order
 
 pytestmark = [pytest.mark.unit, pytest.mark.risk]
@@ -45,9 +45,9 @@ def test_what_each_state_permits(state: str, permitted: set[str]) -> None:
         ("nonsense", PROTECTIVE | {"exit"}),
     ],
 )
-def test_what_the_state_in_a_decision_permits(risk_state: str, permitted: set[str]) -> None:
-    """An entry was decided in ACTIVE or not at all; a frozen risk can only have decided a flatten."""
-    assert {purpose for purpose in PURPOSES if decision_permits(risk_state, purpose)} == permitted
+def test_what_the_state_in_a_risk_permits(risk_state: str, permitted: set[str]) -> None:
+    """An entry needs ACTIVE; a frozen risk lets only a flatten through."""
+    assert {purpose for purpose in PURPOSES if risk_permits(risk_state, purpose)} == permitted
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,7 @@ def test_what_the_state_in_a_decision_permits(risk_state: str, permitted: set[st
         ("ACTIVE", command("halt"), "HALTED"),
         ("ACTIVE", command("halt", details={"freeze": False}), "HALTED"),
         ("ACTIVE", command("halt", details={"freeze": True}), "FROZEN"),
-        ("ACTIVE", command("halt", details={"freeze": "no"}), "FROZEN"),
-        ("ACTIVE", command("halt", details={"freeze": None}), "FROZEN"),
+        ("ACTIVE", command("halt", details={"freeze": "no"}), "HALTED"),
         ("HALTED", command("halt", details={"freeze": True}), "FROZEN"),
         ("FROZEN", command("halt"), "FROZEN"),
         ("ACTIVE", command("halt", producer="cdb_writer", by=None, reason=None), "HALTED"),
@@ -65,12 +64,23 @@ def test_what_the_state_in_a_decision_permits(risk_state: str, permitted: set[st
         ("FROZEN", command("resume"), "ACTIVE"),
         ("HALTED", command("resume", producer="cdb_risk"), "HALTED"),
         ("HALTED", command("resume", by=None), "HALTED"),
-        ("HALTED", command("resume", reason=""), "HALTED"),
+        ("HALTED", command("resume", reason=" "), "HALTED"),
         ("HALTED", command("reset_breaker"), "HALTED"),
+        ("ACTIVE", command("flatten"), "HALTED"),
         ("FROZEN", command("flatten"), "FROZEN"),
+        ("ACTIVE", command("flatten", producer="cdb_core"), "ACTIVE"),
         ("ACTIVE", command("tick", producer="cdb_ws"), "ACTIVE"),
     ],
 )
 def test_what_a_command_does(before: TradingState, event: Control, after: str) -> None:
-    """Anybody may halt; only the operator resumes, with name and reason; freezing is sticky and fails closed."""
-    assert after_control(before, event) == after
+    """Anybody may halt; only the operator resumes, with name and reason; what is frozen stays so."""
+    assert after_command(before, event) == after
+
+
+@pytest.mark.parametrize(
+    ("details", "state"),
+    [({"state": "REDUCING"}, "REDUCING"), ({}, "UNKNOWN"), ({"state": None}, "UNKNOWN"), ({"state": 1}, "UNKNOWN")],
+)
+def test_what_risk_reports_is_taken_over(details: dict[str, Any], state: str) -> None:
+    """A report that cannot be read is no permission to enter."""
+    assert reported_state(command("trading_state", producer="cdb_risk", details=details)) == state
