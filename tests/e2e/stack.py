@@ -27,7 +27,19 @@ PROJECT: Final = "claire_de_binare_e2e"
 DAILY_PROJECT: Final = "claire_de_binare"
 FILES: Final = (ROOT / "docker-compose.yml", ROOT / "tests" / "e2e" / "compose.override.yml")
 SERVICES: Final = ("cdb_ws", "cdb_core", "cdb_risk", "cdb_execution", "cdb_writer")
-PORTS: Final = {service: 8000 + place for place, service in enumerate(SERVICES)}
+OFFSET: Final = int(os.environ.get("CLAIRE_E2E_PORT_OFFSET", "0"))
+"""For a machine whose ports 8000 to 8004 are taken, by `claire up` for example."""
+PORTS: Final = {service: OFFSET + 8000 + place for place, service in enumerate(SERVICES)}
+PROMETHEUS_PORT: Final = OFFSET + 19090
+REDIS_PORT: Final = OFFSET + 26379
+POSTGRES_PORT: Final = OFFSET + 25432
+PUBLISHED: Final = {
+    **{f"{service.upper()}_PORT": str(port) for service, port in PORTS.items()},
+    "PROMETHEUS_PORT": str(PROMETHEUS_PORT),
+    "GRAFANA_PORT": str(OFFSET + 3000),
+    "E2E_REDIS_PORT": str(REDIS_PORT),
+    "E2E_POSTGRES_PORT": str(POSTGRES_PORT),
+}
 HEALTHY_SEC: Final = 240.0
 
 T = TypeVar("T")
@@ -151,7 +163,7 @@ class Stack:
         done = subprocess.run(
             [*command, *arguments],
             cwd=ROOT,
-            env={**os.environ, **current, **(environ or {})},
+            env={**os.environ, **(PUBLISHED if project == PROJECT else {}), **current, **(environ or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -268,7 +280,7 @@ class Stack:
         """Return a plain Redis client; `operator` may PUBLISH where an operator should, `readonly` looks."""
         return redis.Redis(
             host="127.0.0.1",
-            port=56379,
+            port=REDIS_PORT,
             username=user,
             password=self.secret(f"redis/{user}_password"),
             socket_timeout=5,
@@ -280,7 +292,7 @@ class Stack:
         secret = {"claire_reader": "reader_password", "claire": "password", "postgres": "superuser_password"}[user]
         connection = psycopg2.connect(
             host="127.0.0.1",
-            port=55432,
+            port=POSTGRES_PORT,
             user=user,
             password=self.secret(f"postgres/{secret}"),
             dbname="claire_de_binare",

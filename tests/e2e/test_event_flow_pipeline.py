@@ -114,26 +114,35 @@ def test_the_order_fills_on_paper_from_later_market_data(stack: Stack, trip: Tri
     assert order["type"] == "order"
 
 
-def test_one_chain_leads_from_the_fill_back_to_the_market_data(stack: Stack, trip: Trip) -> None:
-    """Each event names its direct cause; walking back from a fill ends at a market data event of the same symbol."""
-    rows = stack.rows("SELECT seq, channel, event_id, causation_id, correlation_id FROM event_store.events")
-    by_id = {row["event_id"]: row for row in rows}
+def test_one_chain_leads_from_the_fill_back_to_the_feed(stack: Stack, trip: Trip) -> None:
+    """Each event names its direct cause; walking back from a fill ends at cdb_ws or core's admission of the quote.
+
+    All of them carry the id of the market data that began the chain, a quote of the same symbol.
+    """
+    by_id = {event["event_id"]: event for event in _all_events(stack)}
     results = stack.events("order_results", order_id=trip.order["order_id"])
-    assert next(result["status"] for result in results) == "NEW"
-    assert results[-1]["status"] == "FILLED"
+
+    path = []
+    event_id: str | None = results[-1]["event_id"]
+    while event_id is not None:
+        event = by_id[event_id]
+        path.append(event["type"])
+        event_id = event["causation_id"]
+        assert event_id is None or by_id[event_id]["seq"] < event["seq"], "a cause comes before what follows from it"
 
     order = next(event for event in stack.events("orders") if event["order_id"] == trip.order["order_id"])
-    path = []
-    event_id: str | None = order["event_id"]
-    while event_id is not None:
-        row = by_id[event_id]
-        path.append(row["channel"])
-        later, event_id = row["seq"], row["causation_id"]
-        assert event_id is None or by_id[event_id]["seq"] < later, "a cause comes before what follows from it"
+    began = by_id[order["correlation_id"]]
+    assert [result["status"] for result in results] == ["NEW", "FILLED"]
+    assert path[-1] in {"market_data", "control"}
+    assert (began["type"], began["symbol"]) == ("market_data", "BTCUSDT")
+    for event in (trip.decision, order, *results):
+        assert event["correlation_id"] == began["event_id"]
+    assert trip.signal["correlation_id"] == began["event_id"]
 
-    assert path[0] == "orders"
-    assert path[-1] == "market_data"
-    assert "signals" in path
+
+def _all_events(stack: Stack) -> list[dict[str, Any]]:
+    rows = stack.rows("SELECT seq, data FROM event_store.events ORDER BY seq")
+    return [{"seq": row["seq"], **json.loads(bytes(row["data"]), parse_float=Decimal)} for row in rows]
 
 
 def test_position_and_portfolio_are_booked(stack: Stack, trip: Trip) -> None:
@@ -183,23 +192,43 @@ def test_a_wide_spread_is_refused_and_the_refusal_is_explained(stack: Stack, mar
     assert decision["sizing"]["approved"] == 0
 
 
-@pytest.mark.risk
-def test_a_falling_price_stops_the_position_out(stack: Stack, market: Market, trip: Trip) -> None:
-    """A fall of 3 % sells everything that is held, by a stop or an exit that risk decided; the position is flat."""
-    market.move("BTCUSDT", "-0.03")
+def test_what_was_bought_is_sold_when_momentum_ends(stack: Stack, market: Market, trip: Trip) -> None:
+    """The price stands still, so the strategy wants out: everything held is sold by reduce-only orders."""
 
     def flat() -> dict[str, Any] | None:
         rows = stack.rows("SELECT * FROM positions WHERE symbol = 'BTCUSDT' AND size = 0 AND closed_at IS NOT NULL")
         return rows[0] if rows else None
 
-    position = eventually(flat, "BTCUSDT is flat", 60)
-    sold = stack.rows("SELECT * FROM trades WHERE symbol = 'BTCUSDT' AND side = 'sell'")
-    bought = stack.rows("SELECT * FROM trades WHERE symbol = 'BTCUSDT' AND side = 'buy'")
+    eventually(flat, "BTCUSDT is flat", 60)
+    sides = {
+        side: stack.rows("SELECT * FROM trades WHERE symbol = 'BTCUSDT' AND side = %s", side)
+        for side in ("buy", "sell")
+    }
 
-    assert sum(trade["size"] for trade in sold) == sum(trade["size"] for trade in bought)
-    assert {trade["purpose"] for trade in sold} <= {"stop_loss", "exit"}
-    assert position["realized_pnl"] < 0
+    assert sum(trade["size"] for trade in sides["sell"]) == sum(trade["size"] for trade in sides["buy"])
+    assert {trade["purpose"] for trade in sides["sell"]} == {"exit"}
     assert all(order["reduce_only"] for order in stack.rows("SELECT * FROM orders WHERE side = 'sell'"))
+
+
+@pytest.mark.risk
+def test_a_fall_through_the_stop_sells_at_once(stack: Stack, market: Market, trip: Trip) -> None:
+    """SOLUSDT is bought and then falls by 3 %: the stop loss of 2 % sells it all, at a loss that the books show."""
+    entry = _enter(stack, market, "SOLUSDT")
+    market.move("SOLUSDT", "-0.03")
+
+    def flat() -> dict[str, Any] | None:
+        rows = stack.rows("SELECT * FROM positions WHERE symbol = 'SOLUSDT' AND size = 0 AND closed_at IS NOT NULL")
+        return rows[0] if rows else None
+
+    position = eventually(flat, "SOLUSDT is flat", 60)
+    sold = stack.rows("SELECT * FROM trades WHERE symbol = 'SOLUSDT' AND side = 'sell'")
+    stop = next(event for event in stack.events("risk_decisions", symbol="SOLUSDT", purpose="stop_loss"))
+
+    assert sum(trade["size"] for trade in sold) == sum(trade["size"] for trade in entry.trades)
+    assert "stop_loss" in {trade["purpose"] for trade in sold}
+    assert position["realized_pnl"] < 0
+    assert stop["approved"] is True
+    assert stop["signal_id"] is None
 
 
 @pytest.mark.security
@@ -266,14 +295,15 @@ def test_halt_by_publish_stops_entries(stack: Stack, market: Market, trip: Trip)
             json.dumps({"type": "control", "action": "halt", "by": "e2e", "reason": "test of the kill switch"}),
         )
     eventually(lambda: stack.events("control", action="halt"), "the halt in the event store", 30)
+    before = len(stack.events("risk_decisions", symbol="ETHUSDT", purpose="entry"))
     market.let_pass(3)
-    market.move("SOLUSDT", "0.009")
+    market.move("ETHUSDT", "0.009")
 
     def refused() -> dict[str, Any] | None:
-        found = stack.events("risk_decisions", symbol="SOLUSDT", purpose="entry")
-        return found[-1] if found else None
+        found = stack.events("risk_decisions", symbol="ETHUSDT", purpose="entry")
+        return found[-1] if len(found) > before else None
 
-    decision = eventually(refused, "a decision on SOLUSDT", 60)
+    decision = eventually(refused, "another decision on ETHUSDT", 60)
 
     assert decision["approved"] is False
     assert "circuit_breaker" in decision["reason"]

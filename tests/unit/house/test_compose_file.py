@@ -68,7 +68,8 @@ def test_each_service_answers_at_its_own_port(service: str) -> None:
     """The published port, the port inside and the service's default are one number."""
     port = DEFAULT_PORTS[service]
 
-    assert COMPOSE["services"][service]["ports"] == [f"127.0.0.1:{port}:{port}"]
+    variable = f"{service.upper()}_PORT"
+    assert COMPOSE["services"][service]["ports"] == [f"127.0.0.1:${{{variable}:-{port}}}:{port}"]
     assert COMPOSE["services"][service]["environment"]["HTTP_PORT"] == str(port)
 
 
