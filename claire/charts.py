@@ -27,7 +27,7 @@ def sparkline(values: Sequence[float], width: int = 60) -> str:
     return "".join(_BARS[round((value - low) / (high - low) * (len(_BARS) - 1))] for value in shown)
 
 
-def line_chart(values: Sequence[float], width: int = 72, height: int = 8) -> list[str]:
+def line_chart(values: Sequence[float], width: int = 60, height: int = 8) -> list[str]:
     """Return the values as lines of text with a scale on the left; empty without values."""
     if not values:
         return []

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -147,14 +148,16 @@ def _number(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, Decimal):
-        return f"{value:,.2f}" if abs(value) >= 1 or not value else f"{value.normalize():f}"
+        return f"{value:,.2f}" if abs(value) >= 1 or not value else f"{round(value, 6).normalize():f}"
+    if isinstance(value, int):
+        return f"{value:,}"
     return str(value)
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place == 0 else "right")
+        table.add_column(column, justify="left" if place == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*(_number(value) for value in row))
     return table
@@ -183,13 +186,15 @@ def render_summary(summary: Mapping[str, Any], curve: Sequence[float]) -> Render
         for decision in summary["decisions"]
         if not decision["approved"]
     ]
-    columns = ("timestamp", "symbol", "side", "purpose", "size", "price", "fees", "realized_pnl")
-    trades = [[str(trade["timestamp"])[:19], *(trade[column] for column in columns[1:])] for trade in summary["trades"]]
+    columns = ("symbol", "side", "purpose", "size", "price", "fees", "realized_pnl")
+    trades = [
+        [f"{trade['timestamp']:%m-%d %H:%M:%S}", *(trade[column] for column in columns)] for trade in summary["trades"]
+    ]
     parts: list[RenderableType] = [_table("events", ("type", "count"), list(summary["events"].items()))]
     parts.append(_table("signals", ("intent", "count"), list(summary["signals"].items())))
     parts.append(_table("refused", ("reason", "purpose", "count"), refused))
     parts.append(_table("orders", ("status", "count"), list(summary["orders"].items())))
-    parts.append(_table("trades", columns, trades))
+    parts.append(_table("trades (UTC)", ("time", *columns[:-1], "pnl"), trades))
     if summary["alerts"]:
         parts.append(
             _table("alerts", ("level", "code", "count"), [list(alert.values()) for alert in summary["alerts"]])
