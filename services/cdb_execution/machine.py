@@ -24,6 +24,7 @@ from services.common.events import Alert, Control, Event, MarketData, Order, Ord
 from services.common.identity import derive_id
 from services.common.instruments import DEFAULT_INSTRUMENTS, InstrumentSpec, instrument_key
 from services.common.machine import StateMachine
+from services.common.portfolio import mid_price
 from services.common.timestamps import MS_US, SECOND_US, format_timestamp
 
 __all__ = ["ExecutionMachine"]
@@ -196,6 +197,8 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
                 ExpiryCode.PRICE_COLLAR,
                 f"touch {shown(touch)} is too good to be true, mid was {shown(order.reference_price)}",
             )
+        refused = _refused_improvement(order, event, mid_price(bid, ask))
+        bid, ask, touch = bid + refused, ask + refused, touch + refused
         bounded = touch * (ONE + direction * self.settings.MAX_SLIPPAGE_PCT)
         request = Request(
             side=order.side,
@@ -233,6 +236,8 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
             "eligible_from": format_timestamp(order.eligible_from),
             "quote_timestamp": format_timestamp(event.timestamp),
             "quote_event_id": event.event_id,
+            "quote_bid": event.bid,
+            "quote_ask": event.ask,
             "synthetic": event.synthetic,
         }
         self._report_result(
@@ -327,6 +332,19 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
     def summary(self) -> dict[str, Any]:
         """Return what `/status` shows: trading state, working orders, positions, counts and the last outcomes."""
         return summarise(self.state)
+
+
+def _refused_improvement(order: WorkingOrder, event: MarketData, mid: Decimal) -> Decimal:
+    """Return by how much a constructed quote has to move so that its mid is not better for us than that at decision.
+
+    The path within a candle is made up (the low comes first), so what looks like a better price a moment later is
+    not one that anybody could have had. What looks like a worse price is believed.
+    """
+    assert order.reference_price is not None, "orders without a mid at decision are refused"
+    if not event.synthetic:
+        return ZERO
+    missing = order.reference_price - mid
+    return max(ZERO, missing) if order.side == "BUY" else min(ZERO, missing)
 
 
 def _slippage_bps(order: WorkingOrder) -> Decimal:

@@ -10,6 +10,9 @@ The rules are those of the trading handbook, section "paper fills", and are deli
 * all of it times (1 + d * sigma_1m * sqrt(Q / V60)) (V60 = 0: A), rounded to the tick against us.
 * Q is reduced until the worst price respects the protective price.
 
+`bid`, `ask` and `touch` in the numbers of a fill are what the rules were applied to. They are the quote's own, except
+for a constructed quote (candle files) whose mid would be better for us than that at decision: it is moved to that.
+
 The price of q2 is the mean of a ladder whose price x base units beyond the touch is touch * (1 + d * delta *
 (1/2 + x/A)) (its integral from 0 to q2, divided by q2, gives it); so the worst price is that ladder's at q2, times the
 impact, rounded against us.

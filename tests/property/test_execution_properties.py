@@ -184,13 +184,19 @@ def test_a_fill_is_bounded_by_order_market_and_protection(steps: list[tuple[Any,
             assert price % TICK == 0
             assert result.fill is not None
             worst = result.fill["worst_price"]
+            used = result.fill["touch"]
+            if not event.synthetic:
+                assert used == touch
+            else:
+                assert result.slippage_bps is not None
+                assert result.slippage_bps > 0
             if side == "BUY":
-                assert touch <= price <= worst
+                assert touch <= used <= price <= worst
                 assert order.price is not None
                 assert worst <= order.price
             else:
-                assert touch >= price >= worst
-                assert worst >= (order.price or touch * Decimal("0.98"))
+                assert touch >= used >= price >= worst
+                assert worst >= (order.price or used * Decimal("0.98"))
             assert event.timestamp >= order.timestamp + 250 * MS_US
             assert event.event_id not in {e.event.event_id for e in desk.entries[: _place(desk, order)]}
             own.append((now, quantity))

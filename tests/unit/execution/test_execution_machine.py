@@ -193,6 +193,43 @@ def test_a_constructed_quote_is_tried_even_when_it_comes_late() -> None:
     assert last(desk).reason == "NO_SIZE: 0 shown at the touch, 0.2 taken by us"
 
 
+@pytest.mark.parametrize(
+    ("side", "bid", "ask", "touch"),
+    [
+        ("BUY", "39799", "39801", "40001"),  # a better price that is made up: moved to mid at decision
+        ("BUY", "40009", "40011", "40011"),  # a worse one is believed
+        ("SELL", "40199", "40201", "39999"),
+        ("SELL", "39989", "39991", "39989"),
+    ],
+)
+def test_a_constructed_quote_gives_no_better_price_than_there_was(side: str, bid: str, ask: str, touch: str) -> None:
+    """Within a candle the low is assumed to come first: a buy must not profit from that, nor a sale from a high."""
+    desk = Desk()
+    after = desk.hold("0.2")
+    desk.send(after, side=side, purpose="entry" if side == "BUY" else "exit")
+
+    (filled,) = desk.quote(after + 15_000, bid, ask, size="100", volume="100", synthetic=True)
+
+    assert isinstance(filled, OrderResult)
+    assert filled.fill is not None
+    assert filled.fill["touch"] == Decimal(touch)
+    assert (filled.fill["quote_bid"], filled.fill["quote_ask"]) == (Decimal(bid), Decimal(ask))
+    assert filled.slippage_bps is not None
+    assert filled.slippage_bps > 0
+
+
+def test_a_real_quote_may_give_a_better_price() -> None:
+    """What was really shown after the latency can be had."""
+    desk = Desk()
+    desk.send(0)
+
+    (filled,) = desk.quote(250, "39799", "39801", size="100", volume="100")
+
+    assert isinstance(filled, OrderResult)
+    assert filled.slippage_bps is not None
+    assert filled.slippage_bps < -40
+
+
 def test_quotes_from_before_the_order_never_fill_it() -> None:
     """A quote that arrives later but is stamped before order plus latency is no quote for it."""
     desk = Desk()
