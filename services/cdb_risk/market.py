@@ -40,7 +40,6 @@ Quality = Literal["none", "valid", "good"]
 
 _LEAST_PRICE = Decimal("0.000001")
 _GREATEST_PRICE = Decimal(10) ** 9
-_GREATEST_SIZE = Decimal(10) ** 15
 _VOLUME_PLACES = 12
 _CLOSES = 61
 _LEAST_RETURNS = 5
@@ -100,9 +99,7 @@ def plausible_price(price: Decimal) -> bool:
 
 
 def _plausible(event: MarketData) -> bool:
-    prices = (event.price, event.bid, event.ask)
-    sizes = (event.volume, event.bid_size, event.ask_size)
-    return all(p is None or plausible_price(p) for p in prices) and all(s is None or s <= _GREATEST_SIZE for s in sizes)
+    return all(price is None or plausible_price(price) for price in (event.price, event.bid, event.ask))
 
 
 @dataclass

@@ -66,7 +66,7 @@ class RiskSettings(MachineSettings):
     MAX_TOTAL_EXPOSURE_PCT: Fraction = Decimal("0.30")
     CIRCUIT_BREAKER_THRESHOLD_PCT: Fraction = Field(Decimal("0.10"), gt=0)
     MAX_SPREAD_PCT: Fraction = Decimal("0.005")
-    MAX_SLIPPAGE_PCT: Fraction = Field(Decimal("0.02"), le=Decimal("0.5"))
+    MAX_SLIPPAGE_PCT: Fraction = Field(Decimal("0.02"), gt=0, le=Decimal("0.5"))
     DATA_STALE_TIMEOUT_SEC: int = Field(60, ge=1, le=3600)
     PRICE_COLLAR_PCT: Fraction = Field(Decimal("0.05"), gt=0)
     RISK_PER_TRADE_PCT: Fraction = Decimal("0.0015")
