@@ -165,12 +165,13 @@ def _number(bounds: dict[str, Any]) -> _Check:
 
     def check(value: Any) -> Any:
         # Canonical money has a fraction, so the decoder made it a Decimal, and never NaN or Infinity. Up to 20
-        # characters without an exponent are within 28 digits and 18 decimals; longer numbers take the long way.
+        # characters without an exponent, ten of them before the point, are within 28 digits and 18 decimals as
+        # pydantic counts them (10 + 18); longer numbers take the long way.
         if type(value) is Decimal:
             text = str(value)
             if (
                 len(text) <= 20
-                and "." in text
+                and 0 < text.find(".") <= 10
                 and "E" not in text
                 and (above is None or value > above)
                 and (least is None or value >= least)

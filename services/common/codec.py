@@ -100,8 +100,9 @@ def _state_text(value: Any) -> str:
     if isinstance(value, Decimal):
         if not value.is_finite():
             raise NumberOutOfContract(f"{value} is not a finite number")
-        text = format(value, "f")
-        return text if "." in text else f"{text}.0"
+        # trailing zeros carry no value: without them a restored machine dumps the bytes that it was restored from
+        whole, _, fraction = format(value, "f").partition(".")
+        return f"{whole if value else '0'}.{fraction.rstrip('0') or '0'}"
     if isinstance(value, Mapping):
         return "{" + ",".join([f"{encode_basestring(key)}:{_state_text(item)}" for key, item in value.items()]) + "}"
     if isinstance(value, list | tuple | deque):
