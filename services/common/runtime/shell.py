@@ -194,6 +194,9 @@ class MachineShell:
     def _idle(self) -> None:
         """Between polls: what does not come from an entry."""
         assert self._bus is not None
+        if self._bus.cursor.n > (0 if self._folded is None else self._folded.n):
+            self._folded = self._bus.cursor  # entries of channels that are not ours have been passed over
+            self._unadvanced += 1
         if self._unadvanced and time.monotonic() - self._advanced_at >= ADVANCE_SEC:
             self._advance()
         if self._bus.at_head:
