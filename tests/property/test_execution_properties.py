@@ -21,7 +21,7 @@ from tests.unit.execution.execution_desk import START_US, Desk
 
 pytestmark = [pytest.mark.unit, pytest.mark.risk]
 
-QUIET = settings(derandomize=True, deadline=None, max_examples=100)
+QUIET = settings(derandomize=True, deadline=None, max_examples=80)
 
 TICK, LOT = Decimal("0.01"), Decimal("0.000001")
 

@@ -54,7 +54,7 @@ class Desk:
     """
 
     def __init__(self, *, configured: bool = True, restarting: bool = False, **changed: Any) -> None:
-        self.machine = ExecutionMachine()
+        self.machine, self.spare = ExecutionMachine(), ExecutionMachine()
         self.entries: list[Entry] = []
         self.outputs: list[Event] = []
         self.restarting = restarting
@@ -80,7 +80,7 @@ class Desk:
         self.entries.append(entry)
         if self.restarting:
             dumped = self.machine.dump()
-            self.machine = ExecutionMachine()
+            self.machine, self.spare = self.spare, self.machine
             self.machine.restore(dumped)
             assert self.machine.dump() == dumped
         outputs = self.machine.handle(entry)
