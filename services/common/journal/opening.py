@@ -107,9 +107,9 @@ def _facts(link: Link, found: Attachment, archive: EventArchive | None) -> tuple
     archived = archive.head() if archive else None
     lower = min(head.n, archived.n) if head and archived else 0
     ours = theirs = None
-    if archive is not None and lower:
-        page = link.call("XRANGE", keys.JOURNAL, str(found.epochs.id_of(lower)), "+", "COUNT", 1)
-        ours = next((e for e in (decode_entry(*item) for item in page) if e.id.n == lower), None)
+    if archive is not None and head is not None and lower:
+        place = str(head if head.n == lower else found.epochs.id_of(lower))
+        ours = next((decode_entry(*item) for item in link.call("XRANGE", keys.JOURNAL, place, place)), None)
         theirs = next((entry for entry in archive.read(lower - 1, 1) if entry.id.n == lower), None)
     oldest = link.call("XRANGE", keys.JOURNAL, "-", "+", "COUNT", 1)
     first = JournalId.parse(oldest[0][0]).n if oldest else None

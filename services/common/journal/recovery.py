@@ -134,8 +134,8 @@ def _require_same_entry(redis: RedisFacts, archive: ArchiveFacts) -> None:
     if redis.head is None or archive.head is None:
         return
     lower = min(redis.head.n, archive.head.n)
-    ours = redis.entry.id if redis.entry else Epochs(redis.epochs).id_of(lower)
-    theirs = archive.entry.id if archive.entry else Epochs(archive.epochs).id_of(lower)
+    ours = redis.head if redis.head.n == lower else Epochs(redis.epochs).id_of(lower)
+    theirs = archive.head if archive.head.n == lower else Epochs(archive.epochs).id_of(lower)
     if ours != theirs:
         raise StoreError(f"number {lower} is {ours} in Redis and {theirs} in PostgreSQL: they are of two journals")
     if redis.entry and archive.entry and redis.entry != archive.entry:
