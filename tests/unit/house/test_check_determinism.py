@@ -101,6 +101,17 @@ def test_an_excuse_without_a_reason_does_not_count() -> None:
     assert check.check_source("import time  # deterministic:\n", "services/cdb_core/bars.py")
 
 
+def test_only_the_library_interface_may_answer_in_floats() -> None:
+    """Conversion to float is a finding in a machine and none in the interface for users; a literal is one in both."""
+    source = "size = float(quantity)\nlimit = 0.5\n"
+
+    machine = check.check_source(source, "services/cdb_risk/machine.py")
+    interface = check.check_source(source, "services/cdb_risk/dict_api.py")
+
+    assert [finding.line for finding in machine] == [1, 2]
+    assert [finding.line for finding in interface] == [2]
+
+
 @pytest.mark.parametrize(
     ("path", "pure"),
     [
