@@ -11,8 +11,9 @@ from claire.embedded import EmbeddedPostgres
 from services.cdb_writer.adapters.connection import Connect, connector
 from services.cdb_writer.adapters.schema import migrate
 from services.cdb_writer.adapters.store import EventStore
+from services.common.journal.opening import is_open
 from services.common.settings import Infrastructure
-from tests.integration.writer.writer_support import WriterProcess
+from tests.integration.writer.writer_support import Feeder, WriterProcess, wait_for
 
 
 @pytest.fixture
@@ -40,6 +41,21 @@ def store(connect: Connect) -> Iterator[EventStore]:
     store.open()
     yield store
     store.close()
+
+
+@pytest.fixture
+def feeder(infrastructure: Infrastructure) -> Iterator[Callable[[], Feeder]]:
+    """Makes a feeder once the writer has opened the bus."""
+    made: list[Feeder] = []
+
+    def make() -> Feeder:
+        wait_for(lambda: is_open(infrastructure), "the writer opens the bus")
+        made.append(Feeder(infrastructure))
+        return made[-1]
+
+    yield make
+    for feeder in made:
+        feeder.close()
 
 
 @pytest.fixture

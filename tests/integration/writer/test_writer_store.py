@@ -17,7 +17,15 @@ from services.cdb_writer.recorder import Recorder
 from services.cdb_writer.rows import TABLES
 from services.common.errors import LeaseHeld, StoreError
 from services.common.events import Alert
-from tests.integration.writer.writer_support import query, read_tables, reference_tables, verified, write_all
+from tests.integration.writer.writer_support import (
+    query,
+    read_tables,
+    reference_tables,
+    stored_cursor,
+    stored_entries,
+    verified,
+    write_all,
+)
 from tests.unit.writer.journal_story import START, Story, tell
 
 pytestmark = pytest.mark.integration
@@ -27,10 +35,9 @@ def test_what_is_written_is_what_was_folded(store: EventStore, connect: Connect)
     """Events keep their exact bytes, the chain verifies, the cursor has head and state, every table has rows."""
     entries = tell(1, 600).entries
     recorder = write_all(store, entries)
-    rows = list(read_events(connect()))
-    assert [row.entry for row in rows] == entries
+    assert stored_entries(connect) == entries
     assert verified(connect).ok
-    stored = read_cursor(connect())
+    stored = stored_cursor(connect)
     assert stored.head == recorder.head
     assert stored.state == recorder.projection.dump()
     assert all(content for content in read_tables(connect).values())
@@ -90,7 +97,7 @@ def test_a_batch_that_fails_halfway_leaves_nothing(store: EventStore, connect: C
     with pytest.raises(StoreError, match="refuses the batch 1 to"):
         store.write(dataclasses.replace(batch, rows=broken))
     assert query(connect, "SELECT count(*) FROM event_store.events") == [(0,)]
-    assert read_cursor(connect()).head == ChainHead()
+    assert stored_cursor(connect).head == ChainHead()
     store.write(batch)
     assert verified(connect).ok
 
@@ -203,7 +210,7 @@ def test_free_text_of_any_kind_is_stored(store: EventStore, connect: Connect) ->
         )
     )
     write_all(store, story.entries)
-    assert [row.entry for row in read_events(connect())] == story.entries
+    assert stored_entries(connect) == story.entries
     assert verified(connect).ok
     clean = odd.replace("\x00", "\ufffd")
     assert query(connect, "SELECT reason, correlation_id, metadata FROM signals") == [(clean, clean, {clean: clean})]
@@ -214,13 +221,13 @@ def test_free_text_of_any_kind_is_stored(store: EventStore, connect: Connect) ->
 def test_rebuilt_tables_are_equal(store: EventStore, connect: Connect) -> None:
     """Emptied and changed tables come back from the events, to the last digit, with the same state."""
     write_all(store, tell(9, 900).entries)
-    before, state = read_tables(connect), read_cursor(connect()).state
+    before, state = read_tables(connect), stored_cursor(connect).state
     query(connect, "DELETE FROM trades")
     query(connect, "UPDATE portfolio_snapshots SET total_equity = 1")
     query(connect, "UPDATE event_store.cursor SET state = NULL")
-    assert rebuild(store) == read_cursor(connect()).head.seq
+    assert rebuild(store) == stored_cursor(connect).head.seq
     assert read_tables(connect) == before
-    assert read_cursor(connect()).state == state
+    assert stored_cursor(connect).state == state
 
 
 def test_rebuilding_from_a_broken_chain_changes_nothing(store: EventStore, connect: Connect) -> None:
@@ -251,7 +258,10 @@ def test_the_walk_can_start_at_an_anchor(store: EventStore, connect: Connect) ->
     """A later part of the chain is verified from a known head."""
     write_all(store, tell(10, 120).entries)
     ((digest,),) = query(connect, "SELECT hash FROM event_store.events WHERE seq = 60")
+    database = connect()
     report = verify(
-        read_events(connect(), after=60), start=ChainHead(60, 1, bytes(digest)), expected=read_cursor(connect()).head
+        read_events(database, after=60), start=ChainHead(60, 1, bytes(digest)), expected=read_cursor(database).head
     )
+    database.close()
     assert report.ok
+    assert report.events > 60

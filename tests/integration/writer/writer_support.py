@@ -20,7 +20,7 @@ from psycopg2.extensions import connection
 from services.cdb_writer.adapters.connection import Connect
 from services.cdb_writer.adapters.reading import read_events
 from services.cdb_writer.adapters.schema import migrate
-from services.cdb_writer.adapters.store import EventStore, read_cursor
+from services.cdb_writer.adapters.store import EventStore, StoredCursor, read_cursor
 from services.cdb_writer.chain import ChainReport, verify
 from services.cdb_writer.recorder import Recorder
 from services.cdb_writer.rows import TABLES
@@ -29,7 +29,19 @@ from services.common.journal.entry import Cause, Entry
 from services.common.journal.lease import Lease
 from services.common.settings import Infrastructure
 
-__all__ = ["Feeder", "WriterProcess", "query", "read_tables", "reference_tables", "verified", "wait_for", "write_all"]
+__all__ = [
+    "Feeder",
+    "WriterProcess",
+    "caught_up",
+    "query",
+    "read_tables",
+    "reference_tables",
+    "stored_cursor",
+    "stored_entries",
+    "verified",
+    "wait_for",
+    "write_all",
+]
 
 DEADLINE_SEC = 20.0
 
@@ -88,6 +100,29 @@ def reference_tables(connect: Connect, entries: Sequence[Entry]) -> dict[str, li
         store.close()
 
 
+def caught_up(connect: Connect, head: int) -> Callable[[], bool]:
+    """Return whether the store has everything up to `head`."""
+    return lambda: int(query(connect, "SELECT seq FROM event_store.cursor")[0][0]) >= head
+
+
+def stored_entries(connect: Connect) -> list[Entry]:
+    """Return all stored events as journal entries."""
+    database = connect()
+    try:
+        return [row.entry for row in read_events(database)]
+    finally:
+        database.close()
+
+
+def stored_cursor(connect: Connect) -> StoredCursor:
+    """Return the store's cursor."""
+    database = connect()
+    try:
+        return read_cursor(database)
+    finally:
+        database.close()
+
+
 def verified(connect: Connect) -> ChainReport:
     """Walk the whole stored chain up to the cursor."""
     database: connection = connect()
@@ -115,20 +150,33 @@ class Feeder:
 
     def _publish(self, entry: Entry) -> int:
         producer = entry.producer
-        if producer not in self._fences:
-            self._fences[producer] = Lease(self._infra, ttl_sec=600).acquire(producer, "feeder")
+        fence = self.fence(producer)
+        if producer not in self._causes:
             self._causes[producer] = self.client.high_water(f"{producer}/test")
         self._causes[producer] += 1
-        result = self.client.publish(
-            producer, self._fences[producer], Cause("test", self._causes[producer]), [entry.event]
-        )
+        result = self.client.publish(producer, fence, Cause("test", self._causes[producer]), [entry.event])
         return result.head
+
+    def fence(self, service: str) -> int:
+        """Take a service's lease for the length of a test."""
+        if service not in self._fences:
+            lease = Lease(self._infra, ttl_sec=600)
+            try:
+                self._fences[service] = lease.acquire(service, "feeder")
+            finally:
+                lease.close()
+        return self._fences[service]
 
     def reconnect(self) -> None:
         """Begin anew after Redis has restarted (marks and fences are asked again)."""
         self.client.close()
         self.client = JournalClient(self._infra, name="feeder")
         self._fences.clear()
+        self._causes.clear()
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self.client.close()
 
 
 class WriterProcess:
