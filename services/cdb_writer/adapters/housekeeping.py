@@ -16,6 +16,8 @@ from services.common.settings import Infrastructure
 
 __all__ = ["Housekeeping"]
 
+RETRY_SEC = 60.0
+
 
 class Housekeeping:
     """Runs when a new UTC day of the run begins; nothing at all without a folder."""
@@ -62,8 +64,8 @@ class Housekeeping:
                 database.close()
         except (psycopg2.Error, StoreError, OSError) as error:
             self.failure = f"{type(error).__name__}: {str(error).strip()}"
-            self._day = None  # tried again
-            self._stop.wait(60.0)
             self._log.error("retention_failed", error=self.failure)
+            self._stop.wait(RETRY_SEC)
+            self._day = None  # tried again
         else:
             self.failure = None

@@ -179,6 +179,41 @@ def test_redis_loses_its_tail(  # noqa: PLR0917 -- fixtures
     assert read_tables(connect) == reference_tables(another_connect, entries)
 
 
+def test_redis_loses_what_the_writer_has_in_hand(
+    new_writer: NewWriter, environment: dict[str, str], connect: Connect, own_redis: EmbeddedRedis
+) -> None:
+    """A batch read from Redis, lost there before its commit: it is committed, and copied back before the bus opens."""
+    entries = tell(29, 300).entries
+    with own_redis:
+        infra = Infrastructure.model_validate({**environment, **own_redis.environment})
+        writer = new_writer(**own_redis.environment).start()
+        wait_for(lambda: is_open(infra), "open")
+        source = Feeder(infra)
+        wait_for(caught_up(connect, source.publish(entries[:100])), "the first part")
+        blocker = connect()
+        with blocker.cursor() as cursor:
+            cursor.execute("LOCK TABLE portfolio_snapshots IN EXCLUSIVE MODE")
+        source.publish(entries[100:])
+        wait_for(lambda: query(connect, WAITING) == [(1,)], "a batch in hand")
+        own_redis.kill()
+        cut_tail(own_redis, 0.2)
+        own_redis.start()
+        assert not is_open(infra)
+        blocker.rollback()
+        blocker.close()
+        wait_for(lambda: is_open(infra), "opened again")
+        source.reconnect()
+        head = source.client.head()
+        assert head is not None
+        assert head.n == stored_cursor(connect).head.seq
+        assert 100 < head.n <= len(entries)
+        wait_for(caught_up(connect, source.publish(entries[head.n :]) or head.n), "all")
+        assert writer.stop() == 0
+        source.close()
+    assert [entry.data for entry in stored_entries(connect)] == [entry.data for entry in entries]
+    assert verified(connect).ok
+
+
 def test_redis_and_the_writer_die_together(
     new_writer: NewWriter, environment: dict[str, str], connect: Connect, own_redis: EmbeddedRedis
 ) -> None:
