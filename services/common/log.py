@@ -68,17 +68,22 @@ def configure_logging(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         lambda _logger, _method, line: {**line, "service": service},
     ]
-    renderer: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=out.isatty())]
-        if console
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
-    )
     mask = SecretMask(secrets)
+    # exceptions become text before the mask sees the line, and never with the values of local variables
+    last: list[Processor] = (
+        [structlog.processors.format_exc_info, mask, structlog.dev.ConsoleRenderer(colors=out.isatty())]
+        if console
+        else [
+            structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
+            mask,
+            structlog.processors.JSONRenderer(default=str),
+        ]
+    )
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, mask, *renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
     root = logging.getLogger()

@@ -7,6 +7,7 @@ last moved, is the one thing that tells a quiet market from a dead feed.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from services.common import channels
@@ -32,8 +33,9 @@ class RunClock:
         pressure: memory pressure that cdb_ws last observed.
     """
 
-    def __init__(self) -> None:
-        """Start before the first entry."""
+    def __init__(self, wall: Callable[[], float] = time.monotonic) -> None:
+        """Start before the first entry; `wall` gives seconds that only grow."""
+        self._wall = wall
         self.now: int | None = None
         self.run_id: str | None = None
         self.announced: set[str] = set()
@@ -42,7 +44,7 @@ class RunClock:
         self.pressure = "none"
         self._last_tick: int | None = None
         self._tick_gap_us: int | None = None
-        self._born = self._moved = time.monotonic()
+        self._born = self._moved = wall()
 
     def fold(self, entry: Entry) -> None:
         """Take note of one entry; all but clock and control entries are passed over."""
@@ -51,7 +53,7 @@ class RunClock:
             return
         event = entry.event
         if of_clock:
-            self._moved = time.monotonic()
+            self._moved = self._wall()
             if isinstance(event, Control) and event.action == "started" and event.run_id != self.run_id:
                 self.run_id, self.now, self.finished = event.run_id, None, False
                 self.announced.clear()
@@ -78,7 +80,7 @@ class RunClock:
 
     def age_sec(self) -> float:
         """Return the wall time since the clock last moved, as this process saw it."""
-        return time.monotonic() - self._moved
+        return self._wall() - self._moved
 
     def stalled(self) -> str | None:
         """Return why the clock counts as dead, None when it lives (or has rightly ended).
@@ -89,7 +91,7 @@ class RunClock:
         if self.finished:
             return None
         if self._last_tick is None:
-            waited = time.monotonic() - self._born
+            waited = self._wall() - self._born
             return f"no clock tick of cdb_ws for {waited:.0f} s since the start" if waited > START_GRACE_SEC else None
         limit = max(STALL_SEC, 2.5 * (self._tick_gap_us or 0) / SECOND_US)
         age = self.age_sec()
@@ -115,4 +117,4 @@ class RunClock:
         self.settings_hashes = dict(value["settings_hashes"])
         self.finished, self.pressure = value["finished"], value["pressure"]
         self._last_tick, self._tick_gap_us = value["last_tick"], value["tick_gap_us"]
-        self._moved = time.monotonic()
+        self._moved = self._wall()
