@@ -13,7 +13,7 @@ from typing import Any, Final
 from services.common import channels
 from services.common.codec import decode
 from services.common.errors import ContractViolation, NumberOutOfContract
-from services.common.events import EVENT_BY_CHANNEL, Event
+from services.common.events import EVENT_BY_CHANNEL, Event, MarketData
 from services.common.identity import derive_id
 from services.common.journal.admission import MAX_EVENT_BYTES
 from services.common.timestamps import format_timestamp, parse_timestamp
@@ -61,6 +61,8 @@ def admit(channel: str, raw: bytes, *, owner: str, counter: int, now: int, run_i
     if channel == channels.CONTROL and fields.get("command_id") is None:
         fields["command_id"] = event_id
     event = model.parse({**fields, "event_id": event_id, "timestamp": format_timestamp(now), "producer": owner})
+    if isinstance(event, MarketData) and not event.low <= event.price <= event.high:
+        raise ContractViolation(f"MarketData: price={event.price} is not between low={event.low} and high={event.high}")
     _require_encodable(channel, event)
     return event
 
