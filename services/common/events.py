@@ -11,11 +11,21 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from services.common import channels
 from services.common.canonical import InstantMarker, Reader, compile_reader, construct
 from services.common.codec import Encoder, decode, encode_value
+from services.common.decimals import format_number
 from services.common.errors import ContractViolation
 from services.common.instruments import SYMBOL_PATTERN, Venue, normalise_symbol
 from services.common.timestamps import format_timestamp, parse_timestamp
@@ -47,6 +57,11 @@ def _no_bool(value: Any) -> Any:
     return value
 
 
+def _on_the_wire(value: Decimal) -> Decimal:
+    format_number(value)
+    return value
+
+
 Instant = Annotated[
     int,
     BeforeValidator(parse_timestamp),
@@ -57,7 +72,8 @@ Instant = Annotated[
 Number = Annotated[
     Decimal,
     BeforeValidator(_no_bool),
-    Field(allow_inf_nan=False, max_digits=28, decimal_places=18),
+    Field(allow_inf_nan=False),
+    AfterValidator(_on_the_wire),
     WithJsonSchema({"type": "number"}),
 ]
 Positive = Annotated[Number, Field(gt=0)]

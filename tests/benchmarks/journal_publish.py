@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from services.common.journal.opening import open_bus
-from services.common.settings import Infrastructure
+from services.common.settings import Infrastructure, load_settings
 from tests.benchmarks.bare_chain import connect
 from tests.benchmarks.pipeline_chain import Feed
 
@@ -22,7 +22,7 @@ def _per_second(action: Callable[[int], object], count: int) -> float:
 
 def measure_publish(environment: Mapping[str, str], *, count: int) -> dict[str, float]:
     """Return calls per second of both, measured in alternating blocks, and their ratio."""
-    infra = Infrastructure.model_validate({k: v for k, v in environment.items() if k in Infrastructure.model_fields})
+    infra = load_settings(Infrastructure, environment)
     open_bus(infra)
     feed = Feed(infra)
     plain = connect(environment)

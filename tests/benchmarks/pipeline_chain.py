@@ -1,8 +1,9 @@
 """Market data to order result through the real services, with the journal underneath.
 
 The measuring process is the producer `cdb_ws`; cdb_core, cdb_risk and cdb_execution are the services themselves, each
-a process of its own. Each pair of events is one minute apart and up by 1 %, then down by 1 %, so that every second one
-is an entry: signal, seven layers, decision, order, and the order's first result, which ends the measurement.
+a process of its own. Events are one minute apart and go up by 1 %, stay, go down and stay, so that every fourth one
+closes a bar that is an entry: signal, seven layers, decision, order, and the order's first result, which ends the
+measurement.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ STRATEGY = {
     "PAPER_LATENCY_MS": "0",
 }
 """Settings under which every rise of 1 % within a minute is an entry."""
+
+PERIOD = 4
 
 START_US = 1_700_000_000_000_000 // MINUTE_US * MINUTE_US
 SERVICES = (channels.CORE, channels.RISK, channels.EXECUTION)
@@ -141,7 +144,7 @@ def await_services(client: JournalClient, log: Path, timeout_sec: float = 30) ->
 
 
 def measure_pipeline(environment: Mapping[str, str], *, rate: float, count: int) -> Latency:
-    """Send `count` market data events through the pipeline; every second one leads to an order and is timed."""
+    """Send `count` market data events through the pipeline; every fourth one leads to an order and is timed."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "services.log"
         infra = Infrastructure.model_validate(
@@ -172,7 +175,9 @@ def _run(environment: Mapping[str, str], feed: Feed, *, rate: float, count: int)
     listener = connect(environment).pubsub(ignore_subscribe_messages=True)
     listener.subscribe(ORDER_RESULTS)
     listener.get_message(timeout=1)
-    watch.expect((count - 1) // 2)  # the very first rise has no minute before it
+    events = [feed.event(number) for number in range(count)]
+    timed = {number for number in range(count) if number % PERIOD == 1 and number > 1}  # nothing before the first rise
+    watch.expect(len(timed))
 
     def read() -> None:
         while not watch.done.is_set():
@@ -183,11 +188,10 @@ def _run(environment: Mapping[str, str], feed: Feed, *, rate: float, count: int)
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    events = [feed.event(number) for number in range(count)]
 
     def send(number: int) -> None:
         event = events[number]
-        if number % 2 == 0 and number > 0:
+        if number in timed:
             watch.sending(event.event_id)
         feed.send(event)
 

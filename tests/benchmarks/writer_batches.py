@@ -18,7 +18,7 @@ from services.common.channels import WS
 from services.common.events import Control, Event
 from services.common.identity import derive_id
 from services.common.journal.entry import Entry, JournalId
-from services.common.settings import Infrastructure
+from services.common.settings import Infrastructure, load_settings
 from tests.benchmarks.pipeline_chain import START_US, Feed
 
 __all__ = ["measure_writer"]
@@ -63,7 +63,7 @@ def measure_writer(environment: Mapping[str, str], *, count: int) -> dict[str, A
 
     Batches alternate between the two sides, so that both meet the same disk.
     """
-    infra = Infrastructure.model_validate({k: v for k, v in environment.items() if k in Infrastructure.model_fields})
+    infra = load_settings(Infrastructure, environment)
     connect = connector(infra)
     migrate(connect)
     store = EventStore(connect)
