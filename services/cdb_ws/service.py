@@ -106,9 +106,10 @@ class FeedService:
                     self._life.log.warning("starting_over", reason=str(lost))
                     self._life.new_client()
             self._journal.snapshot()
-        except (Stopped, FenceLost) as end:
-            if isinstance(end, FenceLost):
-                raise
+        except Stopped:
+            self._life.log.info("stopped_while_waiting")
+        except FenceLost:
+            raise  # nothing may be published any more, not even an alert
         except Exception as fault:
             self._report(fault)
             raise
@@ -171,17 +172,14 @@ class FeedService:
         settings = self._settings
         reader = Reader(settings.SYMBOLS, settings.RECORDED_SYMBOL_MAP, skip_bad_rows=settings.FEED_BAD_ROWS == "skip")
         self._metrics.reading(reader.counts, [file.path.name for file in self._files])
-        feed = RecordedFeed(
-            reader.sources(self._files),
-            max_hz=settings.MARKET_DATA_MAX_HZ,
-            tick_us=self._tick_us,
-            warmup_min=settings.RECORDED_WARMUP_MIN,
-        )
+        feed = self._open_recording(reader)
         mint = self._begin(feed.start_us)
         if self._journal.last == self._journal.fold.base:
             self._await_services()
         pace = Pace(self._playback.PLAYBACK_SPEED, self._life.stop, self._life.beat)
         for batch in feed:
+            if self._life.stop.is_set():
+                return
             if mint.number(batch) <= self._journal.last:
                 self._pass_over(batch, mint.number(batch))
                 continue
@@ -192,6 +190,24 @@ class FeedService:
         self._life.log.info("feed_finished", batch=self._journal.last)
         self._metrics.ended = True
         self._stay()
+
+    def _open_recording(self, reader: Reader) -> RecordedFeed:
+        settings = self._settings
+        try:
+            return RecordedFeed(
+                reader.sources(self._files),
+                max_hz=settings.MARKET_DATA_MAX_HZ,
+                tick_us=self._tick_us,
+                warmup_min=settings.RECORDED_WARMUP_MIN,
+            )
+        except FeedInputInvalid as error:
+            if reader.counts.rows or not reader.counts.ignored:
+                raise
+            there = ", ".join(sorted(reader.counts.ignored))
+            raise FeedInputInvalid(
+                f"{', '.join(settings.FEED_FILES)}: {error} ({', '.join(settings.SYMBOLS)}); it has {there}: change "
+                f"SYMBOLS, or map them, as RECORDED_SYMBOL_MAP={min(reader.counts.ignored)}={settings.SYMBOLS[0]}"
+            ) from error
 
     def _pass_over(self, batch: Batch, number: int) -> None:
         """Pass over a batch that the journal has; market data that it refused before the restart are still owed."""
@@ -262,8 +278,9 @@ class FeedService:
     # the clock alone
 
     def _tick_by_wall_clock(self) -> None:
-        known_now = self._journal.run.now if self._playback.RUN_ID in {"", self._journal.run.run_id} else None
-        wall = WallFeedClock(self._playback.CLOCK_SPEED, None if self._playback.NEW_RUN else known_now)
+        run = self._journal.run
+        self._run_id = self._choose_run(run.run_id, self._journal.fold.runs)
+        wall = WallFeedClock(self._playback.CLOCK_SPEED, run.now if self._run_id == run.run_id else None)
         mint = self._begin(wall.start_us)
         clock = Clock(self._tick_us, self._journal.run.now or wall.start_us)
         while wait_until(wall.due(clock.next_us), self._life.stop, self._life.beat):

@@ -50,6 +50,8 @@ def _symbol_map(value: Any) -> Any:
             raise ValueError(str(error)) from error
         if source in pairs:
             raise ValueError(f"{source} is mapped twice")
+        if target in pairs.values():
+            raise ValueError(f"two symbols of the file would both be {target}")
         pairs[source] = target
     return pairs
 

@@ -66,13 +66,18 @@ class FeedJournal:
             StateMismatch: Redis lost something meanwhile; start over again.
         """
         self._publisher.forget()
-        self.patiently(self._restore)
-        self.catch_up()
-        marked = self.patiently(lambda: self._life.client.high_water(f"{WS}/{FEED}"))
-        if marked != self.fold.last:
-            raise JournalHole(f"the journal contains {FEED}:{self.fold.last}, but marks {FEED}:{marked} as the last")
+        while True:
+            snapshot = self.patiently(self._restore)
+            self.catch_up()
+            marked = self.patiently(lambda: self._life.client.high_water(f"{WS}/{FEED}"))
+            if marked == self.fold.last:
+                return
+            contradiction = f"the journal contains {FEED}:{self.fold.last}, but marks {FEED}:{marked} as the last"
+            if snapshot is None:
+                raise JournalHole(contradiction)
+            self._snapshots.discard(snapshot, contradiction)
 
-    def _restore(self) -> None:
+    def _restore(self) -> JournalId | None:
         self.fold, self.run, self._folded, self._place = FeedFold(), RunClock(), None, None
         for snapshot in self._snapshots.valid(self._life.client.lineage_ok):
             run = RunClock()
@@ -84,7 +89,8 @@ class FeedJournal:
                 continue
             self.fold, self.run, self._folded = fold, run, snapshot.id
             self._life.log.info("restored", snapshot=str(snapshot.id))
-            return
+            return snapshot.id
+        return None
 
     def catch_up(self, *, block_ms: int | None = None) -> None:
         """Fold what the journal has beyond the last entry folded.

@@ -114,6 +114,7 @@ class Reader:
         self._map = dict(symbol_map)
         self._skip = skip_bad_rows
         self._known: dict[str, str | None] = {}
+        self._played_as: dict[str, str] = {}
         self.counts = ReadCounts()
 
     def sources(self, files: Sequence[RecordedFile]) -> list[Source]:
@@ -135,7 +136,7 @@ class Reader:
         """Return a file's symbol as it stands on the wire, or None when it is not to be played.
 
         Raises:
-            FeedInputInvalid: no symbol at all.
+            FeedInputInvalid: no symbol at all, or a second one that would be played as the same.
         """
         try:
             return self._known[raw]
@@ -146,8 +147,13 @@ class Reader:
         except ContractViolation as error:
             raise FeedInputInvalid(str(error)) from error
         symbol = self._map.get(normalised, normalised)
-        self._known[raw] = symbol if symbol in self._symbols else None
-        return self._known[raw]
+        if symbol not in self._symbols:
+            self._known[raw] = None
+            return None
+        if (other := self._played_as.setdefault(symbol, normalised)) != normalised:
+            raise FeedInputInvalid(f"symbol={raw!r}: {other} is already played as {symbol}; two would mix")
+        self._known[raw] = symbol
+        return symbol
 
     def reject(self, reason: str) -> None:
         """Count a row that cannot be used.

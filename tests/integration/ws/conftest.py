@@ -158,6 +158,10 @@ class Feed:
 
         return wait_for(held, what)
 
+    def snapshots(self) -> list[Path]:
+        """Return the snapshots of the process."""
+        return list(self.infra.STATE_DIR.glob("**/snapshot-*.json"))
+
     def reopen(self) -> None:
         """Open the bus again, as the writer does after Redis was started."""
         open_bus(self.infra)
@@ -178,8 +182,12 @@ class Feed:
     def close(self) -> None:
         """End everything that was started here."""
         if self.process is not None:
-            self.process.kill()
-            self.process.communicate()
+            self.process.terminate()
+            try:
+                self.process.communicate(timeout=10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.communicate()
         for lease in self._leases:
             lease.close()
         self.client.close()

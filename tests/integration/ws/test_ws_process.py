@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from services.cdb_ws.adapters.recorded_files import Reader, RecordedFile
+from services.cdb_ws.fold import FeedFold
+from services.cdb_ws.mint import Mint
+from services.cdb_ws.recorded import RecordedFeed
 from services.common.events import Control, MarketData
 from services.common.journal.entry import Cause
+from services.common.runtime.snapshots import Snapshot
 
 pytestmark = pytest.mark.integration
 
 MakeFeed = Callable[..., Any]
 
 
-def undisturbed(feed: MakeFeed, tick_file: Path, **settings: str) -> list[tuple[str, str, bytes]]:
-    """Play the file through without a break and return what the feed published."""
-    one = feed(FEED_FILES=str(tick_file), PLAYBACK_SPEED="max", **settings).start()
-    one.join()
-    one.wait_for_control("finished")
-    code, output = one.end(signal.SIGTERM)
-    assert code == 0, output
-    played: list[tuple[str, str, bytes]] = one.played()
-    return played
+def undisturbed(tick_file: Path) -> list[tuple[str, str, bytes]]:
+    """Return what the feed publishes when nothing happens to it, made by the pure machinery in this process."""
+    reader = Reader(("BTCUSDT", "ETHUSDT", "SOLUSDT"), {})
+    batches = RecordedFeed(reader.sources([RecordedFile.inspect(tick_file)]), max_hz=4, tick_us=1_000_000)
+    mint = Mint("test-run", "mexc_spot")
+    return [(e.channel, f"feed:{b.number}", e.data) for b in batches for e in mint.events(b)]
 
 
 def test_a_recording_is_played_whole_after_everybody_has_joined(feed: MakeFeed, tick_file: Path) -> None:
@@ -37,10 +40,14 @@ def test_a_recording_is_played_whole_after_everybody_has_joined(feed: MakeFeed, 
     one.join()
     one.wait_for_control("finished")
     events = [e.event for e in one.entries()]
+    assert one.played() == undisturbed(tick_file)
     market = [e for e in events if isinstance(e, MarketData)]
     ticks = [e for e in events if isinstance(e, Control) and e.action == "tick"]
     assert [e.action for e in events[:5]] == ["started", "config", "started", "started", "started"]
     assert events[0].run_id == "test-run"
+    assert events[1].details["files"] == [RecordedFile.inspect(tick_file).provenance()]
+    assert events[1].details["settings"]["FEED_FILES"] == ["ticks.csv"]
+    assert events[1].details["settings"]["CLOCK_TICK_SEC"] == 1
     assert sum(e.volume for e in market) == sum(Decimal(f"0.{n:04d}1") for n in range(600) if n % 3)
     assert [t.timestamp for t in ticks] == [(1_700_000_000 + second) * 1_000_000 for second in range(1, 31)]
     assert all(t.details == {"pressure": "none"} for t in ticks)
@@ -71,7 +78,6 @@ def test_status_health_and_metrics_say_what_the_feed_does(feed: MakeFeed, tick_f
 @pytest.mark.chaos
 def test_killed_at_any_moment_the_journal_ends_up_the_same(feed: MakeFeed, tick_file: Path) -> None:
     """Kill -9 while waiting, twice in the middle and after the end: what was published is byte for byte equal."""
-    expected = undisturbed(feed, tick_file)
     one = feed(FEED_FILES=str(tick_file), PLAYBACK_SPEED="30").start()
     one.wait_for_control("started")
     one.end(signal.SIGKILL)
@@ -87,13 +93,12 @@ def test_killed_at_any_moment_the_journal_ends_up_the_same(feed: MakeFeed, tick_
     one.wait_for_control("started", count=5)
     code, output = one.end(signal.SIGTERM)
     assert code == 0, output
-    assert one.played() == expected
+    assert one.played() == undisturbed(tick_file)
 
 
 @pytest.mark.chaos
 def test_redis_killed_in_the_middle_loses_nothing(feed: MakeFeed, tick_file: Path, own_redis: Any) -> None:
     """Redis killed and started again, its bus opened anew: the feed goes on where it was."""
-    expected = undisturbed(feed, tick_file)
     one = feed(FEED_FILES=str(tick_file), PLAYBACK_SPEED="20", server=own_redis).start()
     one.join()
     one.wait_for_head(60)
@@ -101,13 +106,12 @@ def test_redis_killed_in_the_middle_loses_nothing(feed: MakeFeed, tick_file: Pat
     own_redis.start()
     one.reopen()
     one.wait_for_control("finished")
-    assert one.played() == expected
+    assert one.played() == undisturbed(tick_file)
 
 
 @pytest.mark.chaos
 def test_what_redis_lost_is_played_again(feed: MakeFeed, tick_file: Path, own_redis: Any) -> None:
     """Redis loses the tail of its file and no archive has it: the feed goes back to what is left and plays on."""
-    expected = undisturbed(feed, tick_file)
     one = feed(FEED_FILES=str(tick_file), PLAYBACK_SPEED="20", SNAPSHOT_EVERY="10", server=own_redis).start()
     one.join()
     one.wait_for_head(100)
@@ -119,7 +123,7 @@ def test_what_redis_lost_is_played_again(feed: MakeFeed, tick_file: Path, own_re
     one.reopen()
     assert one.client.head().n < 100
     one.wait_for_control("finished")
-    assert one.played() == expected
+    assert one.played() == undisturbed(tick_file)
     assert one.process.poll() is None
 
 
@@ -181,7 +185,6 @@ def test_in_the_turnstile_each_batch_waits_for_everybody(feed: MakeFeed, tick_fi
 
 def test_a_new_run_plays_the_same_file_again_under_new_ids(feed: MakeFeed, tick_file: Path) -> None:
     """Another RUN_ID begins again: the same content, other event ids, batch numbers that go on."""
-    expected = undisturbed(feed, tick_file)
     one = feed(FEED_FILES=str(tick_file), PLAYBACK_SPEED="max").start()
     fences = one.join()
     one.wait_for_control("finished")
@@ -195,7 +198,8 @@ def test_a_new_run_plays_the_same_file_again_under_new_ids(feed: MakeFeed, tick_
         one.client.publish(service, fence, Cause("announce", 2), [started])
     one.wait_for_control("finished", count=2)
     events = [e.event for e in one.entries() if e.cause.startswith("feed:")]
-    first, second = events[: len(expected)], events[len(expected) :]
+    half = len(events) // 2
+    first, second = events[:half], events[half:]
     assert [e.timestamp for e in first] == [e.timestamp for e in second]
     assert [e.volume for e in first if isinstance(e, MarketData)] == [
         e.volume for e in second if isinstance(e, MarketData)
@@ -265,6 +269,89 @@ def test_a_skipped_row_is_kept_and_marks_a_gap(feed: MakeFeed, tick_file: Path) 
     assert "bid='-1'" in letters[0].reason
     market = [e.event for e in one.entries() if e.channel == "market_data"]
     assert [(e.symbol, e.gap) for e in market if e.gap] == [("BTCUSDT", True)]
+
+
+def test_a_file_without_our_symbols_says_what_it_has(feed: MakeFeed, tick_file: Path) -> None:
+    """The refusal names the symbols of the file and the setting that maps them."""
+    code, output = feed(FEED_FILES=str(tick_file), SYMBOLS="SOLUSDT").start().output()
+    assert code == 2
+    assert "it has BTCUSDT, ETHUSDT" in output
+    assert "RECORDED_SYMBOL_MAP=BTCUSDT=SOLUSDT" in output
+
+
+def test_a_run_id_of_an_earlier_run_is_refused(feed: MakeFeed, tick_file: Path) -> None:
+    """Derived ids would repeat: a run that is over is not begun again under its name."""
+    one = feed(FEED="external").start()
+    one.wait_for_head(3)
+    one.end(signal.SIGTERM)
+    one.start(RUN_ID="second-run")
+    one.wait_for_control("started", count=2)
+    one.end(signal.SIGTERM)
+    code, output = one.start(RUN_ID="test-run").output()
+    assert code == 2
+    assert "RUN_ID=test-run: this journal already has a run of that name" in output
+
+
+def test_without_a_run_id_the_journals_run_goes_on(feed: MakeFeed) -> None:
+    """The first start draws a run id, a restart keeps it, NEW_RUN draws another."""
+    one = feed(FEED="external", RUN_ID="").start()
+    one.wait_for_head(3)
+    one.end(signal.SIGTERM)
+    one.start()
+    first, second = one.wait_for_control("started").run_id, one.wait_for_control("started", count=2).run_id
+    one.end(signal.SIGTERM)
+    one.start(NEW_RUN="true")
+    third = one.wait_for_control("started", count=3).run_id
+    assert first == second
+    assert len({first, third, None}) == 3
+
+
+def test_a_snapshot_that_contradicts_the_journal_is_discarded(feed: MakeFeed, tick_file: Path) -> None:
+    """A restart folds the journal anew when its snapshot is damaged or says another number than the journal."""
+    one = feed(FEED_FILES=str(tick_file), PLAYBACK_SPEED="20", SNAPSHOT_EVERY="10").start()
+    one.join()
+    one.wait_for_head(60)
+    one.end(signal.SIGTERM)
+    newest = max(one.snapshots(), key=lambda path: int(path.stem.rpartition("-")[2]))
+    snapshot = Snapshot.from_bytes(newest.read_bytes())
+    wrong = replace(snapshot, state=replace(FeedFold.restore(snapshot.state), last=10**6).dump())
+    newest.write_bytes(wrong.to_bytes())
+    for other in one.snapshots():
+        if other != newest:
+            other.write_bytes(b"damaged")
+    one.start()
+    one.wait_for_control("finished")
+    code, output = one.end(signal.SIGTERM)
+    assert code == 0
+    assert "marks feed:" in output
+    assert "not a snapshot" in output
+    assert one.played() == undisturbed(tick_file)
+
+
+def test_a_journal_that_lacks_what_it_marks_is_not_continued(feed: MakeFeed, tick_file: Path) -> None:
+    """When the mark of the feed says more than the journal has, the service halts and says why."""
+    one = feed(FEED_FILES=str(tick_file), PLAYBACK_SPEED="max").start()
+    one.join()
+    one.wait_for_control("finished")
+    one.end(signal.SIGTERM)
+    for path in one.snapshots():
+        path.unlink()
+    with one.server.client() as redis:
+        redis.hset("hw", "cdb_ws/feed", 10**6)
+    code, output = one.start().output()
+    assert code == 3
+    assert "marks feed:1000000 as the last" in output
+
+
+def test_a_second_instance_ends_the_first(feed: MakeFeed) -> None:
+    """A process whose lease was taken over publishes nothing more and ends with exit code 4."""
+    one = feed(FEED="external", CLOCK_SPEED="10").start()
+    one.wait_for_head(3)
+    with one.server.client() as redis:
+        redis.hset("fence", "cdb_ws", 99)
+    code, output = one.output()
+    assert code == 4
+    assert "not_alone" in output or "fence_lost" in output
 
 
 def test_external_feed_is_the_clock_alone_and_never_goes_back(feed: MakeFeed) -> None:

@@ -104,7 +104,9 @@ def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 
 def test_symbols_are_mapped_and_others_ignored_with_their_count(tmp_path: Path) -> None:
     """Only SYMBOLS are played, under our names; the rest is counted by the file's names."""
-    file = written(tmp_path, TICKS, trade(0, "XBT/USD"), trade(1, "DOGEUSDT"), trade(2, "DOGEUSDT"), "", trade(3))
+    file = written(
+        tmp_path, TICKS, trade(0, "XBT/USD"), trade(1, "DOGEUSDT"), trade(2, "DOGEUSDT"), "", trade(3, "xbt_usd")
+    )
     reader = Reader(("BTCUSDT",), {"XBTUSD": "BTCUSDT"})
     assert [r.symbol for s in reader.sources([file]) for r in s] == ["BTCUSDT", "BTCUSDT"]
     assert (reader.counts.rows, reader.counts.ignored) == (2, {"DOGEUSDT": 2})
@@ -116,12 +118,13 @@ def test_symbols_are_mapped_and_others_ignored_with_their_count(tmp_path: Path) 
         (f"{T0},BTCUSDT,NaN,1,buy,,", r"file\.csv:3: price='NaN'"),
         (f"{T0},BTCUSDT,100", r"file\.csv:3: 3 columns; 7 are meant"),
         (f"{T0},B!,100,1,buy,,", r"file\.csv:3: symbol 'B!'"),
+        (trade(1, "XBTUSD"), r"file\.csv:3: symbol='XBTUSD': BTCUSDT is already played as BTCUSDT"),
     ],
 )
 def test_a_bad_row_refuses_the_file(tmp_path: Path, line: str, message: str) -> None:
     """The error names file, line and value, and how to pass over such rows."""
     with pytest.raises(FeedInputInvalid, match=message + ".*FEED_BAD_ROWS=skip"):
-        rows(written(tmp_path, TICKS, trade(0), line))
+        rows(written(tmp_path, TICKS, trade(0), line), symbol_map={"XBTUSD": "BTCUSDT"})
 
 
 def test_a_skipped_row_marks_a_gap_of_its_symbol(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ def test_symbols_and_their_map_are_normalised() -> None:
         ({"FEED_FILES": "a", "RECORDED_SYMBOL_MAP": "XBTUSD"}, "FILE_SYMBOL=OUR_SYMBOL"),
         ({"FEED_FILES": "a", "RECORDED_SYMBOL_MAP": "X=BTCUSDT"}, "symbol 'X'"),
         ({"FEED_FILES": "a", "RECORDED_SYMBOL_MAP": "XBTUSD=BTCUSDT,XBT_USD=ETHUSDT"}, "mapped twice"),
+        ({"FEED_FILES": "a", "RECORDED_SYMBOL_MAP": "XBTUSD=BTCUSDT,BTCUSD=BTCUSDT"}, "both be BTCUSDT"),
         ({"FEED_FILES": "a", "MARKET_DATA_MAX_HZ": "0"}, "MARKET_DATA_MAX_HZ=0"),
         ({"FEED_FILES": "a", "CLOCK_TICK_SEC": "0"}, "CLOCK_TICK_SEC=0"),
     ],
