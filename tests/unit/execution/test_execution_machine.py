@@ -272,6 +272,32 @@ def test_two_orders_share_one_touch() -> None:
     assert second.fill["own_60s"] == Decimal("0.2")
 
 
+def test_what_was_taken_at_the_touch_is_gone_for_the_next_order() -> None:
+    """0.03 shown and 0.12 filled, of which 0.03 at the touch: the next order finds nothing there."""
+    desk = Desk()
+    desk.send(0)
+    desk.quote(250, size="0.03", volume="100")
+    desk.send(250)
+    desk.quote(500, size="0.03")
+
+    (working,) = desk.machine.state.working
+    assert working.obstacle == "NO_SIZE: 0.03 shown at the touch, 0.03 taken by us"
+
+
+def test_a_buy_takes_from_the_ask_and_a_sale_from_the_bid() -> None:
+    """Each side has its own size: 0.01 bid and 5 asked let 0.2 be bought and 0.04 be sold."""
+    desk = Desk()
+    desk.send(0)
+    desk.quote(250, bid_size="0.01", size="5", volume="100")
+    desk.send(250, side="SELL", purpose="exit")
+    desk.quote(500, bid_size="0.01", size="5")
+
+    assert [result.last_quantity for result in desk.results if result.last_quantity] == [
+        Decimal("0.2"),
+        Decimal("0.04"),
+    ]
+
+
 def test_our_share_of_a_minute_is_not_exceeded_by_many_orders() -> None:
     """V60 = 3: 0.3 in all; 0.2 for the first order, 0.1 for the second, nothing for the third."""
     desk = Desk()
@@ -431,6 +457,19 @@ def test_the_life_of_a_late_order_begins_at_its_acceptance() -> None:
 
     assert desk.tick(after + 69_999) == []
     assert len(desk.tick(after + 70_000)) == 1
+
+
+def test_a_sale_of_one_coin_does_not_hold_back_another() -> None:
+    """What is being sold is counted by instrument."""
+    desk = Desk()
+    after = desk.hold("0.2")
+    desk.send(after, symbol="ETHUSDT", quantity="0.2")
+    desk.quote(after + 250, symbol="ETHUSDT", size="1000", volume="1000")
+    desk.send(after + 250, side="SELL", purpose="exit", symbol="ETHUSDT")
+
+    desk.send(after + 250, side="SELL", purpose="exit")
+
+    assert statuses(desk)[-3:] == ["FILLED", "NEW", "NEW"]
 
 
 # two keys
