@@ -7,8 +7,8 @@ from decimal import Decimal
 
 from services.cdb_risk.codes import Code
 from services.cdb_risk.finding import Finding, verdict, wire
-from services.cdb_risk.layers.circuit_breaker import check_halts, check_memory, check_peak_loss
-from services.cdb_risk.layers.daily_drawdown import check_daily_latch, check_daily_loss
+from services.cdb_risk.layers.circuit_breaker import breaker_findings
+from services.cdb_risk.layers.daily_drawdown import daily_findings
 from services.cdb_risk.layers.data_quality import (
     check_equity,
     check_gap,
@@ -39,7 +39,7 @@ from services.common.decimals import ZERO
 from services.common.events import LayerVerdict, Signal, Sizing
 from services.common.instruments import InstrumentSpec, instrument_key
 
-__all__ = ["examine_entry", "missing_data", "slippage_finding"]
+__all__ = ["daily_loss_findings", "examine_entry", "halt_findings", "missing_data", "slippage_finding"]
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ def examine_entry(situation: Situation, signal: Signal) -> Outcome:
     layers = (
         _data_quality(situation, signal, spec, market),
         _position_limits(situation, signal, spec, quote, plan),
-        _daily_drawdown(situation),
+        verdict("daily_drawdown", daily_loss_findings(situation)),
         _total_exposure(situation, plan),
-        _circuit_breaker(situation),
+        verdict("circuit_breaker", halt_findings(situation)),
         _spread_check(situation, key, spec, quote, plan),
         _timeout_check(situation, signal, quote),
     )
@@ -202,17 +202,6 @@ def _position_limits(
     return verdict("position_limits", findings)
 
 
-def _daily_drawdown(situation: Situation) -> LayerVerdict:
-    account, trading = situation.state.account, situation.state.trading
-    return verdict(
-        "daily_drawdown",
-        [
-            check_daily_latch(latched=trading.is_set("daily_loss")),
-            check_daily_loss(account.start_of_day_equity, account.daily_pnl, situation.settings.MAX_DAILY_DRAWDOWN_PCT),
-        ],
-    )
-
-
 def _total_exposure(situation: Situation, plan: _Plan) -> LayerVerdict:
     found = check_exposure(
         situation.exposure(),
@@ -224,22 +213,18 @@ def _total_exposure(situation: Situation, plan: _Plan) -> LayerVerdict:
     return verdict("total_exposure", [found])
 
 
-def _circuit_breaker(situation: Situation) -> LayerVerdict:
+def daily_loss_findings(situation: Situation) -> list[Finding]:
+    """Return what layer 3 finds, whoever asks."""
+    account, latched = situation.state.account, situation.state.trading.is_set("daily_loss")
+    limit = situation.settings.MAX_DAILY_DRAWDOWN_PCT
+    return daily_findings(account.start_of_day_equity, account.daily_pnl, limit, latched=latched)
+
+
+def halt_findings(situation: Situation) -> list[Finding]:
+    """Return what layer 5 finds, whoever asks."""
     state = situation.state
-    return verdict(
-        "circuit_breaker",
-        [
-            *check_halts(
-                frozen=state.trading.is_set("freeze"),
-                halted=state.trading.is_set("halt"),
-                breaker=state.trading.is_set("breaker"),
-            ),
-            check_memory(state.pressure),
-            check_peak_loss(
-                state.account.peak_equity, state.account.equity, situation.settings.CIRCUIT_BREAKER_THRESHOLD_PCT
-            ),
-        ],
-    )
+    limit = situation.settings.CIRCUIT_BREAKER_THRESHOLD_PCT
+    return breaker_findings(state.account, state.trading, state.pressure, limit)
 
 
 def slippage_finding(

@@ -16,10 +16,8 @@ from __future__ import annotations
 from decimal import Decimal
 
 from services.cdb_risk.codes import Code
-from services.cdb_risk.entry import missing_data, slippage_finding
-from services.cdb_risk.finding import Finding, verdict, wire
-from services.cdb_risk.layers.circuit_breaker import check_halts, check_memory, check_peak_loss
-from services.cdb_risk.layers.daily_drawdown import check_daily_latch, check_daily_loss
+from services.cdb_risk.entry import daily_loss_findings, halt_findings, missing_data, slippage_finding
+from services.cdb_risk.finding import verdict, wire
 from services.cdb_risk.layers.data_quality import check_problem, check_symbol
 from services.cdb_risk.layers.position_limits import check_exit
 from services.cdb_risk.layers.spread_check import check_spread
@@ -61,7 +59,7 @@ def examine_exit(
     layers = (
         _data_quality(key, spec, market, wanted),
         verdict("position_limits", [found], bypass=not found.failed),
-        _daily_drawdown(situation),
+        verdict("daily_drawdown", daily_loss_findings(situation), bypass=True),
         _total_exposure(situation),
         _circuit_breaker(situation, wanted),
         _spread_check(situation, key, spec, quote, quantity),
@@ -109,15 +107,6 @@ def _data_quality(
     return verdict("data_quality", findings)
 
 
-def _daily_drawdown(situation: Situation) -> LayerVerdict:
-    account = situation.state.account
-    findings = [
-        check_daily_latch(latched=situation.state.trading.is_set("daily_loss")),
-        check_daily_loss(account.start_of_day_equity, account.daily_pnl, situation.settings.MAX_DAILY_DRAWDOWN_PCT),
-    ]
-    return verdict("daily_drawdown", findings, bypass=True)
-
-
 def _total_exposure(situation: Situation) -> LayerVerdict:
     limit = situation.settings.MAX_TOTAL_EXPOSURE_PCT
     found = check_exposure(situation.exposure(), ZERO, situation.state.account.equity, limit, no_room=False)
@@ -125,17 +114,10 @@ def _total_exposure(situation: Situation) -> LayerVerdict:
 
 
 def _circuit_breaker(situation: Situation, wanted: LatchedExit) -> LayerVerdict:
-    state, trading = situation.state, situation.state.trading
+    trading = situation.state.trading
     blocks_protective = trading.is_set("freeze") and wanted.purpose != "flatten"
     blocks_strategy = not wanted.protective and trading.is_set("halt")
-    findings: list[Finding] = [
-        *check_halts(frozen=trading.is_set("freeze"), halted=trading.is_set("halt"), breaker=trading.is_set("breaker")),
-        check_memory(state.pressure),
-        check_peak_loss(
-            state.account.peak_equity, state.account.equity, situation.settings.CIRCUIT_BREAKER_THRESHOLD_PCT
-        ),
-    ]
-    return verdict("circuit_breaker", findings, bypass=not (blocks_protective or blocks_strategy))
+    return verdict("circuit_breaker", halt_findings(situation), bypass=not (blocks_protective or blocks_strategy))
 
 
 def _spread_check(

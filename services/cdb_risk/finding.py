@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from services.cdb_risk.codes import Code
@@ -27,6 +27,10 @@ class Finding:
     value: Decimal | None = None
     limit: Decimal | None = None
     headroom: Decimal | None = None
+
+    def with_numbers_of(self, principal: Finding) -> Finding:
+        """Return this finding with the numbers of the layer's principal one where it has none of its own."""
+        return replace(self, value=principal.value, limit=principal.limit, headroom=principal.headroom)
 
     @property
     def failed(self) -> bool:

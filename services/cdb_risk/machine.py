@@ -64,7 +64,8 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
             self._on_signal(event)
         elif isinstance(event, OrderResult):
             self._on_order_result(event)
-        elif isinstance(event, Control):
+        else:
+            assert isinstance(event, Control)
             self._on_control(event)
 
     def summary(self) -> dict[str, Any]:

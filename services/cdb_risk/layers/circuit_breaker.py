@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from services.cdb_risk.account import loss_fraction, loss_reached
+from services.cdb_risk.account import Account, loss_fraction, loss_reached
 from services.cdb_risk.codes import MEANINGS, Code
 from services.cdb_risk.finding import Finding, compared, ok, shown
+from services.cdb_risk.trading_state import TradingState
 
-__all__ = ["check_halts", "check_memory", "check_peak_loss"]
+__all__ = ["breaker_findings", "check_halts", "check_memory", "check_peak_loss"]
 
 
 def check_halts(*, frozen: bool, halted: bool, breaker: bool) -> list[Finding]:
@@ -34,3 +35,12 @@ def check_peak_loss(peak: Decimal | None, equity: Decimal | None, threshold_pct:
         loss_fraction(peak, equity),
         threshold_pct,
     )
+
+
+def breaker_findings(account: Account, trading: TradingState, pressure: str, threshold_pct: Decimal) -> list[Finding]:
+    """Return all findings of the layer; what is latched shows the drawdown of now."""
+    loss = check_peak_loss(account.peak_equity, account.equity, threshold_pct)
+    halts = check_halts(
+        frozen=trading.is_set("freeze"), halted=trading.is_set("halt"), breaker=trading.is_set("breaker")
+    )
+    return [*(halt.with_numbers_of(loss) for halt in halts), check_memory(pressure).with_numbers_of(loss), loss]

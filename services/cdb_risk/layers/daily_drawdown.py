@@ -8,7 +8,7 @@ from services.cdb_risk.account import loss_reached
 from services.cdb_risk.codes import MEANINGS, Code
 from services.cdb_risk.finding import Finding, compared, ok, ratio, shown
 
-__all__ = ["check_daily_latch", "check_daily_loss"]
+__all__ = ["check_daily_latch", "check_daily_loss", "daily_findings"]
 
 
 def check_daily_latch(*, latched: bool) -> Finding:
@@ -35,3 +35,11 @@ def check_daily_loss(start_of_day: Decimal | None, pnl: Decimal | None, limit_pc
         ratio(-pnl, start_of_day),
         limit_pct,
     )
+
+
+def daily_findings(
+    start_of_day: Decimal | None, pnl: Decimal | None, limit_pct: Decimal, *, latched: bool
+) -> list[Finding]:
+    """Return all findings of the layer; a latched day shows today's numbers."""
+    loss = check_daily_loss(start_of_day, pnl, limit_pct)
+    return [check_daily_latch(latched=latched).with_numbers_of(loss), loss]

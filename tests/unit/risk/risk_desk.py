@@ -222,12 +222,13 @@ class RiskDesk:
         return self.append(OrderResult.model_validate({**given, **fields}))
 
     def hold(self, quantity: Amount | None = None, price: Amount = 50_000, **fields: Any) -> Order:
-        """Quote, enter and fill at `price`, and return the filled entry order.
+        """Enter and fill at `price`, and return the filled entry order; BTC is quoted first.
 
         With a quantity the fill is partial and the rest is cancelled.
         """
-        self.quote(symbol=fields.get("symbol", "BTCUSDT")) if "symbol" not in fields else None
-        order = self.buy(**fields)
+        if "symbol" not in fields:
+            self.quote()
+        order = self.buy(price=price, **fields)
         if quantity is None:
             self.result(order, price=price)
         else:
