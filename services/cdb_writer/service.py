@@ -36,6 +36,7 @@ ResultT = TypeVar("ResultT")
 CLOCK_STALLED = "CLOCK_STALLED"
 FRUITLESS_STARTS = 3
 LAG_LIMIT_SEC = 10.0
+POLL_SEC = 0.1
 
 
 class HealingPublisher(Publisher):
@@ -161,9 +162,16 @@ class Writer:
             self._idle()
 
     def _read(self) -> list[Entry]:
-        """Return the entries of the next batch: what is there, or what comes within the wait."""
-        entries = self._bus.poll(self._settings.WRITER_BATCH_WAIT_MS / 1000)
-        while entries and len(entries) < self._settings.WRITER_BATCH_EVENTS and not self._bus.at_head:
+        """Return the entries of the next batch.
+
+        At the head it waits a moment for more, since a transaction costs the same for one event as for many; while
+        catching up it does not.
+        """
+        wait_sec = self._settings.WRITER_BATCH_WAIT_MS / 1000
+        entries = self._bus.poll(max(wait_sec, POLL_SEC))
+        if entries and self._bus.at_head:
+            self._life.stop.wait(wait_sec)
+        while entries and len(entries) < self._settings.WRITER_BATCH_EVENTS:
             more = self._bus.poll(0)
             if not more:
                 break

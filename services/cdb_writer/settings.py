@@ -13,7 +13,7 @@ class WriterSettings(MachineSettings):
     """How the writer works; nothing here changes what stands in the tables."""
 
     WRITER_BATCH_EVENTS: int = Field(1_000, ge=1, le=10_000, description="most events in one transaction")
-    WRITER_BATCH_WAIT_MS: int = Field(50, ge=1, le=5_000, description="longest wait for the first event of a batch")
+    WRITER_BATCH_WAIT_MS: int = Field(50, ge=0, le=1_000, description="wait for more events before a transaction")
     JOURNAL_TRIM_MARGIN: int = Field(10_000, ge=0, le=10_000_000, description="entries kept in Redis beyond need")
     JOURNAL_TRIM_EVERY_SEC: int = Field(5, ge=1, le=3_600, description="seconds between trims of the stream")
     EVENT_RETENTION_DAYS: int = Field(30, ge=1, le=36_500, description="days of market data kept in the database")

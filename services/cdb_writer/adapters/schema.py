@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -47,6 +48,7 @@ def migrate(connect: Connect) -> str | None:
     if before == REVISION:
         return before
 
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of each of its plugins
     from alembic import command
     from alembic.config import Config
     from sqlalchemy import create_engine, text
