@@ -79,6 +79,14 @@ class Feeder:
             )
         return self._publish(events)
 
+    def again(self) -> Feeder:
+        """Return a feeder that goes on after Redis was restarted."""
+        self._lease.close()
+        self.client.close()
+        successor = Feeder(self.infra, self.run_id)
+        successor.now = self.now
+        return successor
+
     def close(self) -> None:
         """Give everything back."""
         self._lease.release()

@@ -402,8 +402,7 @@ def test_redis_killed_and_restarted(mode: str, environment: dict[str, str], shor
         eventually(lambda: "redis" in core.get("/health")[1].get("failing", {}))
         server.start()
         open_bus(infra)
-        feeder.client.close()
-        feeder.fence = feeder._lease.acquire(channels.WS, "feeder")
+        feeder = feeder.again()
         for price in range(41, 61):
             feeder.price(price)
         eventually(lambda: len(signals(feeder)) == 20)
@@ -442,9 +441,7 @@ def test_a_lost_tail_sends_the_machine_back_to_what_is_left(environment: dict[st
             os.truncate(path, length)
         server.start()
         open_bus(infra)
-        feeder.client.close()
-        feeder = Feeder(infra)
-        feeder.now += 10_000_000
+        feeder = feeder.again()
         feeder.price(7, 8)
         eventually(lambda: len(signals(feeder)) == 2)
         assert [signal.price for signal in signals(feeder)] == [3, 8]
