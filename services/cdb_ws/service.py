@@ -50,7 +50,8 @@ class FeedService:
         self._life = life
         self._given = life.settings_of(FeedSettings)
         self._playback = life.settings_of(PlaybackSettings)
-        self._files = [RecordedFile.inspect(Path(name)) for name in self._given.FEED_FILES]
+        names = self._given.FEED_FILES if self._given.FEED == "recorded" else ()
+        self._files = [RecordedFile.inspect(Path(name)) for name in names]
         self._settings = self._in_force()
         self._provenance = [file.provenance() for file in self._files]
         play = {"settings": canonical_settings(self._settings), "files": self._provenance}

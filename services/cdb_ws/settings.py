@@ -72,7 +72,7 @@ class FeedSettings(MachineSettings):
 
     Attributes:
         FEED: `recorded` plays files; `external` is the clock alone, market data come by PUBLISH.
-        FEED_FILES: recordings, separated by commas or as in PATH.
+        FEED_FILES: recordings, separated by commas or as in PATH; the feed `external` leaves them alone.
         VENUE: the venue that the feed stands for.
         MARKET_DATA_MAX_HZ: market data events per second and instrument, at most.
         CLOCK_TICK_SEC: distance of the clock's ticks; 60 when all files are candles, otherwise 1.
@@ -101,10 +101,6 @@ class FeedSettings(MachineSettings):
             raise ValueError(
                 "FEED=recorded needs FEED_FILES, for example "
                 "FEED_FILES=backoffice/data/crash-2021-05-19_xbtusd_1m.csv.gz; FEED=external has the clock alone"
-            )
-        if self.FEED == "external" and self.FEED_FILES:
-            raise ValueError(
-                "FEED_FILES is set, but FEED=external plays no files; set FEED=recorded or clear FEED_FILES"
             )
         return self
 

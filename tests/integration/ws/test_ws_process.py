@@ -356,7 +356,7 @@ def test_a_second_instance_ends_the_first(feed: MakeFeed) -> None:
 
 def test_external_feed_is_the_clock_alone_and_never_goes_back(feed: MakeFeed) -> None:
     """`external` publishes nothing but ticks, strictly growing over a kill -9, whatever the speed."""
-    one = feed(FEED="external", CLOCK_SPEED="50").start()
+    one = feed(FEED="external", FEED_FILES="left-alone.csv", CLOCK_SPEED="50").start()
     one.wait_for_head(20)
     one.end(signal.SIGKILL)
     one.start()

@@ -51,7 +51,6 @@ def test_symbols_and_their_map_are_normalised() -> None:
     ("environ", "message"),
     [
         ({}, "FEED=recorded needs FEED_FILES"),
-        ({"FEED": "external", "FEED_FILES": "a"}, "plays no files"),
         ({"FEED_FILES": "a", "SYMBOLS": "BTC"}, "SYMBOLS=BTC"),
         ({"FEED_FILES": "a", "SYMBOLS": ","}, "SYMBOLS=,"),
         ({"FEED_FILES": "a", "SYMBOLS": "BTCUSDT,BTC_USDT"}, "BTCUSDT stands twice"),
