@@ -80,7 +80,7 @@ class PlainScreen(Screen):
             now = "no clock yet" if view.now is None else format_timestamp(view.now)[:19].replace("T", " ")
             counts = f"{view.counts['ticks']} ticks, {view.counts['signal']} signals, {view.counts['fill']} fills"
         money = f", equity {equity[-1]:,.2f}" if equity else ""
-        sick = ", ".join(f"{service}: {reason}" for service, reason in health.items() if reason)
+        sick = ", ".join(f"{service}: {reason:.60}" for service, reason in health.items() if reason)
         self.tell(Happening("process", "", f"at {now}: {counts}{money}" + (f"; {sick}" if sick else "")))
 
 
