@@ -203,15 +203,17 @@ def test_a_short_silence_after_the_first_minute_is_a_flat_price_too() -> None:
 
 
 def test_a_long_silence_makes_the_volatility_unknown() -> None:
-    """Over five silent minutes say nothing about volatility, least of all that it is zero."""
+    """Five silent minutes are flat; six say nothing about volatility, least of all that it is zero."""
     market = Market()
     closes(market, ["100", "101"] * 20)
     assert market.sigma_1m.known
 
-    observe(market, (40 + 6) * MINUTE_US, price="100")
+    observe(market, (39 + 6) * MINUTE_US, price="100")
+    assert market.sigma_1m.known
+    observe(market, (45 + 7) * MINUTE_US, price="100")
 
     assert market.sigma_1m == (SIGMA_UNKNOWN, False)
-    observe(market, (40 + 7) * MINUTE_US, price="150")
+    observe(market, (52 + 1) * MINUTE_US, price="150")
     assert not market.squared_returns
 
 

@@ -194,6 +194,22 @@ def test_nothing_fills_when_our_share_is_used_up() -> None:
     assert obstacle.detail == "0.1 of 100 traded in 60 s, 12 filled by us"
 
 
+def test_one_lot_is_enough_to_fill() -> None:
+    """A share of exactly one lot fills it, and so do levels of exactly one lot; less than a lot does not."""
+    share = filled(request(), book(volume="0.00001"))
+    levels = filled(request(max_levels=1), book("0.000001"))
+
+    assert (share.quantity, share.limited_by) == (Decimal("0.000001"), "participation")
+    assert (levels.quantity, levels.limited_by) == (Decimal("0.000001"), "levels")
+    assert refused(request(), book(volume="0.0000099")).code == ExpiryCode.PARTICIPATION_CAP
+    assert refused(request(max_levels=1), book("0.0000009")).code == ExpiryCode.NO_SIZE
+
+
+def test_where_cap_and_levels_are_equal_the_share_is_named() -> None:
+    """0.10 * 1 = 0.1 and 4 * 0.025 = 0.1."""
+    assert filled(request(), book("0.025", volume="1")).limited_by == "participation"
+
+
 def test_an_assumed_volatility_is_flagged() -> None:
     """The record of a fill says whether its volatility was measured."""
     made = filled(request(), book(sigma_1m=Sigma(Decimal("0.001"), known=False)))
