@@ -158,6 +158,35 @@ def test_users_of_redis_can_do_what_they_should_and_no_more(stack: Stack) -> Non
                 forbidden()
 
 
+@pytest.mark.chaos
+def test_redis_itself_brings_the_journal_back(stack: Stack) -> None:
+    """Killed and restarted, Redis has what its clients were told is written, from its own log and not from PostgreSQL.
+
+    The writer is stopped meanwhile, so that nobody can copy anything back.
+    """
+    eventually(lambda: _count(stack, "event_store.events") > 100, "a journal with some history", 60)
+    stack.container("cdb_writer").stop(timeout=20)
+    try:
+        with stack.redis("readonly") as client:
+            before, head = client.xlen("journal"), client.hget("bus", "head")
+            first = client.xrange("journal", count=1)[0]
+        stack.kill("cdb_redis")
+        stack.await_healthy("cdb_redis")
+        with stack.redis("readonly") as client:
+            after, later = client.xlen("journal"), client.hget("bus", "head")
+            again = client.xrange("journal", count=1)[0]
+        complaints = [line for line in stack.logs("cdb_redis", 2_000).splitlines() if "CRITICAL" in line]
+    finally:
+        stack.container("cdb_writer").start()
+    stack.await_healthy()
+
+    assert complaints == []
+    assert after >= before > 100
+    assert later is not None
+    assert int(later) >= int(head or 0)
+    assert again == first
+
+
 @pytest.mark.security
 def test_constraints_refuse_rows_that_cannot_be(stack: Stack) -> None:
     """Not even the owner can write a negative fill, a NaN price, a trade without its order or a second cursor."""
