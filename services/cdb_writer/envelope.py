@@ -95,31 +95,16 @@ def read_quote(data: bytes) -> Quote:
     text = data.decode()
     found = _QUOTE.search(text, 0, 1_000)
     if found is None:
-        return _decode_quote(data)
+        raise ContractViolation("market_data: these are not the canonical bytes of such an event")
     venue, symbol, _, _, _, _, bid, ask = found.groups()
     key = instrument_key(venue, symbol)
     if venue == "mexc_perpetual":
         mark = _MARK_PRICE.search(text, found.end())
-        if mark is None:
-            return _decode_quote(data)
-        return Quote(key, None if mark.group(1) is None else Decimal(mark.group(1)))
+        return Quote(key, None if mark is None or mark.group(1) is None else Decimal(mark.group(1)))
     if bid is None or ask is None:
         return Quote(key, None)
-    return Quote(key, _mid(Decimal(bid), Decimal(ask)))
-
-
-def _mid(bid: Decimal, ask: Decimal) -> Decimal | None:
-    return mid_price(bid, ask) if bid < ask else None
-
-
-def _decode_quote(data: bytes) -> Quote:
-    event: Any = parse_event(channels.MARKET_DATA, data)
-    key = instrument_key(event.venue, event.symbol)
-    if event.venue == "mexc_perpetual":
-        return Quote(key, event.mark_price)
-    if event.bid is None or event.ask is None:
-        return Quote(key, None)
-    return Quote(key, _mid(event.bid, event.ask))
+    best_bid, best_ask = Decimal(bid), Decimal(ask)
+    return Quote(key, mid_price(best_bid, best_ask) if best_bid < best_ask else None)
 
 
 _TYPES = {

@@ -109,3 +109,9 @@ def test_an_event_of_another_channel_is_refused(event: Event) -> None:
     """An alert on the orders channel is not let through by the short way."""
     with pytest.raises(ContractViolation):
         read_envelope("orders", event.data)
+
+
+def test_other_bytes_have_no_quote() -> None:
+    """Only the canonical bytes of market data are read."""
+    with pytest.raises(ContractViolation):
+        read_quote(b'{"type":"alert"}')

@@ -25,6 +25,7 @@ from services.common.runtime.publisher import Stopped
 __all__ = ["Keeper"]
 
 POSTGRES_LOST = (psycopg2.OperationalError, psycopg2.InterfaceError)
+FIRST_LOCK_SEC = 10.0
 RELOCK_SEC = 1.0
 
 
@@ -76,7 +77,7 @@ class Keeper:
                     before = migrate(self._connect)
                     self._migrated = True
                     self._life.log.info("schema_ready", found=before)
-                cursor = self._store.open(**({"lock_wait_sec": RELOCK_SEC} if self._locked_once else {}))
+                cursor = self._store.open(lock_wait_sec=RELOCK_SEC if self._locked_once else FIRST_LOCK_SEC)
             except POSTGRES_LOST as error:
                 self._lost(error)
             except LeaseHeld as held:

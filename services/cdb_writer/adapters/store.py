@@ -50,7 +50,7 @@ class EventStore:
         self._database: connection | None = None
         self._days: set[str] = set()
 
-    def open(self, *, lock_wait_sec: float = 10.0) -> StoredCursor:
+    def open(self, *, lock_wait_sec: float = 0.0) -> StoredCursor:
         """Connect, take the writer's lock and return the cursor.
 
         Raises:

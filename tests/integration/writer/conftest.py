@@ -13,7 +13,7 @@ from services.cdb_writer.adapters.schema import migrate
 from services.cdb_writer.adapters.store import EventStore
 from services.common.journal.opening import is_open
 from services.common.settings import Infrastructure
-from tests.integration.writer.writer_support import Feeder, WriterProcess, wait_for
+from tests.integration.writer.writer_support import Feeder, WriterProcess, WriterThread, wait_for
 
 
 @pytest.fixture
@@ -71,3 +71,18 @@ def new_writer(environment: dict[str, str], short_folder: Path) -> Iterator[Call
     for writer in made:
         if writer.process is not None and writer.process.poll() is None:
             writer.kill()
+
+
+@pytest.fixture
+def new_thread(environment: dict[str, str]) -> Iterator[Callable[..., WriterThread]]:
+    """Makes writers in threads that do not outlive the test."""
+    made: list[WriterThread] = []
+
+    def make(**more: str) -> WriterThread:
+        made.append(WriterThread({**environment, **more}))
+        return made[-1]
+
+    yield make
+    for writer in made:
+        writer.life.stop.set()
+        writer.ended()

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -18,20 +19,27 @@ from typing import Any
 from psycopg2.extensions import connection
 
 from services.cdb_writer.adapters.connection import Connect
+from services.cdb_writer.adapters.keeper import Keeper
+from services.cdb_writer.adapters.metrics import WriterMetrics
 from services.cdb_writer.adapters.reading import read_events
 from services.cdb_writer.adapters.schema import migrate
 from services.cdb_writer.adapters.store import EventStore, StoredCursor, read_cursor
 from services.cdb_writer.chain import ChainReport, verify
 from services.cdb_writer.recorder import Recorder
 from services.cdb_writer.rows import TABLES
+from services.cdb_writer.service import Writer
+from services.cdb_writer.settings import WriterSettings, WriterShellSettings
+from services.common import channels
 from services.common.journal.client import JournalClient
 from services.common.journal.entry import Cause, Entry
 from services.common.journal.lease import Lease
+from services.common.runtime.lifecycle import Lifecycle
 from services.common.settings import Infrastructure
 
 __all__ = [
     "Feeder",
     "WriterProcess",
+    "WriterThread",
     "caught_up",
     "query",
     "read_tables",
@@ -179,13 +187,79 @@ class Feeder:
         self.client.close()
 
 
-class WriterProcess:
+class _Answering:
+    """What is asked of a writer over HTTP."""
+
+    def __init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Ask over HTTP; code 0 while nobody answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as reply:
+                return reply.status, reply.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return 0, ""
+
+    def failing(self) -> dict[str, str]:
+        """Return the failing health checks."""
+        _, text = self.get("/health")
+        return dict(json.loads(text).get("failing", {})) if text else {"http": "no answer"}
+
+
+class WriterThread(_Answering):
+    """cdb_writer in a thread of this process: quick to start, and what it raised can be looked at."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        super().__init__()
+        settings = (WriterSettings, WriterShellSettings)
+        self.life = Lifecycle(channels.WRITER, {**environment, "HTTP_PORT": str(self.port)}, settings)
+        self.metrics = WriterMetrics(self.life.metrics.registry)
+        self.keeper = Keeper(self.life, self.metrics)
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="writer")
+
+    def start(self) -> WriterThread:
+        """Start it, not waiting for anything."""
+        self._thread.start()
+        return self
+
+    def _run(self) -> None:
+        try:
+            self.life.open(self.keeper.before_lease)
+            if not self.life.stop.is_set():
+                Writer(self.life, self.keeper, self.metrics).run()
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.keeper.close()
+            self.life.close()
+
+    def stop(self) -> None:
+        """Ask it to stop, and raise what it raised."""
+        self.life.stop.set()
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+        if self.error is not None:
+            raise self.error
+
+    def ended(self) -> BaseException | None:
+        """Wait until it ends by itself and return what it raised."""
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+        return self.error
+
+
+class WriterProcess(_Answering):
     """cdb_writer as a process of its own."""
 
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        super().__init__()
         self.environment = {**os.environ, **environment, "HTTP_PORT": str(self.port), "LOG_FORMAT": "json"}
         self.log_path = folder / f"writer-{self.port}.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -224,18 +298,3 @@ class WriterProcess:
     def log(self) -> str:
         """Everything it has logged."""
         return self.log_path.read_text()
-
-    def get(self, path: str) -> tuple[int, str]:
-        """Ask over HTTP; code 0 while nobody answers."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as reply:
-                return reply.status, reply.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            return 0, ""
-
-    def failing(self) -> dict[str, str]:
-        """Return the failing health checks."""
-        _, text = self.get("/health")
-        return dict(json.loads(text).get("failing", {})) if text else {"http": "no answer"}

@@ -1,0 +1,244 @@
+"""The work loop of cdb_writer on real servers: announcing, admitting, watching, trimming, halting, healing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from claire.embedded import EmbeddedRedis
+from services.cdb_writer.adapters import keeper
+from services.cdb_writer.adapters.connection import Connect
+from services.cdb_writer.adapters.schema import migrate
+from services.cdb_writer.adapters.store import EventStore
+from services.common.errors import ContractViolation, LeaseHeld, StoreError
+from tests.integration.writer.writer_support import (
+    Feeder,
+    WriterThread,
+    caught_up,
+    query,
+    stored_cursor,
+    stored_entries,
+    verified,
+    wait_for,
+    write_all,
+)
+from tests.unit.writer.journal_story import Story, tell
+
+pytestmark = pytest.mark.integration
+
+NewWriter = Callable[..., WriterThread]
+NewFeeder = Callable[[], Feeder]
+
+
+def test_a_second_start_goes_on(new_thread: NewWriter, feeder: NewFeeder, connect: Connect) -> None:
+    """Stopped and started again, it continues behind its last event; what came meanwhile is written."""
+    entries = tell(2, 200).entries
+    writer = new_thread().start()
+    source = feeder()
+    head = source.publish(entries[:100])
+    wait_for(caught_up(connect, head), "the first part is written")
+    writer.stop()
+    head = source.publish(entries[100:])
+    assert stored_cursor(connect).head.seq == 100
+    writer = new_thread().start()
+    wait_for(caught_up(connect, head), "the rest is written")
+    assert verified(connect).ok
+    writer.stop()
+
+
+def test_it_announces_itself_last(new_thread: NewWriter, feeder: NewFeeder, connect: Connect) -> None:
+    """Only when ws, core, risk and execution have announced themselves does it say `started` and `config`, once."""
+    writer = new_thread().start()
+    source = feeder()
+    story = Story()
+    story.begin()
+    for service in ("cdb_core", "cdb_risk"):
+        story.control(service, "started", service=service, run_id="run-1")
+    source.publish(story.entries)
+    wait_for(caught_up(connect, 4), "written")
+    told = len(story.entries)
+    story.control("cdb_execution", "started", service="cdb_execution", run_id="run-1")
+    source.publish(story.entries[told:])
+    own = "SELECT event ->> 'action' FROM event_store.events_json WHERE producer = 'cdb_writer' ORDER BY seq"
+    wait_for(lambda: query(connect, own) == [("started",), ("config",)], "announced")
+    writer.stop()
+    writer = new_thread().start()
+    wait_for(lambda: query(connect, own) == [("started",), ("config",), ("started",)], "announced again, same settings")
+    writer.stop()
+
+
+def test_foreign_alerts_are_admitted_and_others_buried(
+    new_thread: NewWriter, feeder: NewFeeder, connect: Connect, embedded_redis: EmbeddedRedis
+) -> None:
+    """A plain PUBLISH of an alert or a halt enters the journal; another command is a dead letter with an alert."""
+    writer = new_thread().start()
+    source = feeder()
+    story = Story()
+    story.begin()
+    source.publish(story.entries)
+    wait_for(caught_up(connect, 2), "written")
+    redis = embedded_redis.client()
+    wait_for(lambda: redis.publish("alerts", '{"type":"alert","level":"info","code":"hello","message":"x"}'), "heard")
+    redis.publish("control", '{"type":"control","action":"halt","by":"me","reason":"lunch"}')
+    redis.publish("control", '{"type":"control","action":"resume"}')
+    codes = "SELECT code FROM alerts ORDER BY seq"
+    wait_for(lambda: query(connect, codes) == [("HELLO",), ("FOREIGN_MESSAGE_INVALID",)], "admitted and buried")
+    ((action, by),) = query(
+        connect,
+        "SELECT event ->> 'action', event ->> 'by' FROM event_store.events_json "
+        "WHERE channel = 'control' AND producer = 'cdb_writer'",
+    )
+    assert (action, by) == ("halt", "me")
+    assert redis.xlen("dead_letter") == 1
+    redis.close()
+    writer.stop()
+
+
+@pytest.mark.slow
+def test_a_clock_that_stands_still_is_told_once(new_thread: NewWriter, feeder: NewFeeder, connect: Connect) -> None:
+    """Ticks of one second that stop: after five seconds of wall time one CRITICAL alert, and unhealthy."""
+    writer = new_thread().start()
+    source = feeder()
+    story = Story()
+    story.begin()
+    for service in ("cdb_core", "cdb_risk", "cdb_execution"):
+        story.control(service, "started", service=service, run_id="run-1")
+    story.tick()
+    story.tick()
+    source.publish(story.entries)
+    told = "SELECT level, code FROM alerts"
+    assert wait_for(lambda: query(connect, told), "the stall is told") == [("CRITICAL", "CLOCK_STALLED")]
+    assert "clock" in writer.failing()
+    begun = len(story.entries)
+    story.tick()
+    story.control("cdb_ws", "finished", service="cdb_ws")
+    source.publish(story.entries[begun:])
+    wait_for(lambda: writer.failing() == {}, "a finished feed may stand still")
+    assert len(query(connect, told)) == 1
+    writer.stop()
+
+
+def test_the_stream_is_trimmed_behind_store_and_snapshots(
+    new_thread: NewWriter, feeder: NewFeeder, connect: Connect, embedded_redis: EmbeddedRedis
+) -> None:
+    """With all services' snapshots durable, entries further back than the margin leave Redis; a restart needs none."""
+    writer = new_thread(JOURNAL_TRIM_MARGIN="10", JOURNAL_TRIM_EVERY_SEC="1").start()
+    source = feeder()
+    entries = tell(3, 900).entries
+    head = source.publish(entries)
+    wait_for(caught_up(connect, head), "written")
+    redis = embedded_redis.client()
+    assert redis.xlen("journal") == head
+    place = source.client.head()
+    assert place is not None
+    for service in ("cdb_core", "cdb_risk", "cdb_execution"):
+        source.client.set_durable(service, source.fence(service), place)
+    wait_for(lambda: redis.xlen("journal") < 300, "trimmed")
+    redis.close()
+    writer.stop()
+    writer = new_thread().start()
+    more = source.publish(tell(3, 1000).entries[len(entries) :])
+    wait_for(caught_up(connect, more), "written on")
+    assert verified(connect).ok
+    writer.stop()
+
+
+def test_a_store_of_another_journal_stops_it(
+    new_thread: NewWriter, feeder: NewFeeder, connect: Connect, embedded_redis: EmbeddedRedis
+) -> None:
+    """Redis and PostgreSQL that contradict each other: a fault, the bus stays closed, nothing is changed."""
+    writer = new_thread().start()
+    source = feeder()
+    source.publish(tell(4, 60).entries)
+    wait_for(caught_up(connect, 60), "written")
+    writer.stop()
+    query(connect, "DROP SCHEMA event_store CASCADE")
+    query(connect, "DROP TABLE signals, orders, trades, positions, portfolio_snapshots CASCADE")
+    query(connect, "DROP DOMAIN finite_number, trading_symbol")
+    migrate(connect)
+    store = EventStore(connect)
+    store.open()
+    write_all(store, tell(5, 30).entries[:30])
+    store.close()
+    with embedded_redis.client() as redis:
+        redis.delete("bus:open")  # as after a restart
+    error = new_thread().start().ended()
+    assert isinstance(error, StoreError)
+    assert stored_cursor(connect).head.seq == 30
+
+
+@pytest.mark.chaos
+def test_a_bus_that_closes_is_opened_again(
+    new_thread: NewWriter, feeder: NewFeeder, connect: Connect, embedded_redis: EmbeddedRedis
+) -> None:
+    """Redis counts as restarted while the writer works: it opens the bus in a new epoch and writes on."""
+    entries = tell(6, 200).entries
+    writer = new_thread().start()
+    source = feeder()
+    wait_for(caught_up(connect, source.publish(entries[:100])), "the first part")
+    with embedded_redis.client() as redis:
+        redis.delete("bus:open")
+        redis.client_kill_filter(_type="normal", skipme=True)
+    source.close()
+    source = feeder()
+    wait_for(caught_up(connect, source.publish(entries[100:])), "the rest")
+    writer.stop()
+    assert query(connect, "SELECT epoch, first_seq FROM event_store.epochs ORDER BY 1") == [(1, 1), (2, 101)]
+    assert [entry.data for entry in stored_entries(connect)] == [entry.data for entry in entries]
+    assert verified(connect).ok
+
+
+@pytest.mark.chaos
+def test_the_bus_is_opened_by_whoever_waits_for_it(
+    new_thread: NewWriter, feeder: NewFeeder, connect: Connect, embedded_redis: EmbeddedRedis
+) -> None:
+    """Closed while the writer itself has something to publish: it does not wait for itself."""
+    writer = new_thread().start()
+    source = feeder()
+    story = Story()
+    story.begin()
+    wait_for(caught_up(connect, source.publish(story.entries)), "written")
+    with embedded_redis.client() as redis:
+        redis.delete("bus:open")
+        alert = '{"type":"alert","level":"info","code":"HELLO","message":"x"}'
+        wait_for(lambda: redis.publish("alerts", alert), "heard")
+    wait_for(lambda: query(connect, "SELECT code FROM alerts") == [("HELLO",)], "admitted in the new epoch")
+    assert query(connect, "SELECT count(*) FROM event_store.epochs") == [(2,)]
+    writer.stop()
+
+
+def test_an_entry_that_is_no_event_halts_it(
+    new_thread: NewWriter, feeder: NewFeeder, connect: Connect, embedded_redis: EmbeddedRedis
+) -> None:
+    """Rubbish in the stream (put there past the script): nothing of that batch is stored, an alert, and a fault."""
+    writer = new_thread().start()
+    source = feeder()
+    story = Story()
+    story.begin()
+    wait_for(caught_up(connect, source.publish(story.entries)), "written")
+    with embedded_redis.client() as redis:
+        pipeline = redis.pipeline()
+        fields = {"data": b"{}", "channel": "alerts", "producer": "cdb_risk", "cause": "test:9"}
+        pipeline.xadd("journal", fields, id="1-3")
+        pipeline.hset("bus", "head", 3)
+        pipeline.execute()
+        assert isinstance(writer.ended(), ContractViolation)
+        (_, last), *_ = redis.xrevrange("journal", count=1)
+    assert b"SERVICE_FAULT" in last[b"data"]
+    assert stored_cursor(connect).head.seq == 2
+
+
+def test_a_second_writer_gives_way(
+    new_thread: NewWriter, feeder: NewFeeder, short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On other ports and folders, but the same database: it ends, naming the reason; the first goes on."""
+    monkeypatch.setattr(keeper, "FIRST_LOCK_SEC", 0.2)
+    first = new_thread().start()
+    feeder()
+    second = new_thread(STATE_DIR=str(short_folder / "other")).start()
+    error = second.ended()
+    assert isinstance(error, LeaseHeld)
+    assert "another writer" in str(error)
+    first.stop()
