@@ -177,6 +177,12 @@ class Event(_Record):
         except UnicodeEncodeError as error:
             raise ContractViolation(f"text is not valid Unicode: {error}") from error
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with some fields changed (not validated); its bytes are its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("data", None)
+        return copied
+
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> Self:
         """Validate a decoded JSON object.

@@ -22,6 +22,8 @@ from services.common.journal.entry import Entry
 
 __all__ = ["Fold", "StateMachine"]
 
+_COMMANDS = frozenset({"halt", "resume", "flatten", "reset_breaker", "resolve_order"})
+
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
 StateT = TypeVar("StateT")
 EventT = TypeVar("EventT", bound=Event)
@@ -38,6 +40,8 @@ class Fold:
         run_id: of the last `started` of cdb_ws; None before it.
         settings: the machine's configuration in force, as it stands in its own `config` event; None before it.
         settings_hash: sha256 of the canonical settings.
+        early_commands: bytes (as text) of control events that came before the machine could decide; they are folded
+            as soon as it can, so that a `halt` is never lost.
     """
 
     n: int = 0
@@ -46,6 +50,7 @@ class Fold:
     run_id: str | None = None
     settings: dict[str, Any] | None = None
     settings_hash: str | None = None
+    early_commands: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -139,15 +144,16 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
             return []
         event = entry.event
         self._fold_common(event)
-        if (
-            entry.channel not in self.consumes
-            or self._settings is None
-            or self.fold.run_id is None
-            or self.fold.now is None
-        ):
+        if entry.channel not in self.consumes:
+            return []
+        if self._settings is None or self.fold.run_id is None or self.fold.now is None:
+            if isinstance(event, Control) and event.action in _COMMANDS:
+                self.fold.early_commands.append(entry.data.decode())
             return []
         self._outputs = _Outputs(event)
         try:
+            while self.fold.early_commands:
+                self.on_event(Control.parse(decode(self.fold.early_commands.pop(0))))
             self.on_event(event)
             return self._outputs.events
         finally:
