@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 
+import psutil
+
 from services.common import channels
 from services.common.channels import ORDER_RESULTS, WS
 from services.common.events import Control, MarketData, parse_event
@@ -27,12 +29,20 @@ from services.common.journal.client import JournalClient
 from services.common.journal.entry import Cause
 from services.common.journal.lease import Lease
 from services.common.journal.opening import open_bus
-from services.common.settings import Infrastructure
+from services.common.settings import Infrastructure, load_settings
 from services.common.timestamps import MINUTE_US
 from tests.benchmarks.bare_chain import connect
 from tests.benchmarks.latency import Latency, Stopwatch, pace
 
-__all__ = ["STRATEGY", "Feed", "measure_pipeline", "running_services"]
+__all__ = [
+    "STRATEGY",
+    "Feed",
+    "await_services",
+    "config_of_feed",
+    "measure_pipeline",
+    "measure_throughput",
+    "running_services",
+]
 
 STRATEGY = {
     "SYMBOLS": "BTCUSDT",
@@ -43,6 +53,7 @@ STRATEGY = {
     "SIGNAL_STOP_COOLDOWN_MIN": "0",
     "SIGNAL_MIN_VOLUME": "0",
     "PAPER_LATENCY_MS": "0",
+    "DATA_STALE_TIMEOUT_SEC": "3600",
 }
 """Settings under which every rise of 1 % within a minute is an entry."""
 
@@ -61,7 +72,7 @@ class Feed:
         self._fence = Lease(infra, ttl_sec=600).acquire(WS, "bench")
         self._number = 0
         self.run_id = "bench"
-        self._publish(
+        self.publish(
             Control(
                 event_id=derive_id("bench", "started"),
                 timestamp=START_US,
@@ -72,13 +83,14 @@ class Feed:
             )
         )
 
-    def _publish(self, event: Control | MarketData) -> None:
+    def publish(self, event: Control | MarketData) -> None:
+        """Publish one event under the next number of the feed."""
         self._number += 1
         self.client.publish(WS, self._fence, Cause("feed", self._number), [event])
 
     def event(self, number: int) -> MarketData:
-        """Return market data number 0, 1, 2 …: even ones rise, odd ones fall."""
-        price = Decimal(50500) if number % 2 == 0 else Decimal(50000)
+        """Return market data number 0, 1, 2 …: up, stay (this one closes the bar of an entry), down, stay."""
+        price = Decimal(50500) if number % PERIOD < 2 else Decimal(50000)
         return MarketData(
             event_id=derive_id(self.run_id, WS, number),
             timestamp=START_US + (number + 1) * MINUTE_US,
@@ -98,7 +110,7 @@ class Feed:
 
     def send(self, event: MarketData) -> None:
         """Publish one market data event."""
-        self._publish(event)
+        self.publish(event)
 
 
 @contextmanager
@@ -116,7 +128,9 @@ def running_services(environment: Mapping[str, str], *, log: Path) -> Iterator[l
                 "HTTP_PORT": str(18_000 + SERVICES.index(service)),
             }
             command = [sys.executable, "-m", f"services.{service}.service"]
-            processes.append(subprocess.Popen(command, env=settings, stdout=output, stderr=output))
+            process = subprocess.Popen(command, env=settings, stdout=output, stderr=output)
+            process.claire_environment = settings  # type: ignore[attr-defined]
+            processes.append(process)
     try:
         yield processes
     finally:
@@ -147,18 +161,45 @@ def measure_pipeline(environment: Mapping[str, str], *, rate: float, count: int)
     """Send `count` market data events through the pipeline; every fourth one leads to an order and is timed."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "services.log"
-        infra = Infrastructure.model_validate(
-            {k: v for k, v in environment.items() if k in Infrastructure.model_fields}
-        )
+        infra = load_settings(Infrastructure, environment)
         open_bus(infra)
         feed = Feed(infra)
-        feed._publish(_config_of_feed())
+        feed.publish(config_of_feed())
         with running_services({**environment, **STRATEGY}, log=log):
             await_services(feed.client, log)
             return _run(environment, feed, rate=rate, count=count)
 
 
-def _config_of_feed() -> Control:
+def measure_throughput(environment: Mapping[str, str], *, count: int) -> dict[str, float]:
+    """Publish `count` events as fast as the journal takes them; events per second until execution has done the last.
+
+    Returns also the largest resident memory of the three services, in MiB.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "services.log"
+        infra = load_settings(Infrastructure, environment)
+        open_bus(infra)
+        feed = Feed(infra)
+        feed.publish(config_of_feed())
+        with running_services({**environment, **STRATEGY}, log=log) as processes:
+            await_services(feed.client, log)
+            events = [feed.event(number) for number in range(count)]
+            started = time.perf_counter()
+            for event in events:
+                feed.send(event)
+            head = feed.client.head()
+            assert head is not None
+            while min(feed.client.cursors().get(service, 0) for service in SERVICES) < head.n:
+                time.sleep(0.01)
+                if time.perf_counter() - started > 120:
+                    raise TimeoutError(f"the services have not caught up: {feed.client.cursors()}, head {head}")
+            taken = time.perf_counter() - started
+            memory = max(psutil.Process(process.pid).memory_info().rss for process in processes) / 2**20
+            return {"events_per_second": count / taken, "largest_service_mib": memory}
+
+
+def config_of_feed() -> Control:
+    """Return the feed's configuration event."""
     return Control(
         event_id=derive_id("bench", "config"),
         timestamp=START_US,

@@ -1,0 +1,161 @@
+"""`make bench`: everything side by side in one run, as a table and as bench-results/bench.json."""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from claire.embedded import EmbeddedPostgres, EmbeddedRedis
+from tests.benchmarks.bare_chain import measure_bare_chain
+from tests.benchmarks.journal_publish import measure_publish
+from tests.benchmarks.latency import Latency
+from tests.benchmarks.pipeline_chain import measure_pipeline, measure_throughput
+from tests.benchmarks.restart import measure_restart
+from tests.benchmarks.writer_batches import measure_writer
+
+RESULT = Path("bench-results/bench.json")
+MESSAGE = b"x" * 550
+"""As long as a market data event."""
+
+RATES = ((100.0, 600), (1_000.0, 6_000))
+ROUNDS = 3
+
+
+@contextmanager
+def _redis() -> Iterator[Mapping[str, str]]:
+    with tempfile.TemporaryDirectory() as folder, EmbeddedRedis(Path(folder) / "redis", maxmemory="0") as server:
+        yield server.environment
+
+
+def _median(series: list[Latency]) -> Latency:
+    return sorted(series, key=lambda latency: latency.p50)[len(series) // 2]
+
+
+def _latencies(console: Console) -> list[dict[str, Any]]:
+    rows = []
+    for rate, count in RATES:
+        bare, ours = [], []
+        for _ in range(ROUNDS):
+            console.print(f"pipeline and bare chain at {rate:.0f}/s …", style="dim")
+            with _redis() as environment:
+                bare.append(measure_bare_chain(environment, MESSAGE, rate=rate, count=count))
+            with _redis() as environment:
+                ours.append(measure_pipeline(environment, rate=rate, count=count))
+        yardstick, pipeline = _median(bare), _median(ours)
+        rows.append(
+            {
+                "rate": rate,
+                "bare": yardstick.as_dict(),
+                "pipeline": pipeline.as_dict(),
+                "ratio_p50": pipeline.p50 / yardstick.p50,
+                "ratio_p99": pipeline.p99 / yardstick.p99,
+                "all_ratios_p50": [o.p50 / b.p50 for o, b in zip(ours, bare, strict=True)],
+            }
+        )
+    return rows
+
+
+def _throughput() -> dict[str, float]:
+    with _redis() as environment:
+        bare = measure_bare_chain(environment, MESSAGE, rate=0, count=20_000)
+    with _redis() as environment:
+        ours = measure_throughput(environment, count=20_000)
+    return {
+        "bare_per_second": bare.achieved,
+        "pipeline_per_second": ours["events_per_second"],
+        "largest_service_mib": ours["largest_service_mib"],
+        "ratio": ours["events_per_second"] / bare.achieved,
+    }
+
+
+def _measure(console: Console) -> dict[str, Any]:
+    results: dict[str, Any] = {"machine": {"python": platform.python_version(), "system": platform.platform()}}
+    results["latency"] = _latencies(console)
+    console.print("largest sustained rate …", style="dim")
+    results["throughput"] = _throughput()
+    console.print("publish …", style="dim")
+    with _redis() as environment:
+        results["publish"] = measure_publish(environment, count=20_000)
+    console.print("restart …", style="dim")
+    with _redis() as environment:
+        results["restart"] = measure_restart(environment, history=5_000, missed=500)
+    console.print("writer …", style="dim")
+    with tempfile.TemporaryDirectory() as folder, EmbeddedPostgres(Path(folder) / "postgres") as server:
+        results["writer"] = measure_writer(server.environment, count=50_000)
+    results["memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return results
+
+
+def _table(results: dict[str, Any]) -> Table:
+    table = Table(title="side by side, in one run")
+    for name in ("what", "ours", "yardstick", "ratio", "budget"):
+        table.add_column(name, justify="left" if name == "what" else "right", no_wrap=True)
+    for row in results["latency"]:
+        for share in ("p50", "p99"):
+            table.add_row(
+                f"market_data → order_result, {row['rate']:.0f}/s, {share}",
+                f"{row['pipeline'][share]:,.0f} µs",
+                f"{row['bare'][share]:,.0f} µs bare chain",
+                f"{row[f'ratio_{share}']:.2f}",
+                "≤ 1.50" if share == "p50" and row["rate"] == 1_000 else "",
+            )
+    throughput, publish = results["throughput"], results["publish"]
+    table.add_row(
+        "largest sustained rate",
+        f"{throughput['pipeline_per_second']:,.0f}/s",
+        f"{throughput['bare_per_second']:,.0f}/s bare chain",
+        f"{throughput['ratio']:.2f}",
+    )
+    table.add_row(
+        "journal publish",
+        f"{publish['journal_per_second']:,.0f}/s",
+        f"{publish['plain_per_second']:,.0f}/s plain PUBLISH",
+        f"{publish['ratio']:.2f}",
+    )
+    writer = results["writer"]
+    for name, what in (
+        ("store", "writer: batches"),
+        ("fold_and_store", "writer: decoding, chain, batches"),
+    ):
+        table.add_row(
+            what,
+            f"{writer[f'{name}_per_second']:,.0f}/s",
+            f"{writer['raw_copy_per_second']:,.0f}/s raw COPY",
+            f"{writer[f'ratio_{name}']:.2f}",
+            "≥ 0.50" if name == "store" else "",
+        )
+    restart = results["restart"]
+    table.add_row(
+        "restart after kill -9 to caught up",
+        f"{restart['restart_to_caught_up_sec']:.2f} s",
+        f"{restart['bare_import_sec']:.2f} s bare imports",
+        f"{restart['restart_to_caught_up_sec'] / restart['bare_import_sec']:.2f}",
+        "≤ 2 s",
+    )
+    table.add_row("memory: largest service", f"{throughput['largest_service_mib']:.0f} MiB", "", "", "")
+    return table
+
+
+def main() -> int:
+    """Measure, show, and write the JSON file."""
+    console = Console()
+    results = _measure(console)
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    console.print(_table(results))
+    console.print(f"written: {RESULT}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
