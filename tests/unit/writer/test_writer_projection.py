@@ -184,6 +184,17 @@ def test_a_repeated_result_changes_nothing(story: Story) -> None:
     assert tables.rows == before
 
 
+def test_a_closed_order_stays_closed(story: Story) -> None:
+    """A status without a fill does not change an order that has ended."""
+    order = story.order(D(2), D(100))
+    story.result(order, "CANCELED", reason="OPERATOR")
+    tables = Tables(story).fold()
+    before = dict(tables.rows)
+    story.result(order, "REJECTED", reason="DUPLICATE")
+    story.result(order, "NEW")
+    assert tables.fold().rows == before
+
+
 def test_a_late_fill_of_a_cancelled_order_is_booked(story: Story) -> None:
     """An exchange may fill what it had reported cancelled: the facts win."""
     story.quote(D(100))
