@@ -208,15 +208,16 @@ class Bus:
         return self._follow_stream(deadline) if self._mode == "xread" else self._follow_channels(deadline)
 
     def _catch_up(self) -> list[Entry]:
-        # Journalled messages that already arrived were published before the read below: it finds them in the stream.
+        # What arrived already is in the stream that is read below; taking it here keeps the server's buffer short.
         self._take_foreign_from(self._receive(0.0))
+        last_ids = self._last_ids()  # before the page, so that each channel's last id is here or in the page
         entries, self._head = read_after(self._link, self._attached, self.cursor.n, PAGE, self._archive)
         if entries:
             self.cursor = entries[-1].id
         if self.cursor.n >= self._head:
             self._following = True
             self._floor = self.cursor.n
-            self._seen = {}
+            self._seen = last_ids | {entry.channel: entry.id for entry in entries}
             self._heard = self._looked = time.monotonic()
         return self._mine(entries)
 
@@ -273,8 +274,7 @@ class Bus:
             return None  # published while we caught up: read from the stream already
         if entry_id.epoch != self._attached.epoch or entry_id.n <= self.cursor.n:
             raise _StartOver
-        seen = self._seen.get(channel)
-        if previous != seen if seen is not None else previous.n > self._floor:
+        if previous != self._seen[channel]:
             self._refuse_passed_over(channel, previous)
             raise _StartOver
         data = b"{" + message[spliced.end() :]
@@ -287,26 +287,25 @@ class Bus:
 
     def _refuse_passed_over(self, channel: str, place: JournalId) -> None:
         """Halt when an entry of ours before the cursor was never handed out: it cannot be put back in order."""
-        if not self._known(channel) < place.n <= self.cursor.n:
+        if not self._seen[channel].n < place.n <= self.cursor.n:
             return
         found = self._link.call("XRANGE", keys.JOURNAL, str(place), str(place))
         if found and decode_entry(*found[0]).channel == channel:
             raise StateMismatch(f"{self._service}: entry {place} on {channel} was passed over; restart from a snapshot")
 
-    def _known(self, channel: str) -> int:
-        seen = self._seen.get(channel)
-        return self._floor if seen is None else seen.n
+    def _last_ids(self) -> dict[str, JournalId]:
+        names = sorted(self._channels)
+        values = self._link.call("HMGET", keys.LAST_ID, *names) if names else []
+        return {
+            name: BEGINNING if value is None else JournalId.parse(value)
+            for name, value in zip(names, values, strict=True)
+        }
 
     def _look(self) -> list[Entry]:
         """Compare the channels' last ids with what came: a lost last message shows no gap."""
         self._looked = time.monotonic()
-        names = sorted(self._channels)
         head = read_head(self._link, self._attached)
-        last_ids = {
-            name: JournalId.parse(value)
-            for name, value in zip(names, self._link.call("HMGET", keys.LAST_ID, *names), strict=True)
-            if value is not None
-        }
+        last_ids = self._last_ids()
         for name, last in last_ids.items():
             self._refuse_passed_over(name, last)
         self._head = max(head, self.cursor.n)

@@ -271,11 +271,17 @@ def test_repeated_and_forged_messages_are_not_entries(
     feed(client, ws, range(1, 4))
     drain(bus, 3)
     body = quote(9).data[1:]
-    with server.admin() as admin:
-        for journal_id, previous in (("1-2", "1-1"), ("1-3", "1-2"), ("1-9", "1-8"), ("2-4", "1-3"), ("1-9", "1-1")):
-            head = f'{{"journal_id":"{journal_id}","previous_id":"{previous}","cause":"",'.encode()
-            admin.publish("market_data", head + body)
-        admin.publish("market_data", b'{"journal_id":"1-4","previous_id":"1-3","cause":"","type":"market_data"}')
+    forged = [
+        f'{{"journal_id":"{journal_id}","previous_id":"{previous}","cause":"",'.encode() + body
+        for journal_id, previous in (
+            ("1-2", "1-1"), ("1-3", "1-2"), ("1-2", "1-3"), ("1-9", "1-8"), ("2-4", "1-3"), ("1-9", "1-1"),
+        )
+    ]  # fmt: skip
+    forged.append(b'{"journal_id":"1-4","previous_id":"1-3","cause":"","type":"market_data"}')
+    for message in forged:
+        with server.admin() as admin:
+            admin.publish("market_data", message)
+        assert bus.poll(0.02) == []
 
     feed(client, ws, range(4, 6))
 
@@ -485,6 +491,20 @@ def test_foreign_message_ends_the_wait(server: Server, buses: MakeBus, mode: str
 
     assert time.monotonic() - started < 5
     assert [(m.channel, m.raw) for m in bus.take_foreign()] == [("signals", b"\x00\xff not even text")]
+
+
+def test_bus_for_foreign_messages_alone(server: Server, client: JournalClient, buses: MakeBus, mode: str) -> None:
+    """A service that reads the stream elsewhere may use a bus without channels for its foreign messages."""
+    bus = buses(server, WRITER, mode=mode)
+    bus.open(None)
+    bus.poll(0)
+    feed(client, fence_of(server, WS), range(1, 4))
+    with server.admin() as admin:
+        admin.publish("alerts", "by hand")
+
+    eventually(lambda: bus.poll(0.05) == [] and bus._foreign and bus.at_head)
+
+    assert [m.raw for m in bus.take_foreign()] == [b"by hand"]
 
 
 def test_flood_of_foreign_messages_is_bounded_and_counted(

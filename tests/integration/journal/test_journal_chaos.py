@@ -457,6 +457,19 @@ def test_lease_survives_a_lost_tail(own_server: Server, leases: Any) -> None:
     assert other.acquire(CORE, "elsewhere") == 8
 
 
+def test_equal_fences_after_a_lost_tail_are_told_apart_by_their_holders(own_server: Server, leases: Any) -> None:
+    """Redis forgets the lease and its fence, somebody else gets the same number: the first holder sees it and exits."""
+    first, second = leases(own_server), leases(own_server)
+    assert first.acquire(CORE, "here") == 1
+    with own_server.admin() as admin:
+        admin.delete("lease:cdb_core", "fence")
+    assert second.acquire(CORE, "elsewhere") == 1
+
+    with pytest.raises(FenceLost, match="elsewhere"):
+        first.renew()
+    second.renew()
+
+
 def test_lease_waits_for_an_open_bus_and_a_writing_server(own_server: Server, leases: Any) -> None:
     """Before the bus is open, and while the server writes nothing, there is no lease; the error asks to try again."""
     lease = leases(own_server)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
 import redis
-from journal_support import MemoryArchive, Server, alert, feed, fence_of, order, quote, signal, tick, whole
+from journal_support import MemoryArchive, Server, alert, drain, feed, fence_of, order, quote, signal, tick, whole
+from pydantic import SecretStr
 
 from services.common.channels import CHANNELS, CORE, EXECUTION, OPERATOR, RISK, WS
 from services.common.errors import FenceLost, JournalClosed, PublishRefused, PublishRejected, StateMismatch
 from services.common.events import Alert, Control, RiskDecision
+from services.common.journal.bus import Bus
 from services.common.journal.client import JournalClient, PublishResult
 from services.common.journal.entry import Cause, JournalId
 from services.common.journal.opening import open_bus
 from services.common.journal.scripts import PUBLISH
+from services.common.journal.trimming import trim
+from services.common.settings import Infrastructure
 
 pytestmark = pytest.mark.integration
 
@@ -340,6 +345,34 @@ def test_turnstile_wakes_whoever_waits(server: Server, clients: Any) -> None:
     assert [message["data"] for message in said if message] == [b"cdb_core 2", b"cdb_core 4", b"cdb_core 5"]
 
 
+def test_server_over_tcp_with_a_password(own_server: Server) -> None:
+    """Host, port, user and password lead to the journal as the socket does; a wrong password is a connection error."""
+    with own_server.admin() as admin:
+        admin.config_set("requirepass", "test-only-password")
+        admin.config_set("port", free_port())
+        port = int(admin.config_get("port")["port"])
+    infra = Infrastructure(REDIS_PORT=port, REDIS_USERNAME="default", REDIS_PASSWORD=SecretStr("test-only-password"))
+    client = JournalClient(infra, name="over-tcp")
+    bus = Bus(infra, RISK, frozenset({"alerts"}))
+    bus.open(None)
+
+    client.publish(OPERATOR, None, None, [alert(1, OPERATOR)])
+
+    assert [entry.data for entry in drain(bus, 1)] == [alert(1, OPERATOR).data]
+    bus.close()
+    client.close()
+    wrong = JournalClient(infra.model_copy(update={"REDIS_PASSWORD": SecretStr("no")}), name="wrong")
+    with pytest.raises(redis.AuthenticationError):
+        wrong.head()
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody has now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
 # memory
 
 
@@ -487,19 +520,18 @@ def test_trimming_waits_for_every_service(server: Server, client: JournalClient)
     fences = {name: fence_of(server, name) for name in (WS, CORE, RISK, EXECUTION, "cdb_writer")}
     feed(client, fences[WS], range(1, 1001))
     writer = fences["cdb_writer"]
-    services = (CORE, RISK, EXECUTION)
 
     client.set_durable(CORE, fences[CORE], JournalId(1, 900))
     client.set_durable(RISK, fences[RISK], JournalId(1, 800))
-    assert client.trim(writer, 1000, 0, services) == 0, "execution has no durable snapshot yet"
+    assert trim(client, writer, 1000, 0) == 0, "execution has no durable snapshot yet"
 
     client.set_durable(EXECUTION, fences[EXECUTION], JournalId(1, 950))
-    removed = client.trim(writer, 1000, 300, services)
+    removed = trim(client, writer, JournalId(1, 1000), 300)
     with server.admin() as admin:
         first = int(admin.xrange("journal", count=1)[0][0].split(b"-")[1])
     assert removed == first - 1
     assert 300 < first <= 501
-    assert client.trim(writer, 200, 0, services) == 0
+    assert trim(client, writer, 200, 0, services=(CORE,)) == 0
     assert client.durable()[RISK] == JournalId(1, 800)
 
 

@@ -26,7 +26,9 @@ from services.common.events import Control
 from services.common.journal.archive import PostgresArchive
 from services.common.journal.client import JournalClient
 from services.common.journal.entry import Cause, Entry, JournalId
+from services.common.journal.link import Link
 from services.common.journal.opening import Opening, is_open, open_bus, recover
+from services.common.journal.scripts import OPEN
 from services.common.settings import Infrastructure
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos]
@@ -288,6 +290,18 @@ def test_server_that_restarts_while_it_is_opened_stays_closed(
         recover(own_server.infra, archive)
 
     assert not is_open(own_server.infra)
+
+
+def test_opening_is_for_one_server_process(server: Server) -> None:
+    """The opening script itself refuses a server process other than the one whose facts were gathered."""
+    close(server)
+    link = Link(server.infra, name="test")
+
+    reply = link.run(OPEN, ("bus", "bus:open", "epochs", "hw", "cursor"), ["0" * 40, 2, 0, 1, 1, 2, 1])
+    link.close()
+
+    assert reply[0] == b"closed"
+    assert not is_open(server.infra)
 
 
 # the archive in PostgreSQL
