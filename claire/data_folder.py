@@ -12,7 +12,7 @@ from services.common.errors import ClaireError
 
 __all__ = ["DataFolder", "DataFolderInUse"]
 
-if sys.platform == "win32":
+if sys.platform == "win32":  # pragma: no cover -- runs on Windows only
     import msvcrt
 
     def _try_lock(file: IO[str]) -> bool:

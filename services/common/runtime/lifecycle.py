@@ -33,6 +33,7 @@ from services.common.errors import FeedInputInvalid, FenceLost, JournalClosed, L
 from services.common.journal.client import JournalClient
 from services.common.journal.lease import Lease
 from services.common.log import configure_logging
+from services.common.runtime.archive_reader import ArchiveReader
 from services.common.runtime.backoff import Backoff
 from services.common.runtime.build import code_version
 from services.common.runtime.health import Check, Health, StatusBoard
@@ -78,6 +79,7 @@ class Lifecycle:
         infra: where servers and files are.
         client: the journal, for the work loop's thread only.
         fence: the right to publish; every publication carries it.
+        archive: the event store, read when the stream no longer has what is asked for; for the same thread.
         stop: set when the process shall end; every wait of the service waits on it.
         health, status, metrics: what HTTP shows.
         clock: what is known of the run (the service folds the entries that it reads into it).
@@ -97,6 +99,7 @@ class Lifecycle:
         self._settings = _load_all((Infrastructure, *settings), self.environ)
         self.infra: Infrastructure = self.settings_of(Infrastructure)
         self.stop = threading.Event()
+        self.archive = ArchiveReader(self.infra)
         self.health = Health()
         self.status = StatusBoard()
         self.metrics = Metrics(service, code_version().partition("+")[0], code_version())
@@ -132,7 +135,7 @@ class Lifecycle:
         """Begin anew with the journal: the old client remembers what Redis has lost and rightly refuses to go on."""
         if self._client is not None:
             self._client.close()
-        self._client = JournalClient(self.infra, name=self.service)
+        self._client = JournalClient(self.infra, name=self.service, archive=self.archive)
 
     @property
     def fence(self) -> int:
@@ -277,6 +280,7 @@ class Lifecycle:
         for part in (self._client, self._lease):
             if part is not None:
                 part.close()
+        self.archive.close()
         if self._http is not None:
             self._http.stop()
         self.folder.release()

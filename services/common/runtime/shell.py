@@ -18,7 +18,6 @@ from services.common.journal.bus import Bus
 from services.common.journal.entry import Cause, Entry, JournalId
 from services.common.machine import StateMachine
 from services.common.runtime.admission import Admission
-from services.common.runtime.archive_reader import ArchiveReader
 from services.common.runtime.build import code_version
 from services.common.runtime.lifecycle import CONNECTION_LOST, Lifecycle, run_service
 from services.common.runtime.publisher import Publisher, Stopped
@@ -50,7 +49,6 @@ class MachineShell:
         self._admission = Admission(life, self._publisher)
         self._snapshots = SnapshotStore(life.folder.path)
         self._bus: Bus | None = None
-        self._archive = ArchiveReader(life.infra)
         self._turnstile: Turnstile | None = None
         if life.infra.TURNSTILE:
             self._turnstile = Turnstile(self._cursors, WakeUps(life.infra))
@@ -123,7 +121,6 @@ class MachineShell:
                 self._bus.close()
             if self._turnstile is not None:
                 self._turnstile.close()
-            self._archive.close()
 
     def _work(self) -> None:
         """Handle entries as they come.
@@ -252,7 +249,7 @@ class MachineShell:
             self._life.service,
             frozenset(consumed),
             mode=self._life.infra.BUS_MODE,
-            archive=self._archive,
+            archive=self._life.archive,
         )
         self._bus.open(self._folded)
 

@@ -14,7 +14,7 @@ from services.common.errors import LeaseHeld
 
 __all__ = ["StateFolder", "write_atomically"]
 
-if sys.platform == "win32":
+if sys.platform == "win32":  # pragma: no cover -- runs on Windows only
     import msvcrt
 
     def _try_lock(file: IO[bytes]) -> bool:

@@ -122,7 +122,7 @@ def core(infra: Infrastructure, environment: dict[str, str], short_folder: Path)
     process = Process(environment, short_folder / "core.log")
     yield process
     if process.process is not None and process.process.poll() is None:
-        process.kill()
+        assert process.terminate() == 0
 
 
 def journal(feeder: Feeder) -> list[Entry]:

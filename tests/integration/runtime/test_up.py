@@ -19,11 +19,15 @@ import psutil
 import psycopg2
 import pytest
 
-from claire.database import open_database
+from claire.data_folder import DataFolder
+from claire.database import DatabaseUnreachable, open_database
 from claire.embedded import EmbeddedRedis
 from claire.kernel import Kernel, deciding_machines
-from claire.stats import TABLES, collect
+from claire.stats import TABLES, DatabaseNotReady, collect
+from services.common.errors import JournalClosed, StoreError
 from services.common.journal.entry import Cause, Entry, JournalId
+from services.common.runtime.archive_reader import ArchiveReader
+from services.common.settings import Infrastructure
 
 pytestmark = pytest.mark.integration
 
@@ -223,6 +227,58 @@ def test_a_second_start_goes_on_from_the_data(undisturbed: tuple[Path, str], rec
     second_events.pop("control")
     assert second_events == first_events
     assert rows(data) == before
+
+
+def test_a_fold_from_the_beginning_reads_what_redis_has_trimmed(
+    undisturbed: tuple[Path, str], recording: Path, short_folder: Path, ups: list[Up]
+) -> None:
+    """Snapshots gone and the stream trimmed: the services read the event store and end in the same state."""
+    data = short_folder / "copy"
+    subprocess.run(["cp", "-a", str(undisturbed[0]), str(data)], check=True)
+    for service in ("cdb_core", "cdb_risk", "cdb_execution"):
+        for snapshot in (data / "state" / service).glob("snapshot-*"):
+            snapshot.unlink()
+    with DataFolder(data).redis() as server, server.client() as client:
+        client.xtrim("journal", maxlen=5, approximate=False)
+        assert client.xlen("journal") == 5
+    up = Up(data, recording, "--speed", "max", "--turnstile", "--exit-when-done", "--json", "--quiet")
+    ups.append(up)
+    code, _, err = up.finish()
+    assert code == 0, err
+    assert rows(data) == rows(undisturbed[0])
+    for service in ("cdb_core", "cdb_risk", "cdb_execution"):
+        assert "folding_from_the_beginning" in (data / "logs" / f"{service}.log").read_text()
+
+
+def test_the_archive_reader_sees_what_the_journal_was(undisturbed: tuple[Path, str]) -> None:
+    """Head, entries, marks, last ids and run of the event store agree with the journal; it never writes."""
+    entries = journal(undisturbed[0])
+    server = DataFolder(undisturbed[0]).postgres()
+    reader = ArchiveReader(Infrastructure.model_validate({**server.environment}))
+    with pytest.raises(JournalClosed, match="cannot be reached"):
+        reader.head()
+    with server:
+        assert reader.head() == entries[-1].id
+        assert reader.read(10, 7) == entries[10:17]
+        assert reader.epochs()[1] == 1
+        assert reader.run_id() == "test-run"
+        assert reader.last_ids()["market_data"] == [e.id for e in entries if e.channel == "market_data"][-1]
+        causes = [Cause.parse(e.cause) for e in entries if e.producer == "cdb_ws"]
+        assert reader.high_water()["cdb_ws/feed"] == max(c.number for c in causes if c.source == "feed")
+        with pytest.raises(StoreError):
+            reader.record_epoch(2, 1)
+        server.create_database("blank")
+        blank = ArchiveReader(Infrastructure.model_validate({**server.environment, "POSTGRES_DB": "blank"}))
+        with pytest.raises(JournalClosed, match="no tables"):
+            blank.head()
+        blank.close()
+        with pytest.raises(DatabaseNotReady), open_database(Path(), server.dsn("blank"), {}) as connection:
+            collect(connection)
+        with open_database(Path(), "env", server.environment) as connection:
+            assert collect(connection)["tables"]["trades"] > 0
+        with pytest.raises(DatabaseUnreachable), open_database(Path(), server.dsn("nothing"), {}):
+            pass
+        reader.close()
 
 
 @pytest.mark.chaos
