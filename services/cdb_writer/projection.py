@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -100,7 +101,7 @@ class Projection:
             self._on_market_data(entry, envelope)
         elif envelope.action == "tick":
             if envelope.producer == channels.WS:
-                self._advance_clock(parse_timestamp(envelope.timestamp))
+                self._advance_clock(_instant(envelope.timestamp))
         elif entry.channel in _READ_FROM_THE_STORE:
             return
         elif isinstance(event := entry.event, Control):
@@ -142,7 +143,7 @@ class Projection:
     # the clock and the life of services
 
     def _on_market_data(self, entry: Entry, envelope: Envelope) -> None:
-        timestamp = parse_timestamp(envelope.timestamp)
+        timestamp = _instant(envelope.timestamp)
         if envelope.producer == channels.WS:
             self._advance_clock(timestamp)
         if self.state.portfolio is not None:
@@ -313,6 +314,16 @@ class Projection:
 
 
 _READ_FROM_THE_STORE: Final = frozenset({channels.ALERTS, channels.RISK_DECISIONS})
+
+
+def _instant(canonical: str) -> int:
+    """Read a canonical timestamp; events of one second share the costly part."""
+    return _second(canonical[:19]) + int(canonical[20:26])
+
+
+@lru_cache(maxsize=1024)
+def _second(text: str) -> int:
+    return parse_timestamp(text + "Z")
 
 
 def _number(details: Mapping[str, Any], name: str, event: Control) -> Decimal:

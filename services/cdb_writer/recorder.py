@@ -80,31 +80,32 @@ class Recorder:
             StoreError: the entries do not follow the head.
             ContractViolation, IllegalTransition: an entry cannot be folded; it is named.
         """
-        before, head, projection = self.head, self.head, self.projection
+        projection = self.projection
+        (seq, epoch, digest) = (self.head.seq, self.head.epoch, self.head.hash)
         events: list[EventRow] = []
         anchors: list[Anchor] = []
         runs: list[Run] = []
         epochs: dict[int, int] = {}
         run_id, day = _run_and_day(projection)
         for entry in entries:
-            epoch, seq = entry.id
-            if seq != head.seq + 1 or epoch < head.epoch:
-                raise StoreError(f"entry {entry.id} does not follow {head.epoch}-{head.seq}, the end of the chain")
-            if epoch != head.epoch:
-                epochs[epoch] = seq
-            digest = link(head.hash, entry)
+            if entry.id.n != seq + 1 or entry.id.epoch < epoch:
+                raise StoreError(f"entry {entry.id} does not follow {epoch}-{seq}, the end of the chain")
+            if entry.id.epoch != epoch:
+                epochs[entry.id.epoch] = entry.id.n
             envelope = read_envelope(entry.channel, entry.data)
-            events.append(EventRow.of(entry, envelope, digest))
             projection.fold(entry, envelope)
-            previous, (run_before, day_before) = head, (run_id, day)
-            head = ChainHead(seq, epoch, digest)
-            run_id, day = _run_and_day(projection)
-            if run_before is not None and day_before is not None and (run_id, day) != (run_before, day_before):
-                anchors.append(Anchor(run_before, _day_text(day_before), previous))
-            if run_id is not None and run_id != run_before:
-                runs.append(Run(run_id, seq, events[-1].timestamp))
-        self.head = head
-        return Batch(before, head, events, projection.take_rows(), projection.dump(), anchors, runs, epochs)
+            place = _run_and_day(projection)
+            if place != (run_id, day):
+                if run_id is not None and day is not None:
+                    anchors.append(Anchor(run_id, _day_text(day), ChainHead(seq, epoch, digest)))
+                if place[0] is not None and place[0] != run_id:
+                    runs.append(Run(place[0], entry.id.n, envelope.timestamp))
+                run_id, day = place
+            digest = link(digest, entry)
+            seq, epoch = entry.id.n, entry.id.epoch
+            events.append(EventRow.of(entry, envelope, digest))
+        before, self.head = self.head, ChainHead(seq, epoch, digest)
+        return Batch(before, self.head, events, projection.take_rows(), projection.dump(), anchors, runs, epochs)
 
 
 def _run_and_day(projection: Projection) -> tuple[str | None, int | None]:

@@ -32,6 +32,9 @@ WRITER_LOCK: Final = 0x636C616972650002
 """Key of the advisory lock that the one writer holds."""
 
 
+COPY_CHUNK: Final = 1 << 18
+
+
 @dataclass(frozen=True)
 class StoredCursor:
     """What the database holds: the last event, and the states of projection and clock after it (None: none yet)."""
@@ -218,7 +221,7 @@ def _copy_events(cur: cursor, rows: Sequence[EventRow]) -> None:
         f"\\\\x{row.data.hex()}\t\\\\x{row.hash.hex()}\n"
         for row in rows
     ]
-    cur.copy_expert(_COPY, io.StringIO("".join(lines)))
+    cur.copy_expert(_COPY, io.StringIO("".join(lines)), size=COPY_CHUNK)
 
 
 _COPY: Final = f"COPY event_store.events ({', '.join(EventRow._fields)}) FROM STDIN"

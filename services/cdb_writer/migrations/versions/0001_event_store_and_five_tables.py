@@ -30,8 +30,9 @@ CREATE TABLE event_store.events (
     -- seq first: inside a day's partition this is also the index for reading in order
     PRIMARY KEY (seq, day)
 ) PARTITION BY RANGE (day);
-CREATE INDEX events_event_id ON event_store.events (event_id);
-CREATE INDEX events_correlation_id ON event_store.events (correlation_id) WHERE correlation_id IS NOT NULL;
+-- hash: ids are only asked for by equality, and a random id in a tree would cost a third of the write rate
+CREATE INDEX events_event_id ON event_store.events USING hash (event_id);
+CREATE INDEX events_correlation_id ON event_store.events USING hash (correlation_id) WHERE correlation_id IS NOT NULL;
 CREATE INDEX events_decisions ON event_store.events (channel, timestamp) WHERE channel <> 'market_data';
 COMMENT ON TABLE event_store.events IS 'Every event of every channel, in the one order of the journal; never changed.';
 COMMENT ON COLUMN event_store.events.seq IS 'Journal number n, contiguous over the whole life of the journal.';
