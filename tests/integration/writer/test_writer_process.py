@@ -49,6 +49,8 @@ def test_from_empty_servers_to_five_tables(
     assert source.client.cursors()["cdb_writer"] == head
 
 
+@pytest.mark.slow
+@pytest.mark.chaos
 def test_a_second_writer_exits(new_writer: NewWriter, feeder: NewFeeder, short_folder: object) -> None:
     """On other ports and folders, but the same database: exit 4, naming the reason; the first goes on."""
     first = new_writer().start()
