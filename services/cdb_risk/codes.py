@@ -67,7 +67,7 @@ MEANINGS: Final[dict[Code, str]] = {
     Code.BAD_VALUE: "a value is not a finite number of the kind that is meant",
     Code.UNKNOWN_SYMBOL: "the instrument is not traded here, or its grid is not known",
     Code.MARKET_DATA_MISSING: "no price or no quote of the instrument has been seen",
-    Code.IMPLAUSIBLE_DATA: "a price is under a millionth or over a billion",
+    Code.IMPLAUSIBLE_DATA: "a price is under a millionth or over a billion, or a size over 10^15",
     Code.CROSSED_BOOK: "the last quote's bid was not below its ask",
     Code.FEED_GAP: "the feed lost messages and has not yet shown three good quotes over two seconds",
     Code.PRICE_COLLAR: "the price is further from the last good one than PRICE_COLLAR_PCT",

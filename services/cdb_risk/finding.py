@@ -12,8 +12,7 @@ from services.common.events import LayerName, LayerVerdict
 
 __all__ = ["Finding", "bad_value", "compared", "ok", "ratio", "shown", "verdict", "wire"]
 
-_WIRE_BOUND = Decimal(10) ** 10
-"""A wire number has at most 28 digits, 18 of them decimals: ten before the point."""
+_WIRE_BOUND = Decimal(10) ** 15
 
 _WIRE_PLACES = 12
 

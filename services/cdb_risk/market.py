@@ -40,6 +40,7 @@ Quality = Literal["none", "valid", "good"]
 
 _LEAST_PRICE = Decimal("0.000001")
 _GREATEST_PRICE = Decimal(10) ** 9
+_GREATEST_SIZE = Decimal(10) ** 15
 _VOLUME_PLACES = 12
 _CLOSES = 61
 _LEAST_RETURNS = 5
@@ -99,7 +100,10 @@ def plausible_price(price: Decimal) -> bool:
 
 
 def _plausible(event: MarketData) -> bool:
-    return all(price is None or plausible_price(price) for price in (event.price, event.bid, event.ask))
+    prices, sizes = (event.price, event.bid, event.ask), (event.volume, event.bid_size, event.ask_size)
+    return all(price is None or plausible_price(price) for price in prices) and all(
+        size is None or size <= _GREATEST_SIZE for size in sizes
+    )
 
 
 @dataclass

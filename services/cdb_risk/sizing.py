@@ -10,7 +10,7 @@ from services.common.instruments import InstrumentSpec
 
 __all__ = ["GREATEST_EQUITY", "Request", "fixed_fractional", "headroom_quantity", "round_to_lot"]
 
-GREATEST_EQUITY = Decimal(10) ** 10
+GREATEST_EQUITY = Decimal(10) ** 12
 """An equity above this is a fault, not a fortune; beneath it no quantity leaves 28 digits."""
 
 _QUANTITY_STEP = Decimal("0.00000001")

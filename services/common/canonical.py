@@ -32,7 +32,7 @@ Reader = Callable[[Mapping[str, Any]], dict[str, Any] | None]
 """Returns the field values of a canonical object, or None when it is not exactly that."""
 
 _Check = Callable[[Any], Any]
-_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 
 
 class _NotCanonicalError(Exception):
@@ -165,13 +165,12 @@ def _number(bounds: dict[str, Any]) -> _Check:
 
     def check(value: Any) -> Any:
         # Canonical money has a fraction, so the decoder made it a Decimal, and never NaN or Infinity. Up to 20
-        # characters without an exponent, ten of them before the point, are within 28 digits and 18 decimals as
-        # pydantic counts them (10 + 18); longer numbers take the long way.
+        # characters without an exponent are within 28 digits and 18 decimals; longer numbers take the long way.
         if type(value) is Decimal:
             text = str(value)
             if (
                 len(text) <= 20
-                and 0 < text.find(".") <= 10
+                and "." in text
                 and "E" not in text
                 and (above is None or value > above)
                 and (least is None or value >= least)
@@ -224,7 +223,13 @@ def _text(bounds: dict[str, Any]) -> _Check:
     pattern = re.compile(bounds["pattern"]) if "pattern" in bounds else None
 
     def check(value: Any) -> Any:
-        if type(value) is str and least <= len(value) <= most and (pattern is None or pattern.fullmatch(value)):
+        # beyond ASCII there are lone surrogates, which pydantic refuses
+        if (
+            type(value) is str
+            and value.isascii()
+            and least <= len(value) <= most
+            and (pattern is None or pattern.fullmatch(value))
+        ):
             return value
         raise _NotCanonicalError
 

@@ -118,10 +118,12 @@ def test_trade_far_from_the_quotes_is_a_problem_for_entries() -> None:
         {"price": Decimal(10) ** 9 + 1},
         {"bid": Decimal("0.0000009")},
         {"ask": Decimal(10) ** 9 + 1},
+        {"volume": Decimal(10) ** 15 + 1},
+        {"ask_size": Decimal(10) ** 27},
     ],
 )
 def test_implausible_data_change_nothing_but_the_problem(fields: dict[str, Decimal]) -> None:
-    """Prices beyond a billion or under a millionth are not folded."""
+    """Prices beyond a billion or under a millionth, and sizes beyond 10^15, are not folded."""
     market, worth = fold(event(), event(at_ms=1, **fields))
     assert worth[-1] == "none"
     assert market.problem(COLLAR) is Code.IMPLAUSIBLE_DATA
