@@ -373,8 +373,21 @@ class EmbeddedPostgres(_EmbeddedServer):
         draft.rename(self.data)
 
     def _end_leftover(self, user: int | None) -> None:
-        if (self.data / "postmaster.pid").exists():
+        """End a server whose owner was killed. The number in its file may belong to a stranger by now: look first."""
+        import psutil  # type: ignore[import-untyped]
+
+        lock = self.data / "postmaster.pid"
+        if not lock.exists():
+            return
+        try:
+            found = psutil.Process(int(lock.read_text(encoding="utf-8").split("\n", 1)[0]))
+            ours = found.name() == "postgres" and str(self.data) in found.cmdline()
+        except (psutil.Error, ValueError):
+            return  # gone: PostgreSQL itself makes sure that nothing of it is left
+        if ours:
             self._run("pg_ctl", "-D", str(self.data), "-m", "fast", "-w", "-t", "20", "stop", user=user)
+        else:
+            lock.unlink()
 
     def _spawn_until_free(self, user: int | None) -> None:
         """Start; the workers of a server killed just now hold its memory for a moment, so try again for a while."""

@@ -66,5 +66,11 @@ class CountingMachine(StateMachine[CountingSettings, CountingState]):
         return {"seen": dict(self.state.seen)}
 
 
+class CountingExecution(CountingMachine):
+    """The same as the process of cdb_execution."""
+
+    service: ClassVar[str] = channels.EXECUTION
+
+
 if __name__ == "__main__":
-    sys.exit(run_machine(CountingMachine))
+    sys.exit(run_machine(CountingExecution if channels.EXECUTION in sys.argv else CountingMachine))

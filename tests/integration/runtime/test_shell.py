@@ -60,11 +60,11 @@ class Process:
         self.log = log
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, **settings: str) -> Process:
+    def start(self, service: str = channels.CORE, **settings: str) -> Process:
         """Start it, with settings besides."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(MACHINE)], env={**self._environ, **settings}, stdout=log, stderr=log
+                [sys.executable, str(MACHINE), service], env={**self._environ, **settings}, stdout=log, stderr=log
             )
         return self
 
@@ -345,6 +345,96 @@ def test_foreign_messages_are_admitted_or_buried_with_an_alert(
     alert = next(entry.event for entry in journal(feeder) if isinstance(entry.event, Alert))
     assert alert.code == "FOREIGN_MESSAGE_INVALID"
     assert "NaN" in alert.message
+
+
+@pytest.mark.security
+def test_a_forbidden_channel_raises_one_critical_alert_a_minute(
+    feeder: Feeder, core: Process, infra: Infrastructure
+) -> None:
+    """Orders published past the journal are buried, never acted upon; the alert is held back for 60 s of `now`."""
+    feeder.begin()
+    core.start(channels.EXECUTION)
+    eventually(lambda: core.get("/health")[0] == 200)
+    with EmbeddedRedisClient(infra) as client:
+        client.publish("orders", '{"type": "order", "symbol": "BTCUSDT"}')
+        client.publish("risk_decisions", "{}")
+    eventually(lambda: len(feeder.client.dead_letters()) == 2)
+
+    def alerts() -> list[Alert]:
+        return [entry.event for entry in journal(feeder) if isinstance(entry.event, Alert)]
+
+    eventually(lambda: len(alerts()) == 1)
+    assert (alerts()[0].level, alerts()[0].code) == ("CRITICAL", "FOREIGN_MESSAGE_FORBIDDEN")
+    feeder.now += 61_000_000
+    feeder.tick()
+    eventually(lambda: core.get("/status")[1].get("now", "").startswith("2021-05-19T00:01:02"))
+    with EmbeddedRedisClient(infra) as client:
+        client.publish("orders", "{}")
+    eventually(lambda: len(alerts()) == 2)
+    assert {entry.channel for entry in journal(feeder)} == {"control", "alerts"}
+
+
+def test_a_journal_short_of_memory_holds_entries_back_until_there_is_room(
+    environment: dict[str, str], short_folder: Path
+) -> None:
+    """Above 80 % of memory an entry waits: unhealthy, one CRITICAL alert; with room again it is published once."""
+    server = EmbeddedRedis(short_folder / "redis", maxmemory="24mb").start()
+    environ = {**environment, **server.environment}
+    infra = Infrastructure.model_validate({k: v for k, v in environ.items() if k in Infrastructure.model_fields})
+    open_bus(infra)
+    feeder = Feeder(infra)
+    feeder.begin()
+    core = Process(environ, short_folder / "core.log").start()
+    try:
+        eventually(lambda: len(announced(feeder)) == 2)
+        core.kill()
+        feeder.price(1, 2, 3)
+        with EmbeddedRedisClient(infra) as client:
+            full = 0.88 * 24 * 1024 * 1024
+            while client.info("memory")["used_memory"] < full:
+                client.rpush("ballast", b"x" * 65_536)
+        for _ in range(40):
+            feeder.tick()  # the journal looks at its memory now and then only
+        core.start()
+        eventually(lambda: "journal_memory" in core.get("/health")[1].get("failing", {}))
+        assert signals(feeder) == []
+        with EmbeddedRedisClient(infra) as client:
+            client.delete("ballast")
+        eventually(lambda: len(signals(feeder)) == 1)
+        eventually(lambda: "journal_memory" not in core.get("/health")[1].get("failing", {"journal_memory": ""}))
+        alerts = [entry.event for entry in journal(feeder) if isinstance(entry.event, Alert)]
+        assert [(alert.level, alert.code) for alert in alerts] == [("CRITICAL", "JOURNAL_MEMORY")]
+        assert core.terminate() == 0
+    finally:
+        if core.process is not None and core.process.poll() is None:
+            core.kill()
+        feeder.close()
+        server.stop()
+
+
+def test_told_to_stop_while_redis_is_away(core: Process, infra: Infrastructure, redis_server: EmbeddedRedis) -> None:
+    """A service that never reached Redis says so in `/health` and still stops at once with exit code 0."""
+    core.start(REDIS_SOCKET="/nowhere/valkey.sock")
+    eventually(lambda: "redis" in core.get("/health")[1].get("failing", {}))
+    assert core.get("/status")[1]["infrastructure"]["REDIS_SOCKET"] == "/nowhere/valkey.sock"
+    assert core.terminate() == 0
+
+
+def test_an_orphan_stops_by_itself(feeder: Feeder, core: Process) -> None:
+    """When the `claire up` that started it is gone, a service does not go on alone."""
+    feeder.begin()
+    core.start(SUPERVISOR_PID="1")
+    assert core.wait() == 0
+    assert "the process that started this one is gone" in core.text()
+
+
+def test_a_taken_port_ends_the_start(core: Process, infra: Infrastructure) -> None:
+    """Exit code 2, with port and fix on stderr."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", core.port))
+        taken.listen()
+        assert core.start().wait() == 2
+    assert f"cannot listen on 127.0.0.1:{core.port}" in core.text()
 
 
 def test_health_tells_what_fails_and_status_what_it_does(feeder: Feeder, core: Process) -> None:
