@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, Literal, NamedTuple
 
 import redis
@@ -87,6 +87,7 @@ class Bus:
         self._seen: dict[str, JournalId] = {}
         self._head = 0
         self._heard = self._looked = 0.0
+        self._ready: list[Entry] = []  # behind the cursor and not handed out yet: a failure in between loses nothing
         self._foreign: list[ForeignMessage] = []
         self.cursor: JournalId = BEGINNING
         """Everything on this bus's channels up to here has been handed out."""
@@ -109,6 +110,7 @@ class Bus:
         """
         self.close()
         self.cursor = BEGINNING if cursor is None else cursor
+        self._ready = []
         deadline = time.monotonic() + timeout_sec
         while True:
             try:
@@ -132,9 +134,8 @@ class Bus:
         """
         deadline = time.monotonic() + timeout_sec
         while True:
-            entries: list[Entry] = []
             try:
-                entries = self._next(deadline)
+                self._next(deadline)
                 self.problem = None
             except _StartOver:
                 self._start_over()
@@ -142,9 +143,11 @@ class Bus:
                 self.problem = str(error)
                 self._link.close()
                 self._start_over()
-                time.sleep(max(0.0, min(LATE_SEC, deadline - time.monotonic())))
-            if entries or self._foreign or time.monotonic() >= deadline:
-                return entries
+                if not self._ready:
+                    time.sleep(max(0.0, min(LATE_SEC, deadline - time.monotonic())))
+            if self._ready or self._foreign or time.monotonic() >= deadline:
+                ready, self._ready = self._ready, []
+                return ready
 
     def take_foreign(self) -> list[ForeignMessage]:
         """Return the foreign messages that came on channels this service owns, in order of arrival."""
@@ -197,81 +200,79 @@ class Bus:
 
     # reading
 
-    def _next(self, deadline: float) -> list[Entry]:
+    def _next(self, deadline: float) -> None:
         self._link.ensure()
         if self._subscriber is None:
             subscribed = self._foreign_channels if self._mode == "xread" else self._channels | self._foreign_channels
             if subscribed:
                 self._subscriber = Subscriber(self._infra, subscribed, name=f"{self._service}:subscriber")
         if not self._following:
-            return self._catch_up()
-        return self._follow_stream(deadline) if self._mode == "xread" else self._follow_channels(deadline)
+            self._catch_up()
+        elif self._mode == "xread":
+            self._follow_stream(deadline)
+        else:
+            self._follow_channels(deadline)
 
-    def _catch_up(self) -> list[Entry]:
+    def _catch_up(self) -> None:
         # What arrived already is in the stream that is read below; taking it here keeps the server's buffer short.
         self._take_foreign_from(self._receive(0.0))
         last_ids = self._last_ids()  # before the page, so that each channel's last id is here or in the page
         entries, self._head = read_after(self._link, self._attached, self.cursor.n, PAGE, self._archive)
-        if entries:
-            self.cursor = entries[-1].id
+        self._take(entries)
         if self.cursor.n >= self._head:
             self._following = True
             self._floor = self.cursor.n
             self._seen = last_ids | {entry.channel: entry.id for entry in entries}
             self._heard = self._looked = time.monotonic()
-        return self._mine(entries)
 
-    def _follow_stream(self, deadline: float) -> list[Entry]:
+    def _follow_stream(self, deadline: float) -> None:
         self._take_foreign_from(self._receive(0.0))
         wait_sec = 0.0 if self._foreign else max(0.0, min(IDLE_SEC, deadline - time.monotonic()))
         entries = await_entries(
             self._link, self._attached, self.cursor.n, PAGE, block_ms=int(1000 * wait_sec), archive=self._archive
         )
+        self._take(entries)
+        self._head = max(self._head, self.cursor.n)
+        if len(entries) == PAGE:
+            self._head = read_head(self._link, self._attached)
+
+    def _take(self, entries: Sequence[Entry]) -> None:
+        """Move the cursor over a page and keep what is ours in it: both or neither."""
         if entries:
             self.cursor = entries[-1].id
-        self._head = read_head(self._link, self._attached) if len(entries) == PAGE else self.cursor.n
-        return self._mine(entries)
-
-    def _mine(self, entries: Iterable[Entry]) -> list[Entry]:
-        return [entry for entry in entries if entry.channel in self._channels]
+            self._ready += [entry for entry in entries if entry.channel in self._channels]
 
     # pub/sub
 
     def _receive(self, timeout_sec: float) -> list[Message]:
         return [] if self._subscriber is None else self._subscriber.receive(timeout_sec, PAGE)
 
-    def _follow_channels(self, deadline: float) -> list[Entry]:
+    def _follow_channels(self, deadline: float) -> None:
         look_at = min(max(self._heard, self._looked) + IDLE_SEC, self._looked + BUSY_SEC)
         messages = self._receive(max(0.0, min(deadline, look_at) - time.monotonic()))
         now = time.monotonic()
         if messages:
             self._heard = now
-        entries = self._accept(messages)
+        self._accept(messages)
         if self._following and now >= look_at:
-            entries += self._look()
-        return entries
+            self._look()
 
-    def _accept(self, messages: Iterable[Message]) -> list[Entry]:
+    def _accept(self, messages: Iterable[Message]) -> None:
         """Take the messages that follow from the cursor; at the first that does not, start over after those."""
-        entries: list[Entry] = []
         for message in messages:
             spliced = _SPLICED.match(message.data)
             if spliced is None:
                 self._take_foreign(message)
             elif self._following and message.channel in self._channels:
                 try:
-                    entry = self._follow(message.channel, spliced, message.data)
+                    self._follow(message.channel, spliced, message.data)
                 except _StartOver:
                     self._start_over()
-                else:
-                    if entry is not None:
-                        entries.append(entry)
-        return entries
 
-    def _follow(self, channel: str, spliced: re.Match[bytes], message: bytes) -> Entry | None:
+    def _follow(self, channel: str, spliced: re.Match[bytes], message: bytes) -> None:
         entry_id, previous = JournalId.parse(spliced[1]), JournalId.parse(spliced[2])
         if entry_id.n <= self._floor:
-            return None  # published while we caught up: read from the stream already
+            return  # published while we caught up: read from the stream already
         if entry_id.epoch != self._attached.epoch or entry_id.n <= self.cursor.n:
             raise _StartOver
         if previous != self._seen[channel]:
@@ -283,7 +284,7 @@ class Bus:
             raise _StartOver
         self._seen[channel] = self.cursor = entry_id
         self._head = max(self._head, entry_id.n)
-        return Entry(entry_id, channel, producer[1].decode(), spliced[3].decode(), data)
+        self._ready.append(Entry(entry_id, channel, producer[1].decode(), spliced[3].decode(), data))
 
     def _refuse_passed_over(self, channel: str, place: JournalId) -> None:
         """Halt when an entry of ours before the cursor was never handed out: it cannot be put back in order."""
@@ -301,7 +302,7 @@ class Bus:
             for name, value in zip(names, values, strict=True)
         }
 
-    def _look(self) -> list[Entry]:
+    def _look(self) -> None:
         """Compare the channels' last ids with what came: a lost last message shows no gap."""
         self._looked = time.monotonic()
         head = read_head(self._link, self._attached)
@@ -312,11 +313,11 @@ class Bus:
         if all(last.n <= self.cursor.n for last in last_ids.values()):
             if head > self.cursor.n:
                 self.cursor = self._attached.epochs.id_of(head)  # the rest are entries of channels that are not ours
-            return []
-        late = self._accept(self._receive(LATE_SEC))
-        if not late:
+            return
+        before = self.cursor
+        self._accept(self._receive(LATE_SEC))
+        if self.cursor == before:
             raise _StartOver
-        return late
 
     # foreign messages
 
