@@ -11,7 +11,7 @@ import enum
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -132,9 +132,12 @@ def decode(data: bytes | str) -> Any:
     """Return the Python objects of a JSON text; fractions become Decimal with all their digits, integers int.
 
     Raises:
-        ContractViolation: not UTF-8, not JSON, NaN or Infinity, or a key that stands twice.
+        ContractViolation: not UTF-8, not JSON, NaN or Infinity, an exponent beyond all numbers, or a key that stands
+            twice.
     """
     try:
         return _DECODER.decode(data.decode() if isinstance(data, bytes) else data)
     except (ValueError, RecursionError) as error:
         raise ContractViolation(f"not JSON: {error}") from error
+    except InvalidOperation as error:
+        raise ContractViolation("a number has an exponent that no number here has") from error

@@ -27,7 +27,7 @@ def normalise_symbol(raw: str) -> str:
         ContractViolation: what is left is not 5 to 20 letters and digits.
     """
     symbol = re.sub(r"[_\-/: ]", "", raw).upper()
-    if not SYMBOL_PATTERN.match(symbol):
+    if not (raw.isascii() and SYMBOL_PATTERN.fullmatch(symbol)):  # upper() makes SS of a sharp s
         raise ContractViolation(f"symbol {raw!r}: 5 to 20 letters and digits are meant, for example BTCUSDT")
     return symbol
 

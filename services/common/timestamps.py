@@ -60,7 +60,10 @@ def parse_timestamp(value: Any) -> int:
         if moment.tzinfo is None:
             raise ValueError(f"{value!r} has no time zone; write UTC with a trailing Z")
         delta = moment - _EPOCH
-        return (delta.days * 86_400 + delta.seconds) * SECOND_US + delta.microseconds
+        timestamp_us = (delta.days * 86_400 + delta.seconds) * SECOND_US + delta.microseconds
+        if not 0 <= timestamp_us <= _LATEST_US:
+            raise ValueError(f"{value!r} is outside the years 1970 to 9999")
+        return timestamp_us
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise ValueError(f"{value!r} is no timestamp; write it as 2021-05-19T13:05:00.000000Z")
     if isinstance(value, Decimal) and not value.is_finite():
