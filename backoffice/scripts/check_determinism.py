@@ -1,8 +1,9 @@
 """Find what would make a state machine answer differently the second time.
 
 A state machine folds events and nothing else (design: "Determinism"). So its module may not import anything that
-knows the time, chance, the environment, a file, a thread or a server, may not call such a thing, may not write a
-float literal, and may not let the order of a set reach its outputs (str hashes differ from process to process).
+knows the time, chance, the environment, a file, a thread or a server (of libraries only those that are known to give
+the same answer each time are allowed), may not call such a thing, may not write a float literal or divide past the
+one rounding division, and may not let the order of a set reach its outputs (str hashes differ from process to process).
 
 Checked is every module of `services/` and the kernel, except the places where the outside is allowed:
 `adapters/`, `runtime/`, `migrations/`, `service.py`, the settings and log of the ground floor, and the journal's
@@ -53,11 +54,41 @@ FORBIDDEN_MODULES: Final = {
     "the shell's libraries": ("logging", "structlog", "stamina", "rich", "typer", "click", "warnings"),
     "floats": ("numpy", "pandas", "scipy"),
 }
+ALLOWED_MODULES: Final = frozenset(
+    {
+        "__future__",
+        "abc",
+        "bisect",
+        "collections",
+        "copy",
+        "dataclasses",
+        "datetime",
+        "decimal",
+        "enum",
+        "functools",
+        "hashlib",
+        "heapq",
+        "itertools",
+        "json",
+        "math",
+        "operator",
+        "pydantic",
+        "re",
+        "string",
+        "types",
+        "typing",
+        "services",
+        "claire",
+    }
+)
+"""Roots of all that a state machine may import: what they do is a function of their arguments."""
 _REASON_BY_MODULE: Final = {name: reason for reason, names in FORBIDDEN_MODULES.items() for name in names}
 
 OUTSIDE_IMPORTS: Final = re.compile(
     r"^(services\.[a-z_]+\.(adapters|service)|services\.common\.(runtime(?!\.announcement\b)|log)|claire\.(?!kernel\b)\w+)(\.|$)"
 )
+
+READS_THE_ENVIRONMENT: Final = "services.common.settings.read_environment"
 
 FORBIDDEN_CALLS: Final = {
     "open": "opens a file",
@@ -73,11 +104,7 @@ FORBIDDEN_CALLS: Final = {
     "globals": "reaches around the state",
     "breakpoint": "stops the process",
 }
-FORBIDDEN_METHODS: Final = {
-    "now": ("datetime", "the clock is an event"),
-    "utcnow": ("datetime", "the clock is an event"),
-    "today": ("date", "the clock is an event"),
-}
+CLOCK_METHODS: Final = frozenset({"now", "utcnow", "today"})
 ORDER_SENSITIVE: Final = frozenset(
     {"list", "tuple", "enumerate", "iter", "next", "map", "filter", "zip", "dict", "reversed"}
 )
@@ -136,6 +163,7 @@ def check_tree(root: Path) -> list[Finding]:
 
 
 def _walk(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    clocks = _names_of_clocks(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -144,22 +172,52 @@ def _walk(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield from _check_import_from(node)
         elif isinstance(node, ast.Call):
             yield from _check_call(node)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, float | complex):
-            yield node.lineno, f"float literal {node.value!r}: money is Decimal"
+        elif isinstance(node, ast.Attribute):
+            if node.attr in CLOCK_METHODS and _last_name(node.value) in clocks:
+                yield node.lineno, f"{ast.unparse(node)}: the clock is an event"
         elif isinstance(node, ast.For | ast.comprehension):
             yield from _check_iteration(node)
         elif isinstance(node, ast.Starred) and _is_set(node.value):
             yield node.lineno, _SET_MESSAGE
-        elif isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith):
-            yield node.lineno, "asynchronous code: what runs first would depend on the outside"
-        elif isinstance(node, ast.Global):
-            yield node.lineno, f"global {', '.join(node.names)}: state lives in the machine"
+        else:
+            yield from _check_arithmetic(node)
+            yield from _check_shape(node)
+
+
+def _check_arithmetic(node: ast.AST) -> Iterator[tuple[int, str]]:
+    if isinstance(node, ast.Constant) and isinstance(node.value, float | complex):
+        yield node.lineno, f"float literal {node.value!r}: money is Decimal"
+    elif isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.Div):
+        yield node.lineno, "division with /: services.common.decimals.divide rounds to digits that fit the wire"
+
+
+def _check_shape(node: ast.AST) -> Iterator[tuple[int, str]]:
+    if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith):
+        yield node.lineno, "asynchronous code: what runs first would depend on the outside"
+    elif isinstance(node, ast.Global):
+        yield node.lineno, f"global {', '.join(node.names)}: state lives in the machine"
+
+
+def _names_of_clocks(tree: ast.Module) -> set[str]:
+    """Return the names under which a module has the classes that can tell the time."""
+    aliases = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "datetime"
+        for alias in node.names
+    }
+    return aliases | {"datetime", "date"}
 
 
 def _check_import(line: int, name: str) -> Iterator[tuple[int, str]]:
-    reason = _REASON_BY_MODULE.get(name.partition(".")[0])
+    root = name.partition(".")[0]
+    reason = _REASON_BY_MODULE.get(root)
     if reason is not None:
         yield line, f"import of {name}: a state machine does not know {reason}"
+    elif root not in ALLOWED_MODULES:
+        yield line, f"import of {name}: not among the libraries that give the same answer each time"
+    elif name == READS_THE_ENVIRONMENT:
+        yield line, f"import of {name}: a state machine does not know the environment"
     elif OUTSIDE_IMPORTS.match(name):
         yield line, f"import of {name}: a state machine does not talk to the outside"
 
@@ -179,10 +237,8 @@ def _check_call(node: ast.Call) -> Iterator[tuple[int, str]]:
             yield node.lineno, f"{function.id}(): {FORBIDDEN_CALLS[function.id]}"
         elif function.id in ORDER_SENSITIVE and any(map(_is_set, node.args)):
             yield node.lineno, _SET_MESSAGE
-    elif isinstance(function, ast.Attribute):
-        if function.attr in FORBIDDEN_METHODS and _last_name(function.value) in {"datetime", "date"}:
-            yield node.lineno, f"{ast.unparse(function)}(): {FORBIDDEN_METHODS[function.attr][1]}"
-        elif function.attr in {"join", "extend", "fromkeys"} and any(map(_is_set, node.args)):
+    elif isinstance(function, ast.Attribute) and function.attr in {"join", "extend", "fromkeys"}:
+        if any(map(_is_set, node.args)):
             yield node.lineno, _SET_MESSAGE
 
 
