@@ -237,9 +237,12 @@ def _check_call(node: ast.Call) -> Iterator[tuple[int, str]]:
             yield node.lineno, f"{function.id}(): {FORBIDDEN_CALLS[function.id]}"
         elif function.id in ORDER_SENSITIVE and any(map(_is_set, node.args)):
             yield node.lineno, _SET_MESSAGE
-    elif isinstance(function, ast.Attribute) and function.attr in {"join", "extend", "fromkeys"}:
-        if any(map(_is_set, node.args)):
-            yield node.lineno, _SET_MESSAGE
+    elif (
+        isinstance(function, ast.Attribute)
+        and function.attr in {"join", "extend", "fromkeys"}
+        and any(map(_is_set, node.args))
+    ):
+        yield node.lineno, _SET_MESSAGE
 
 
 def _check_iteration(node: ast.For | ast.comprehension) -> Iterator[tuple[int, str]]:
