@@ -1,0 +1,112 @@
+"""Settings come from the environment, typed and bounded, every mistake at once."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from pydantic import Field, SecretStr
+
+from services.common.errors import SettingsInvalid
+from services.common.settings import (
+    Amount,
+    Fraction,
+    Infrastructure,
+    MachineSettings,
+    canonical_settings,
+    load_settings,
+    read_environment,
+)
+
+pytestmark = pytest.mark.unit
+
+
+class Some(MachineSettings):
+    """Settings of a test."""
+
+    MAX_POSITION_PCT: Fraction = Decimal("0.10")
+    CASH: Amount = Decimal(5)
+    COUNT: int = Field(3, ge=1)
+    NEEDED: str
+
+
+def test_values_defaults_and_empty_variables() -> None:
+    """An empty variable counts as not set; white space is cut; other variables are ignored."""
+    settings = load_settings(Some, {"NEEDED": " x ", "CASH": "", "COUNT": "4", "HOME": "/home"})
+    assert settings.NEEDED == "x"
+    assert settings.COUNT == 4
+    assert settings.CASH == 5
+    assert canonical_settings(settings) == {
+        "MAX_POSITION_PCT": Decimal("0.10"),
+        "CASH": Decimal(5),
+        "COUNT": 4,
+        "NEEDED": "x",
+    }
+
+
+def test_every_mistake_is_listed_with_its_fix() -> None:
+    """Whole per cents, NaN, too small, missing: one line each."""
+    with pytest.raises(SettingsInvalid) as caught:
+        load_settings(Some, {"MAX_POSITION_PCT": "5 %", "CASH": "NaN", "COUNT": "0"})
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 4
+    assert lines[0] == "MAX_POSITION_PCT=5 %: a fraction between 0 and 1 is meant, perhaps 0.05; the default is 0.10"
+    assert lines[1].startswith("CASH=NaN: ")
+    assert lines[2].startswith("COUNT=0: ")
+    assert lines[2].endswith("the default is 3")
+    assert lines[3].startswith("NEEDED=")
+    assert "default" not in lines[3]
+
+
+@pytest.mark.parametrize("value", ["x", "NaN", "1000", "-0.1"])
+def test_no_guess_where_there_is_none(value: str) -> None:
+    """Only a number between 1 and 100 is perhaps a percentage."""
+    with pytest.raises(SettingsInvalid) as caught:
+        load_settings(Some, {"MAX_POSITION_PCT": value, "NEEDED": "x"})
+    assert "perhaps" not in str(caught.value)
+
+
+def test_floats_in_code_are_taken_as_written() -> None:
+    """0.1 is a tenth, not the nearest binary fraction."""
+    assert Decimal("0.1") == Some(MAX_POSITION_PCT=0.1, NEEDED="x").MAX_POSITION_PCT  # type: ignore[arg-type]
+
+
+def test_secrets_are_never_shown() -> None:
+    """Neither in a mistake nor in the representation."""
+
+    class Locked(MachineSettings):
+        KEY: SecretStr = Field(SecretStr(""), max_length=3)
+
+    with pytest.raises(SettingsInvalid) as caught:
+        load_settings(Locked, {"KEY": "not-a-real-one"})
+    assert "not-a-real-one" not in str(caught.value)
+    assert "********" in str(caught.value)
+    assert "obviously" not in repr(Infrastructure(REDIS_PASSWORD=SecretStr("obviously-fake")))
+
+
+def test_a_value_may_stand_in_a_file(tmp_path: Path) -> None:
+    """`NAME_FILE` names a file (compose secrets); a value that is set wins; a missing file is named."""
+    secret = tmp_path / "password"
+    secret.write_text("fake-value\n", encoding="utf-8")
+    given = {"REDIS_PASSWORD_FILE": str(secret)}
+    assert read_environment(given)["REDIS_PASSWORD"] == "fake-value"
+    assert read_environment({**given, "REDIS_PASSWORD": "set"})["REDIS_PASSWORD"] == "set"
+    assert "UNRELATED" not in read_environment({"UNRELATED_FILE": "/nowhere"})
+    assert read_environment({"REDIS_PASSWORD_FILE": ""}).get("REDIS_PASSWORD") is None
+    with pytest.raises(SettingsInvalid, match=r"REDIS_PASSWORD_FILE=.*cannot be read"):
+        read_environment({"REDIS_PASSWORD_FILE": str(tmp_path / "missing")})
+
+
+def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an argument the real environment is read."""
+    monkeypatch.setenv("CLAIRE_TEST_ONLY", "yes")
+    assert read_environment()["CLAIRE_TEST_ONLY"] == "yes"
+
+
+def test_rules_over_several_settings_are_reported_in_their_own_words() -> None:
+    """A mistake that belongs to no single field is shown as it is."""
+    from services.cdb_risk.settings import RiskSettings
+
+    with pytest.raises(SettingsInvalid, match="no price and lot grid is known for DOGEUSDT"):
+        load_settings(RiskSettings, {"SYMBOLS": "DOGEUSDT"})
