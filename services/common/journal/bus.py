@@ -254,20 +254,20 @@ class Bus:
         if messages:
             self._heard = now
         self._accept(messages)
-        if self._following and now >= look_at:
+        if now >= look_at:
             self._look()
 
-    def _accept(self, messages: Iterable[Message]) -> None:
-        """Take the messages that follow from the cursor; at the first that does not, start over after those."""
+    def _accept(self, messages: Sequence[Message]) -> None:
+        """Take the messages that follow from the cursor.
+
+        Raises:
+            _StartOver: one does not follow; those before it are taken.
+        """
+        self._take_foreign_from(messages)
         for message in messages:
             spliced = _SPLICED.match(message.data)
-            if spliced is None:
-                self._take_foreign(message)
-            elif self._following and message.channel in self._channels:
-                try:
-                    self._follow(message.channel, spliced, message.data)
-                except _StartOver:
-                    self._start_over()
+            if spliced is not None and message.channel in self._channels:
+                self._follow(message.channel, spliced, message.data)
 
     def _follow(self, channel: str, spliced: re.Match[bytes], message: bytes) -> None:
         entry_id, previous = JournalId.parse(spliced[1]), JournalId.parse(spliced[2])
@@ -323,13 +323,9 @@ class Bus:
 
     def _take_foreign_from(self, messages: Iterable[Message]) -> None:
         for message in messages:
-            if _SPLICED.match(message.data) is None:
-                self._take_foreign(message)
-
-    def _take_foreign(self, message: Message) -> None:
-        if message.channel not in self._foreign_channels:
-            return
-        if len(self._foreign) >= MAX_FOREIGN:
-            self.foreign_dropped += 1
-        else:
-            self._foreign.append(ForeignMessage(*message))
+            if message.channel not in self._foreign_channels or _SPLICED.match(message.data) is not None:
+                continue
+            if len(self._foreign) >= MAX_FOREIGN:
+                self.foreign_dropped += 1
+            else:
+                self._foreign.append(ForeignMessage(*message))

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import redis
+
 from services.common.journal.link import connect
 from services.common.settings import Infrastructure
 
@@ -37,6 +39,7 @@ class Subscriber:
     def __init__(self, infra: Infrastructure, channels: Iterable[str], *, name: str) -> None:
         names = sorted(set(channels))
         self._early: list[Message] = []
+        self._broken: Exception | None = None
         self._connection: Any = connect(infra, name=name)
         try:
             self._connection.send_command("SUBSCRIBE", *names, check_health=False)
@@ -59,15 +62,23 @@ class Subscriber:
         """Wait up to `timeout_sec` for a message, then take what is there, up to `limit`.
 
         Raises:
-            redis.ConnectionError: the connection is gone; what was published since is for others to find.
+            redis.ConnectionError, redis.TimeoutError: the connection is gone, for ever; what it had delivered before
+                was returned.
         """
+        if self._broken is not None:
+            raise self._broken  # asking the connection itself would silently make a new one, without subscriptions
         messages, self._early = self._early, []
         wait = 0.0 if messages else max(0.0, timeout_sec)
-        while len(messages) < limit and self._connection.can_read(wait):
-            message = self._read()
-            if message is not None:
-                messages.append(message)
-            wait = 0.0
+        try:
+            while len(messages) < limit and self._connection.can_read(wait):
+                message = self._read()
+                if message is not None:
+                    messages.append(message)
+                wait = 0.0
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            self._broken = error
+            if not messages:
+                raise
         return messages
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import redis
 from journal_support import (
     ALL,
     MemoryArchive,
@@ -286,6 +287,14 @@ def test_repeated_and_forged_messages_are_not_entries(
     feed(client, ws, range(4, 6))
 
     assert [e.data for e in drain(bus, 2)] == [quote(4).data, quote(5).data]
+    for journal_id in ("1-4", "1-5"):
+        with server.admin() as admin:
+            admin.publish(
+                "market_data", f'{{"journal_id":"{journal_id}","previous_id":"1-5","cause":"",'.encode() + body
+            )
+        assert bus.poll(0.02) == []
+    feed(client, ws, range(6, 7))
+    assert [e.data for e in drain(bus, 1)] == [quote(6).data]
     assert bus.take_foreign() == []
 
 
@@ -438,8 +447,6 @@ def test_cursor_that_the_journal_does_not_have_is_refused(
 
 def test_server_that_is_not_there_is_an_error_at_opening(own_server: Server, buses: MakeBus, mode: str) -> None:
     """No server within the time: the connection's own error."""
-    import redis
-
     bus = buses(own_server, RISK, *ALL, mode=mode)
     own_server.kill()
     with pytest.raises(redis.ConnectionError):
@@ -505,6 +512,25 @@ def test_bus_for_foreign_messages_alone(server: Server, client: JournalClient, b
     eventually(lambda: bus.poll(0.05) == [] and bus._foreign and bus.at_head)
 
     assert [m.raw for m in bus.take_foreign()] == [b"by hand"]
+
+
+def test_foreign_messages_before_a_lost_connection_are_kept(server: Server) -> None:
+    """What had arrived when the server closed the connection is handed on; then the subscriber says that it is gone."""
+    subscriber = Subscriber(server.infra, ["signals"], name="cdb_risk:subscriber")
+    with server.admin() as admin:
+        admin.publish("signals", "first")
+        admin.publish("signals", "second")
+    kill_connections(server, "cdb_risk:subscriber")
+
+    arrived: list[Message] = []
+    while len(arrived) < 2:
+        arrived += subscriber.receive(5, 100)
+    for _ in range(2):
+        with pytest.raises(redis.ConnectionError):
+            subscriber.receive(5, 100)
+    subscriber.close()
+
+    assert [message.data for message in arrived] == [b"first", b"second"]
 
 
 def test_flood_of_foreign_messages_is_bounded_and_counted(

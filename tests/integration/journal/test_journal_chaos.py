@@ -60,6 +60,9 @@ def run_machine(infra: Infrastructure, folder: Path, mode: Any, upto: int) -> No
     client = JournalClient(infra, name="machine")
     snapshot = folder / "snapshot"
     cursor = JournalId.parse(snapshot.read_text()) if snapshot.exists() else None
+    last = quote(3 * upto + 1).data
+    if cursor is not None and retried(lambda: client.read(cursor.n - 1, 1))[0].data == last:
+        return  # killed between the last snapshot and its own end
     bus = Bus(infra, CORE, frozenset({"market_data"}), mode=mode)
     retried(lambda: bus.open(cursor))
     handled = 0
@@ -71,7 +74,7 @@ def run_machine(infra: Infrastructure, folder: Path, mode: Any, upto: int) -> No
             if handled % 7 == 0:
                 (folder / "new").write_text(str(entry.id))
                 (folder / "new").rename(snapshot)
-            if entry.data == quote(3 * upto + 1).data:
+            if entry.data == last:
                 return
 
 
@@ -80,6 +83,8 @@ def run_reader(infra: Infrastructure, folder: Path, mode: Any, upto: int) -> Non
     with (folder / "effects").open("ab", buffering=0) as effects:
         lines = (folder / "effects").read_bytes().split(b"\n")
         cursor = JournalId.parse(lines[-2]) if len(lines) > 1 else None
+        if cursor is not None and cursor.n >= upto:
+            return  # killed between the last effect and its own end
         bus = Bus(infra, RISK, frozenset(ALL), mode=mode)
         retried(lambda: bus.open(cursor))
         while True:

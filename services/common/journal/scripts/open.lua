@@ -7,17 +7,13 @@ if string.match(redis.call('INFO', 'server'), '\nrun_id:(%x+)') ~= server then
 end
 for i = 4, #ARGV, 2 do redis.call('HSET', epochs, ARGV[i], ARGV[i + 1]) end
 
--- A cursor says at least that the outputs of that entry are in the journal, and never more than the journal has.
+-- A cursor says at least that the outputs of that entry are in the journal.
 local marks = redis.call('HGETALL', high_water)
 for i = 1, #marks, 2 do
   if not string.find(marks[i], '/', 1, true)
     and tonumber(marks[i + 1]) > tonumber(redis.call('HGET', cursor, marks[i]) or '0') then
     redis.call('HSET', cursor, marks[i], marks[i + 1])
   end
-end
-local cursors = redis.call('HGETALL', cursor)
-for i = 1, #cursors, 2 do
-  if tonumber(cursors[i + 1]) > tonumber(head) then redis.call('HSET', cursor, cursors[i], head) end
 end
 
 redis.call('HSET', bus, 'epoch', epoch, 'head', head, 'memory', 'watch')
