@@ -16,7 +16,7 @@ from services.common.journal.client import JournalClient
 from services.common.journal.entry import Cause, Entry
 from services.common.journal.opening import recover
 
-pytestmark = [pytest.mark.integration, pytest.mark.chaos]
+pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.slow]
 
 CHANNELS = ("market_data", "alerts", "signals")
 
@@ -152,5 +152,5 @@ def test_any_interleaving_is_exactly_once_and_in_order(server: Server) -> None:
     """Hypothesis looks for a sequence of publications and disturbances that loses, doubles or reorders an entry."""
     JournalLife.server = server
     run = JournalLife.TestCase
-    run.settings = settings(max_examples=30, stateful_step_count=30, derandomize=True, deadline=None)
+    run.settings = settings(max_examples=20, stateful_step_count=30, derandomize=True, deadline=None)
     run().runTest()
