@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from services.common.frozen import freeze
 from services.common.timestamps import DAY_US, SECOND_US, parse_timestamp
 
 __all__ = ["InstantMarker", "Reader", "compile_reader", "construct"]
@@ -92,7 +93,7 @@ def _compile(annotation: Any, metadata: tuple[Any, ...]) -> _Check:
     if annotation is str:
         return _text(bounds)
     if origin is dict and get_args(annotation) == (str, Any):
-        return _exact_type(dict)
+        return _free_form
     if origin is tuple and len(get_args(annotation)) == 2:
         return _sequence(_compile(get_args(annotation)[0], ()), bounds)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -135,6 +136,12 @@ def _exact_type(kind: type[Any]) -> _Check:
         raise _NotCanonicalError
 
     return check
+
+
+def _free_form(value: Any) -> Any:
+    if type(value) is dict:
+        return freeze(value)
+    raise _NotCanonicalError
 
 
 def _instant(value: Any) -> int:

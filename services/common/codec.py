@@ -17,6 +17,7 @@ from typing import Any
 
 from services.common.decimals import format_number
 from services.common.errors import ContractViolation, NumberOutOfContract
+from services.common.frozen import FrozenList, FrozenObject
 
 __all__ = ["Encoder", "decode", "encode", "encode_state", "encode_value"]
 
@@ -58,6 +59,8 @@ _ENCODERS: dict[type[Any], Encoder] = {
     list: _encode_sequence,
     tuple: _encode_sequence,
     deque: _encode_sequence,
+    FrozenObject: _encode_mapping,
+    FrozenList: _encode_sequence,
 }
 
 

@@ -27,6 +27,7 @@ from services.common.canonical import InstantMarker, Reader, compile_reader, con
 from services.common.codec import Encoder, decode, encode_value
 from services.common.decimals import format_number
 from services.common.errors import ContractViolation
+from services.common.frozen import FrozenObject, freeze
 from services.common.instruments import SYMBOL_PATTERN, Venue, normalise_symbol
 from services.common.timestamps import format_timestamp, parse_timestamp
 
@@ -83,6 +84,8 @@ Symbol = Annotated[
     BeforeValidator(lambda raw: normalise_symbol(raw) if isinstance(raw, str) else raw),
     Field(pattern=SYMBOL_PATTERN.pattern),
 ]
+FreeForm = Annotated[dict[str, Any], AfterValidator(freeze)]
+"""A JSON object without fixed fields; it is copied and frozen, so that the event does not change with its maker."""
 Side = Literal["BUY", "SELL"]
 Purpose = Literal["entry", "exit", "stop_loss", "take_profit", "trailing_stop", "liquidation_guard", "flatten"]
 OrderStatus = Literal["SUBMITTING", "NEW", "PARTIALLY_FILLED", "FILLED", "CANCELED", "REJECTED", "EXPIRED", "UNKNOWN"]
@@ -265,7 +268,7 @@ class Signal(Event):
     reason: str = ""
     strategy: str = "momentum_v1"
     pct_change: Number | None = None
-    inputs: dict[str, Any] = Field(default_factory=dict)
+    inputs: FreeForm = Field(default_factory=FrozenObject)
 
 
 class LayerVerdict(_Record):
@@ -300,7 +303,7 @@ class Sizing(_Record):
     requested: NonNegative
     approved: NonNegative
     capped_by: str | None = None
-    inputs: dict[str, Any] = Field(default_factory=dict)
+    inputs: FreeForm = Field(default_factory=FrozenObject)
 
 
 class PortfolioView(_Record):
@@ -409,7 +412,7 @@ class OrderResult(Event):
     slippage_bps: Number | None = None
     trade_id: Identifier | None = None
     reason: str | None = None
-    fill: dict[str, Any] | None = None
+    fill: FreeForm | None = None
     mode: Literal["paper", "shadow", "live"] = "paper"
 
 
@@ -422,7 +425,7 @@ class Alert(Event):
     level: Literal["INFO", "WARNING", "CRITICAL"]
     code: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{1,63}$")]
     message: str
-    context: dict[str, Any] = Field(default_factory=dict)
+    context: FreeForm = Field(default_factory=FrozenObject)
 
 
 class Control(Event):
@@ -462,7 +465,7 @@ class Control(Event):
     command_id: Identifier | None = None
     by: str | None = None
     reason: str | None = None
-    details: dict[str, Any] = Field(default_factory=dict)
+    details: FreeForm = Field(default_factory=FrozenObject)
 
 
 EVENT_BY_CHANNEL: dict[str, type[Event]] = {
