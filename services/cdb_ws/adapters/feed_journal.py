@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
@@ -102,15 +103,15 @@ class FeedJournal:
             StateMismatch: Redis lost something that was folded or published; start over.
         """
         self.check_lineage()
-        while True:
-            entries = self.patiently(lambda: self._read(block_ms))
+        wait_ms = block_ms
+        while entries := self.patiently(partial(self._read, wait_ms)):  # a short page may end at what was trimmed
             for entry in entries:
                 self.fold.fold(entry)
                 self.run.fold(entry)
                 self._folded = entry.id
             self._life.beat()
-            if len(entries) < PAGE:
-                break
+            wait_ms = None
+        self._life.beat()
         self.last = self.fold.last
         self._place = self._folded
         self.head = 0 if self._folded is None else self._folded.n

@@ -235,7 +235,7 @@ def test_a_fold_from_the_beginning_reads_what_redis_has_trimmed(
     """Snapshots gone and the stream trimmed: the services read the event store and end in the same state."""
     data = short_folder / "copy"
     subprocess.run(["cp", "-a", str(undisturbed[0]), str(data)], check=True)
-    for service in ("cdb_core", "cdb_risk", "cdb_execution"):
+    for service in ("cdb_ws", "cdb_core", "cdb_risk", "cdb_execution"):
         for snapshot in (data / "state" / service).glob("snapshot-*"):
             snapshot.unlink()
     with DataFolder(data).redis() as server, server.client() as client:
