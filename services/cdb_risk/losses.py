@@ -41,19 +41,25 @@ def evaluate_losses(
     return [*_daily(settings, account, trading, equity), *_peak(settings, account, trading, equity, now=now, key=key)]
 
 
+def _numbers(equity: Decimal, base: Decimal, limit_pct: Decimal) -> dict[str, Decimal | None]:
+    return {"equity": wire(equity), "base": wire(base), "limit_pct": limit_pct}
+
+
 def _daily(settings: RiskSettings, account: Account, trading: TradingState, equity: Decimal) -> list[LossEvent]:
     base, limit = account.start_of_day_equity, settings.MAX_DAILY_DRAWDOWN_PCT
     if base is None or trading.is_set("daily_loss"):
         return []
-    context = {"equity": wire(equity), "start_of_day_equity": wire(base), "limit_pct": limit}
     if loss_reached(base, equity, limit):
         message = f"daily loss limit reached: equity {shown(equity)}, {shown(base)} at 00:00 UTC"
-        return [LossEvent(Notice("CRITICAL", "DAILY_DRAWDOWN_LIMIT", message, context), "daily_loss")]
+        return [
+            LossEvent(Notice("CRITICAL", "DAILY_DRAWDOWN_LIMIT", message, _numbers(equity, base, limit)), "daily_loss")
+        ]
     level = account.warning_due(base - equity, base, limit)
     if level <= account.daily_warned:
         return []
     account.daily_warned = level
-    return [LossEvent(Notice("WARNING", "DAILY_DRAWDOWN_WARNING", f"{level} % of the daily loss is used", context))]
+    message = f"{level} % of the daily loss is used"
+    return [LossEvent(Notice("WARNING", "DAILY_DRAWDOWN_WARNING", message, _numbers(equity, base, limit)))]
 
 
 def _peak(
@@ -62,16 +68,16 @@ def _peak(
     base, limit = account.peak_equity, settings.CIRCUIT_BREAKER_THRESHOLD_PCT
     if base is None or trading.is_set("breaker"):
         return []
-    context = {"equity": wire(equity), "peak_equity": wire(base), "threshold_pct": limit}
     if loss_reached(base, equity, limit):
         if not account.confirm_breach(now, key):
             return []
         account.breach = None
         message = f"circuit breaker tripped: equity {shown(equity)}, peak {shown(base)}"
-        return [LossEvent(Notice("CRITICAL", "CIRCUIT_BREAKER", message, context), "breaker")]
+        return [LossEvent(Notice("CRITICAL", "CIRCUIT_BREAKER", message, _numbers(equity, base, limit)), "breaker")]
     account.breach = None
     level = account.warning_due(base - equity, base, limit)
     if level <= account.drawdown_warned:
         return []
     account.drawdown_warned = level
-    return [LossEvent(Notice("WARNING", "DRAWDOWN_WARNING", f"{level} % of the breaker's loss is used", context))]
+    message = f"{level} % of the breaker's loss is used"
+    return [LossEvent(Notice("WARNING", "DRAWDOWN_WARNING", message, _numbers(equity, base, limit)))]

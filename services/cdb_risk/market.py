@@ -100,10 +100,11 @@ def plausible_price(price: Decimal) -> bool:
 
 
 def _plausible(event: MarketData) -> bool:
-    prices, sizes = (event.price, event.bid, event.ask), (event.volume, event.bid_size, event.ask_size)
-    return all(price is None or plausible_price(price) for price in prices) and all(
-        size is None or size <= _GREATEST_SIZE for size in sizes
-    )
+    for price in (event.price, event.bid, event.ask):
+        if price is not None and not _LEAST_PRICE <= price <= _GREATEST_PRICE:
+            return False
+    sizes = (event.volume, event.bid_size, event.ask_size)
+    return all(size is None or size <= _GREATEST_SIZE for size in sizes)
 
 
 @dataclass
