@@ -73,6 +73,7 @@ ALLOWED_MODULES: Final = frozenset(
         "math",
         "operator",
         "pydantic",
+        "pydantic_core",
         "re",
         "string",
         "types",

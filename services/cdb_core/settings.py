@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from services.common.instruments import normalise_symbol
-from services.common.settings import Amount, Fraction, MachineSettings
+from services.common.settings import Amount, Fraction, MachineSettings, Symbols
 
 __all__ = ["CoreSettings"]
-
-
-def _symbols(value: Any) -> Any:
-    """Split `BTCUSDT,ETHUSDT` and write every symbol as it stands on the wire."""
-    if isinstance(value, str):
-        value = [part for part in value.split(",") if part.strip()]
-    if not isinstance(value, list | tuple) or not all(isinstance(symbol, str) for symbol in value):
-        raise ValueError("symbols separated by commas are meant, for example BTCUSDT,ETHUSDT")
-    symbols = tuple(normalise_symbol(symbol) for symbol in value)
-    if not symbols:
-        raise ValueError("at least one symbol is needed, for example BTCUSDT")
-    if len(set(symbols)) != len(symbols):
-        raise ValueError("a symbol is named twice")
-    return symbols
 
 
 _Share = Annotated[Fraction, Field(decimal_places=12)]
@@ -34,7 +19,7 @@ _Share = Annotated[Fraction, Field(decimal_places=12)]
 class CoreSettings(MachineSettings):
     """What the momentum strategy is tuned with. Minutes are whole bars; `_PCT` are fractions (0.004 is 0.4 %)."""
 
-    SYMBOLS: Annotated[tuple[str, ...], BeforeValidator(_symbols)] = Field(
+    SYMBOLS: Symbols = Field(
         ("BTCUSDT", "ETHUSDT", "SOLUSDT"), description="symbols that may be entered, separated by commas"
     )
     SIGNAL_LOOKBACK_MIN: int = Field(60, ge=1, le=1_440, description="L: momentum window, minutes")

@@ -6,31 +6,16 @@ All `_PCT` settings are fractions: 0.05 is 5 %.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from services.common.errors import ContractViolation
-from services.common.instruments import DEFAULT_INSTRUMENTS, InstrumentSpec, instrument_key, normalise_symbol
-from services.common.settings import Amount, Fraction, MachineSettings
+from services.common.instruments import DEFAULT_INSTRUMENTS, InstrumentSpec, instrument_key
+from services.common.settings import Amount, Fraction, MachineSettings, Symbols
 
 __all__ = ["RiskSettings"]
 
 _SPECS = {instrument_key(spec.venue, spec.symbol): spec for spec in DEFAULT_INSTRUMENTS}
-
-
-def _symbols(value: Any) -> Any:
-    if isinstance(value, str):
-        value = [part for part in value.split(",") if part.strip()]
-    if not isinstance(value, list | tuple):
-        raise ValueError("a list such as BTCUSDT,ETHUSDT is meant")
-    try:
-        return tuple(normalise_symbol(str(symbol)) for symbol in value)
-    except ContractViolation as error:
-        raise ValueError(str(error)) from error
-
-
-Symbols = Annotated[tuple[str, ...], BeforeValidator(_symbols), Field(min_length=1, max_length=200)]
 
 
 class RiskSettings(MachineSettings):
@@ -80,9 +65,6 @@ class RiskSettings(MachineSettings):
 
     @model_validator(mode="after")
     def _symbols_have_a_grid(self) -> Self:
-        doubled = sorted({symbol for symbol in self.SYMBOLS if self.SYMBOLS.count(symbol) > 1})
-        if doubled:
-            raise ValueError(f"SYMBOLS: {', '.join(doubled)} stands twice; name each symbol once")
         unknown = [symbol for symbol in self.SYMBOLS if instrument_key(self.VENUE, symbol) not in _SPECS]
         if unknown:
             known = ", ".join(sorted(spec.symbol for spec in _SPECS.values() if spec.venue == self.VENUE))

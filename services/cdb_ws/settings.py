@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from services.common.errors import ContractViolation
 from services.common.instruments import Venue, normalise_symbol
-from services.common.settings import MachineSettings
+from services.common.settings import MachineSettings, Symbols
 
 __all__ = ["FeedSettings", "PlaybackSettings"]
 
@@ -22,18 +22,6 @@ def _files(value: Any) -> Any:
     if isinstance(value, str):
         return tuple(part.strip() for part in _BETWEEN_FILES.split(value) if part.strip())
     return value
-
-
-def _symbols(value: Any) -> Any:
-    parts = [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-    try:
-        symbols = tuple(normalise_symbol(part) for part in parts)
-    except ContractViolation as error:
-        raise ValueError(str(error)) from error
-    doubled = next((symbol for symbol in symbols if symbols.count(symbol) > 1), None)
-    if doubled is not None:
-        raise ValueError(f"{doubled} stands twice")
-    return symbols
 
 
 def _symbol_map(value: Any) -> Any:
@@ -84,11 +72,7 @@ class FeedSettings(MachineSettings):
     FEED: Literal["recorded", "external"] = "recorded"
     FEED_FILES: Annotated[tuple[str, ...], BeforeValidator(_files)] = ()
     VENUE: Venue = "mexc_spot"
-    SYMBOLS: Annotated[tuple[str, ...], BeforeValidator(_symbols), Field(min_length=1)] = (
-        "BTCUSDT",
-        "ETHUSDT",
-        "SOLUSDT",
-    )
+    SYMBOLS: Symbols = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
     MARKET_DATA_MAX_HZ: int = Field(4, ge=1, le=1000)
     CLOCK_TICK_SEC: int | None = Field(None, ge=1, le=3600)
     RECORDED_WARMUP_MIN: int = Field(0, ge=0, le=100_000)

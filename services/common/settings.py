@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from services.common.errors import SettingsInvalid
+from services.common.instruments import normalise_symbol
+from services.common.setting_mistakes import FractionMarker, mistake
 
 __all__ = [
     "Amount",
     "Fraction",
     "Infrastructure",
     "MachineSettings",
+    "Symbols",
     "canonical_settings",
     "load_settings",
     "read_environment",
@@ -31,8 +34,28 @@ def _exact(value: Any) -> Any:
     return value
 
 
-Fraction = Annotated[Decimal, BeforeValidator(_exact), Field(ge=0, le=1, allow_inf_nan=False)]
-"""A share: 0.05 is 5 %."""
+Fraction = Annotated[
+    Decimal, BeforeValidator(_exact), Field(ge=0, le=1, allow_inf_nan=False, decimal_places=18), FractionMarker()
+]
+"""A share: 0.05 is 5 %. Settings are journalled, so it has at most the decimals of the wire."""
+
+
+def _symbols(value: Any) -> Any:
+    if isinstance(value, str):
+        value = [part for part in value.split(",") if part.strip()]
+    if not isinstance(value, list | tuple) or not all(isinstance(symbol, str) for symbol in value):
+        raise ValueError("symbols separated by commas are meant, for example BTCUSDT,ETHUSDT")
+    symbols = tuple(normalise_symbol(symbol) for symbol in value)
+    if not symbols:
+        raise ValueError("at least one symbol is needed, for example BTCUSDT")
+    doubled = next((symbol for symbol in symbols if symbols.count(symbol) > 1), None)
+    if doubled is not None:
+        raise ValueError(f"{doubled} stands twice; name each symbol once")
+    return symbols
+
+
+Symbols = Annotated[tuple[str, ...], BeforeValidator(_symbols), Field(max_length=200)]
+"""Symbols separated by commas, each as it stands on the wire and named once."""
 
 Amount = Annotated[Decimal, BeforeValidator(_exact), Field(ge=0, allow_inf_nan=False, max_digits=28, decimal_places=18)]
 """Money or another number that is not negative."""
@@ -101,30 +124,7 @@ def load_settings(model: type[ModelT], environ: Mapping[str, str]) -> ModelT:
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        lines = [_mistake(model, str(m["loc"][0]) if m["loc"] else "", m["input"], m["msg"]) for m in error.errors()]
-        raise SettingsInvalid("\n".join(lines)) from None
-
-
-def _mistake(model: type[BaseModel], name: str, value: Any, message: str) -> str:
-    field = model.model_fields.get(name)
-    if field is None:
-        return message
-    shown = "********" if field.annotation is SecretStr else value
-    default = "" if field.is_required() or field.annotation is SecretStr else f"; the default is {field.default}"
-    if name.endswith(("_PCT", "_FRACTION")):
-        hint = _as_fraction(value)
-        return f"{name}={shown}: a fraction between 0 and 1 is meant{hint}{default}"
-    return f"{name}={shown}: {message}{default}"
-
-
-def _as_fraction(value: Any) -> str:
-    try:
-        number = Decimal(str(value).rstrip("% "))
-    except InvalidOperation:
-        return ""
-    if not number.is_finite() or not 1 < number <= 100:
-        return ""
-    return f", perhaps {(number / 100).normalize():f}"
+        raise SettingsInvalid("\n".join(mistake(model, details) for details in error.errors())) from None
 
 
 def canonical_settings(settings: BaseModel) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 
 from services.common.errors import SettingsInvalid
 from services.common.settings import (
@@ -14,6 +15,7 @@ from services.common.settings import (
     Fraction,
     Infrastructure,
     MachineSettings,
+    Symbols,
     canonical_settings,
     load_settings,
     read_environment,
@@ -55,8 +57,7 @@ def test_every_mistake_is_listed_with_its_fix() -> None:
     assert lines[1].startswith("CASH=NaN: ")
     assert lines[2].startswith("COUNT=0: ")
     assert lines[2].endswith("the default is 3")
-    assert lines[3].startswith("NEEDED=")
-    assert "default" not in lines[3]
+    assert lines[3] == "NEEDED: has no default and must be set"
 
 
 @pytest.mark.parametrize("value", ["x", "NaN", "1000", "-0.1"])
@@ -110,3 +111,51 @@ def test_rules_over_several_settings_are_reported_in_their_own_words() -> None:
 
     with pytest.raises(SettingsInvalid, match="no price and lot grid is known for DOGEUSDT"):
         load_settings(RiskSettings, {"SYMBOLS": "DOGEUSDT"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("SHARE_PCT", "0.9", "a fraction between 0 and 1 is meant, here at most 0.5; the default is 0.02"),
+        ("SHARE_PCT", "0", "a fraction between 0 and 1 is meant, here above 0; the default is 0.02"),
+        ("SHARE_PCT", "0.4%", "a fraction between 0 and 1 is meant, perhaps 0.004; the default is 0.02"),
+        ("SHARE_PCT", "0,004", "a fraction between 0 and 1 is meant, perhaps 0.004; the default is 0.02"),
+        ("SHARE_PCT", "400 %", "a fraction between 0 and 1 is meant; the default is 0.02"),
+        ("SHARE_PCT", "1e-40", "a fraction between 0 and 1 is meant, here at most 18 decimals; the default is 0.02"),
+        ("FEE", "5", "a fraction between 0 and 1 is meant, perhaps 0.05; the default is 0.0005"),
+        ("COUNT", "15m", "a whole number is meant; the default is 3"),
+        ("COUNT", "1.5", "a whole number is meant; the default is 3"),
+        ("COUNT", "0", "at least 1 is meant; the default is 3"),
+        ("LIMIT", "100.000,00", "a number is meant, with a point before the decimals; the default is 5"),
+        ("LIMIT", "Infinity", "a finite number is meant; the default is 5"),
+        ("FLAG", "ja", "true or false is meant; the default is False"),
+        ("MODE", "Paper", "'paper' or 'live' is meant; the default is paper"),
+        ("SYMBOLS", "BTCUSDT,btc_usdt", "BTCUSDT stands twice; name each symbol once; the default is BTCUSDT,ETHUSDT"),
+        ("SYMBOLS", " , ", "at least one symbol is needed, for example BTCUSDT; the default is BTCUSDT,ETHUSDT"),
+        ("NAME", "xxxx", "at most 3 characters are meant"),
+        ("PAIRS", "x", "a pair is meant"),
+    ],
+)
+def test_what_is_meant_is_said_in_plain_words(name: str, value: str, line: str) -> None:
+    """A person reads the bound that is broken, the value that was perhaps meant, and the default, no library's words."""
+
+    def pairs(text: object) -> object:
+        if isinstance(text, str):
+            raise ValueError("a pair is meant")
+        return text
+
+    class Many(MachineSettings):
+        SHARE_PCT: Annotated[Fraction, Field(gt=0, le=Decimal("0.5"))] = Decimal("0.02")
+        FEE: Fraction = Decimal("0.0005")
+        COUNT: int = Field(3, ge=1)
+        LIMIT: Amount = Decimal(5)
+        FLAG: bool = False
+        MODE: Literal["paper", "live"] = "paper"
+        SYMBOLS: Symbols = ("BTCUSDT", "ETHUSDT")
+        NAME: str = Field("", max_length=3)
+        PAIRS: Annotated[dict[str, str], BeforeValidator(pairs)] = Field(default_factory=dict)
+
+    with pytest.raises(SettingsInvalid) as caught:
+        load_settings(Many, {name: value})
+
+    assert str(caught.value) == f"{name}={value}: {line}"
