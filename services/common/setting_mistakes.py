@@ -40,9 +40,7 @@ _MEANT: Mapping[str, str] = {
 def mistake(model: type[BaseModel], error: ErrorDetails) -> str:
     """Return one line (or more, when a rule over several settings found more) about one error of a settings model."""
     name = str(error["loc"][0]) if error["loc"] else ""
-    meant = _MEANT.get(error["type"], error["msg"]).format_map(
-        {key: _plain(value) for key, value in error.get("ctx", {}).items()}
-    )
+    meant = _words(error)
     field = model.model_fields.get(name)
     if field is None:
         return meant
@@ -52,6 +50,13 @@ def mistake(model: type[BaseModel], error: ErrorDetails) -> str:
         return f"{name}: {meant}"
     shown = "********" if field.annotation is SecretStr else error["input"]
     return f"{name}={shown}: {meant}{_default(field)}"
+
+
+def _words(error: ErrorDetails) -> str:
+    words = _MEANT.get(error["type"])
+    if words is None:
+        return error["msg"]
+    return words.format_map({name: _plain(limit) for name, limit in error.get("ctx", {}).items()})
 
 
 def _plain(limit: object) -> str:

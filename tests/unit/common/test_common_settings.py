@@ -133,15 +133,16 @@ def test_rules_over_several_settings_are_reported_in_their_own_words() -> None:
         ("SYMBOLS", "BTCUSDT,btc_usdt", "BTCUSDT stands twice; name each symbol once; the default is BTCUSDT,ETHUSDT"),
         ("SYMBOLS", " , ", "at least one symbol is needed, for example BTCUSDT; the default is BTCUSDT,ETHUSDT"),
         ("NAME", "xxxx", "at most 3 characters are meant"),
-        ("PAIRS", "x", "a pair is meant"),
+        ("PAIRS", "x", "a pair {a=b} is meant"),
+        ("LETTERS", "1", "String should match pattern '^[a-z]{1,2}$'; the default is ab"),
     ],
 )
 def test_what_is_meant_is_said_in_plain_words(name: str, value: str, line: str) -> None:
-    """A person reads the bound that is broken, the value that was perhaps meant, and the default, no library's words."""
+    """A person reads which bound is broken, what was perhaps meant, and the default, in no library's words."""
 
     def pairs(text: object) -> object:
         if isinstance(text, str):
-            raise ValueError("a pair is meant")
+            raise ValueError("a pair {a=b} is meant")
         return text
 
     class Many(MachineSettings):
@@ -153,6 +154,7 @@ def test_what_is_meant_is_said_in_plain_words(name: str, value: str, line: str) 
         MODE: Literal["paper", "live"] = "paper"
         SYMBOLS: Symbols = ("BTCUSDT", "ETHUSDT")
         NAME: str = Field("", max_length=3)
+        LETTERS: str = Field("ab", pattern="^[a-z]{1,2}$")
         PAIRS: Annotated[dict[str, str], BeforeValidator(pairs)] = Field(default_factory=dict)
 
     with pytest.raises(SettingsInvalid) as caught:
