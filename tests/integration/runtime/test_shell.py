@@ -56,7 +56,8 @@ class Process:
 
     def __init__(self, environ: dict[str, str], log: Path) -> None:
         self.port = free_port()
-        self._environ = {**os.environ, "PYTHONPATH": str(ROOT), **environ, "HTTP_PORT": str(self.port)}
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        self._environ = {**os.environ, "PYTHONPATH": path, **environ, "HTTP_PORT": str(self.port)}
         self.log = log
         self.process: subprocess.Popen[bytes] | None = None
 
