@@ -190,18 +190,18 @@ def render_summary(summary: Mapping[str, Any], curve: Sequence[float]) -> Render
     trades = [
         [f"{trade['timestamp']:%m-%d %H:%M:%S}", *(trade[column] for column in columns)] for trade in summary["trades"]
     ]
-    parts: list[RenderableType] = [_table("events", ("type", "count"), list(summary["events"].items()))]
-    parts.append(_table("signals", ("intent", "count"), list(summary["signals"].items())))
-    parts.append(_table("refused", ("reason", "purpose", "count"), refused))
-    parts.append(_table("orders", ("status", "count"), list(summary["orders"].items())))
-    parts.append(_table("trades (UTC)", ("time", *columns[:-1], "pnl"), trades))
-    if summary["alerts"]:
-        parts.append(
-            _table("alerts", ("level", "code", "count"), [list(alert.values()) for alert in summary["alerts"]])
-        )
     portfolio = summary["portfolio"]
     names = ("equity", "cash", "realized_pnl", "unrealized_pnl", "fees", "max_drawdown_pct")
-    parts.append(_table("portfolio (USDT)", ("", "value"), [(name, portfolio[name]) for name in names]))
+    tables: list[tuple[str, Sequence[str], Sequence[Sequence[Any]]]] = [
+        ("events", ("type", "count"), list(summary["events"].items())),
+        ("signals", ("intent", "count"), list(summary["signals"].items())),
+        ("refused", ("reason", "purpose", "count"), refused),
+        ("orders", ("status", "count"), list(summary["orders"].items())),
+        ("trades (UTC)", ("time", *columns[:-1], "pnl"), trades),
+        ("alerts", ("level", "code", "count"), [list(alert.values()) for alert in summary["alerts"]]),
+        ("portfolio (USDT)", ("", "value"), [(name, portfolio[name]) for name in names]),
+    ]
+    parts: list[RenderableType] = [_table(title, headings, rows) for title, headings, rows in tables if rows]
     if curve:
         parts.append(Text("\nequity curve (USDT)", style="italic"))
         parts.extend(Text(line, style="green") for line in line_chart(curve))
