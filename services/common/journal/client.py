@@ -104,6 +104,14 @@ class JournalClient:
         assert self._attachment is not None
         return self._attachment
 
+    def _attached_for(self, cause: Cause | None) -> Attachment:
+        """Return the attachment, made anew when the cause is of an epoch that it does not know yet."""
+        attachment = self._attached
+        if cause is not None and cause.epoch is not None and cause.epoch > attachment.epoch:
+            self._link.close()  # Redis was restarted since; whoever read the cause has noticed that before us
+            attachment = self._attached
+        return attachment
+
     def close(self) -> None:
         """Drop the connection; a later call makes a new one."""
         self._link.close()
@@ -130,7 +138,7 @@ class JournalClient:
         batch = self._pack(producer, events)
         run_id = run_begun(events)
         with self._lock:
-            attachment = self._attached
+            attachment = self._attached_for(cause)
             self._require_lineage(attachment, cause)
             reply = self._run_publish(
                 [
@@ -222,8 +230,8 @@ class JournalClient:
         """
         place = n if isinstance(n, JournalId) else None
         with self._lock:
-            attachment = self._attached
             cause = Cause("", place.n, place.epoch) if place is not None else Cause("", int(n))  # type: ignore[arg-type]
+            attachment = self._attached_for(cause)
             self._require_lineage(attachment, cause)
             reply = self._link.run(
                 ADVANCE,
