@@ -13,9 +13,10 @@ from services.common.errors import StoreError
 from services.common.journal.entry import Entry, JournalId
 from services.common.settings import Infrastructure
 
-__all__ = ["EventArchive", "PostgresArchive"]
+__all__ = ["NO_STORE_YET", "EventArchive", "PostgresArchive"]
 
 CONNECT_TIMEOUT_SEC: Final = 5
+NO_STORE_YET: Final = (psycopg2.errors.UndefinedTable, psycopg2.errors.InvalidSchemaName)
 
 
 class EventArchive(Protocol):
@@ -129,25 +130,24 @@ class PostgresArchive:
 
     def _query(self, statement: str, values: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
         try:
+            return self._rows(statement, values)
+        except NO_STORE_YET:
+            return []
+
+    def _rows(self, statement: str, values: Sequence[Any] | None) -> list[tuple[Any, ...]]:
+        try:
             if self._connection is None:
                 self._connection = self._connect()
             with self._connection.cursor() as cursor:
                 cursor.execute(statement, values)
                 return cursor.fetchall()
-        except (psycopg2.errors.UndefinedTable, psycopg2.errors.InvalidSchemaName):
-            return []
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
             self.close()
             raise ConnectionError(f"PostgreSQL is away: {error}") from error
 
     def _connect(self) -> connection:
-        infra = self._infra
-        opened = psycopg2.connect(
-            host=infra.POSTGRES_HOST,
-            port=infra.POSTGRES_PORT,
-            user=infra.POSTGRES_USER,
-            password=infra.POSTGRES_PASSWORD.get_secret_value() or None,
-            dbname=infra.POSTGRES_DB,
+        opened: connection = psycopg2.connect(
+            **self._infra.postgres_address(),
             application_name="journal-archive",
             connect_timeout=CONNECT_TIMEOUT_SEC,
             options="-c synchronous_commit=on -c timezone=UTC -c client_encoding=UTF8",

@@ -1,7 +1,8 @@
 """What must happen before the bus opens: Redis compared with the archive, and a plan. Nothing here does anything.
 
-Redis keeps the newest entries, the archive (PostgreSQL) what the writer has stored. After Redis was killed or lost
-power its tail may be gone. Redis ahead of the archive is normal. Redis behind it gets the missing events back with
+Redis keeps the newest entries, the archive (PostgreSQL) what the writer has stored. After Redis lost power its tail may
+be gone; with `appendfsync everysec` also after a mere kill, since Redis answers before it writes while a sync of a slow
+disk is running. Redis ahead of the archive is normal. Redis behind it gets the missing events back with
 their own ids. Two different events with one number are a contradiction that no plan can mend.
 
 Every opening begins a new epoch, also when nothing seems to be missing: events that services had handled and the

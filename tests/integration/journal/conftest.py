@@ -21,7 +21,7 @@ from services.common.journal.opening import open_bus
 def shared_server() -> Iterator[Server]:
     """A server for tests that neither stop nor reconfigure it."""
     folder = Path(tempfile.mkdtemp(prefix="journal-"))
-    server = start_server(folder)
+    server = start_server(folder, appendfsync="no")
     yield server
     server.stop()
     shutil.rmtree(folder, ignore_errors=True)
