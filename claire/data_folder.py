@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import IO
 
 from claire.embedded import EmbeddedPostgres, EmbeddedRedis
 from services.common.errors import ClaireError
+from services.common.runtime.file_lock import try_lock
 
 __all__ = ["DataFolder", "DataFolderInUse"]
-
-if sys.platform == "win32":  # pragma: no cover -- runs on Windows only
-    import msvcrt
-
-    def _try_lock(file: IO[str]) -> bool:
-        file.seek(0)
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-else:
-    import fcntl
-
-    def _try_lock(file: IO[str]) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
 
 
 class DataFolderInUse(ClaireError):
@@ -74,7 +54,7 @@ class DataFolder:
         """Take the folder for this process; False when another one has it."""
         self.path.mkdir(parents=True, exist_ok=True)
         file = (self.path / "claire.lock").open("a+", encoding="ascii")
-        if not _try_lock(file):
+        if not try_lock(file):
             file.close()
             return False
         file.seek(0)

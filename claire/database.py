@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 
@@ -63,17 +64,11 @@ def open_database(folder: Path, dsn: str, environ: Mapping[str, str]) -> Iterato
 
 
 def _connect_elsewhere(dsn: str, environ: Mapping[str, str]) -> Connection:
+    address: dict[str, Any] = {"dsn": dsn}
+    if dsn == "env":
+        address = load_settings(Infrastructure, read_environment(environ)).postgres_address()
     try:
-        if dsn != "env":
-            return psycopg2.connect(dsn, connect_timeout=5)
-        infra = load_settings(Infrastructure, read_environment(environ))
-        return psycopg2.connect(
-            host=infra.POSTGRES_HOST,
-            port=infra.POSTGRES_PORT,
-            user=infra.POSTGRES_USER,
-            password=infra.POSTGRES_PASSWORD.get_secret_value() or None,
-            dbname=infra.POSTGRES_DB,
-            connect_timeout=5,
-        )
+        connection: Connection = psycopg2.connect(**address, connect_timeout=5)
     except psycopg2.Error as error:
         raise DatabaseUnreachable(f"no database there: {error}") from error
+    return connection

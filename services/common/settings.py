@@ -93,6 +93,16 @@ class Infrastructure(BaseModel):
     SNAPSHOT_EVERY: int = Field(2_000, ge=1, le=10_000_000, description="journal entries between snapshots")
     TRADING_MODE: Literal["paper", "shadow", "live"] = "paper"
 
+    def postgres_address(self) -> dict[str, Any]:
+        """Return where PostgreSQL is and as whom to connect, as keyword arguments of psycopg2.connect."""
+        return {
+            "host": self.POSTGRES_HOST,
+            "port": self.POSTGRES_PORT,
+            "user": self.POSTGRES_USER,
+            "password": self.POSTGRES_PASSWORD.get_secret_value() or None,
+            "dbname": self.POSTGRES_DB,
+        }
+
 
 def read_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment with every `NAME_FILE` replaced by `NAME` from that file (compose secrets).

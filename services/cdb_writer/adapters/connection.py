@@ -21,12 +21,8 @@ def connector(infra: Infrastructure, *, name: str = "cdb_writer") -> Connect:
     """Return what opens connections to the configured database; a dead server is noticed within about 15 seconds."""
 
     def connect() -> connection:
-        return psycopg2.connect(
-            host=infra.POSTGRES_HOST,
-            port=infra.POSTGRES_PORT,
-            user=infra.POSTGRES_USER,
-            password=infra.POSTGRES_PASSWORD.get_secret_value() or None,
-            dbname=infra.POSTGRES_DB,
+        opened: connection = psycopg2.connect(
+            **infra.postgres_address(),
             application_name=name,
             connect_timeout=5,
             keepalives_idle=5,
@@ -35,5 +31,6 @@ def connector(infra: Infrastructure, *, name: str = "cdb_writer") -> Connect:
             tcp_user_timeout=15_000,
             options=OPTIONS,
         )
+        return opened
 
     return connect

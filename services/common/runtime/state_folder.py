@@ -11,28 +11,9 @@ from typing import IO, Self
 from uuid import uuid4
 
 from services.common.errors import LeaseHeld
+from services.common.runtime.file_lock import try_lock
 
 __all__ = ["StateFolder", "write_atomically"]
-
-if sys.platform == "win32":  # pragma: no cover -- runs on Windows only
-    import msvcrt
-
-    def _try_lock(file: IO[bytes]) -> bool:
-        file.seek(0)
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-else:
-    import fcntl
-
-    def _try_lock(file: IO[bytes]) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -74,7 +55,7 @@ class StateFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         file = (self.path / "lock").open("ab")
         deadline = time.monotonic() + timeout_sec
-        while not _try_lock(file):
+        while not try_lock(file):
             if time.monotonic() > deadline or stop.wait(0.05):
                 file.close()
                 raise LeaseHeld(f"{self.path} is in use by another process of this service; stop that one first")
