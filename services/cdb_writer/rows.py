@@ -113,8 +113,15 @@ class Row:
 
     def values(self) -> tuple[Any, ...]:
         """Return the values, in the order of the columns, as PostgreSQL can hold them."""
-        values = (getattr(self, item.name) for item in fields(self))
-        return tuple(plain_text(value) if isinstance(value, str) else value for value in values)
+        return tuple(_stored(getattr(self, item.name)) for item in fields(self))
+
+
+def _stored(value: Any) -> Any:
+    """Write a number in one form only: PostgreSQL keeps trailing zeros, and a restored ledger has other ones."""
+    if isinstance(value, Decimal):
+        text = format(value, "f") if value else "0"
+        return Decimal(text.rstrip("0") if "." in text else text)
+    return plain_text(value) if isinstance(value, str) else value
 
 
 @dataclass
