@@ -72,7 +72,10 @@ class RunClock:
         elif event.producer == channels.WS and event.action == "tick":
             self.finished = False  # the run goes on with another feed
             if self._last_tick is not None:
-                self._tick_gap_us = event.timestamp - self._last_tick
+                gap_us = event.timestamp - self._last_tick
+                before_us = self._tick_gap_us
+                # The clock's pace; a jump (the machine slept) is none, so it grows by steps.
+                self._tick_gap_us = gap_us if before_us is None else min(gap_us, 2 * before_us)
             self._last_tick = event.timestamp
             self.pressure = str(event.details.get("pressure", "none"))
         elif event.producer == channels.WS and event.action == "finished":

@@ -147,6 +147,17 @@ def test_a_clock_of_one_tick_a_minute_may_be_silent_longer() -> None:
     assert clock.stalled() is not None
 
 
+def test_a_jump_of_the_clock_is_not_its_pace() -> None:
+    """After a machine slept for hours the next tick is hours later; a clock that dies then is noticed in 5 s."""
+    wall = Wall()
+    clock = RunClock(wall)
+    clock.fold(control("started", 0, service=channels.WS, run_id="r"))
+    for second in (1, 2, 3, 30_000):
+        clock.fold(control("tick", second))
+    wall.shift(5.5)
+    assert clock.stalled() is not None
+
+
 def test_before_the_first_tick_there_is_a_grace() -> None:
     """Services that wait for each other are healthy for a minute, not for ever."""
     wall = Wall()
