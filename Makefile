@@ -13,6 +13,9 @@ STAMP := $(VENV)/.installed
 COMPOSE ?= docker compose
 PYTEST := $(BIN)/python -m pytest
 
+# Test processes: they wait for servers more than they compute
+WORKERS ?= 4
+
 # What the crash day is played with (make paper)
 PAPER_FILE ?= backoffice/data/crash-2021-05-19_xbtusd_1m.csv.gz
 PAPER_DIR ?= data/paper
@@ -35,7 +38,7 @@ $(STAMP): requirements.txt requirements-dev.txt pyproject.toml
 
 test: setup ## Unit, property and integration tests on embedded real servers, with the coverage gate
 	@rm -f .coverage .coverage.*
-	$(PYTEST) -m "not e2e and not local_only and not slow" --cov --cov-report=
+	$(PYTEST) -m "not e2e and not local_only and not slow" -n $(WORKERS) --dist loadfile --cov --cov-report=
 	@$(BIN)/coverage json --quiet -o .coverage.json
 	@$(BIN)/python backoffice/scripts/check_coverage.py .coverage.json
 
