@@ -25,6 +25,7 @@ class Admission:
         self._life = life
         self._publisher = publisher
         self._default_venue = default_venue
+        self._dropped = 0
 
     def admit(self, bus: Bus) -> int:
         """Admit or bury what has come; returns how many were admitted.
@@ -33,7 +34,16 @@ class Admission:
         """
         if self._life.clock.now is None or self._life.clock.run_id is None:
             return 0
-        return sum(self._one(message) for message in bus.take_foreign())
+        admitted = sum(self._one(message) for message in bus.take_foreign())
+        self._tell_dropped(bus.foreign_dropped)
+        return admitted
+
+    def _tell_dropped(self, dropped: int) -> None:
+        """Say that more came than the backlog holds; a new bus counts from nothing again."""
+        if dropped > self._dropped:
+            message = f"{dropped} messages came faster than {self._life.service} could look at them and are lost"
+            self._publisher.alert("CRITICAL", "FOREIGN_MESSAGES_DROPPED", message, {"dropped": dropped})
+        self._dropped = dropped
 
     def _one(self, message: ForeignMessage) -> bool:
         life = self._life
