@@ -1,0 +1,46 @@
+"""The processes of the deciding services: each hands its own machine to the runtime, and nothing runs on import."""
+
+from __future__ import annotations
+
+import importlib
+import runpy
+import sys
+
+import pytest
+
+from services.cdb_core.machine import CoreMachine
+from services.cdb_execution.machine import ExecutionMachine
+from services.cdb_risk.machine import RiskMachine
+from services.common.runtime import shell
+
+pytestmark = pytest.mark.unit
+
+MACHINES = {
+    "services.cdb_core.service": CoreMachine,
+    "services.cdb_risk.service": RiskMachine,
+    "services.cdb_execution.service": ExecutionMachine,
+}
+
+
+@pytest.mark.parametrize("module", sorted(MACHINES))
+def test_a_process_runs_its_machine_and_ends_with_its_exit_code(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Imported, a service waits to be called; run with `python -m`, it ends with the exit code of its machine."""
+    given: list[type] = []
+
+    def run(machine: type) -> int:
+        given.append(machine)
+        return 3
+
+    monkeypatch.setattr(shell, "run_machine", run)
+    monkeypatch.delitem(sys.modules, module, raising=False)
+
+    importlib.import_module(module)
+    on_import = list(given)
+    monkeypatch.delitem(sys.modules, module)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(module, run_name="__main__")
+    monkeypatch.delitem(sys.modules, module, raising=False)
+
+    assert on_import == []
+    assert given == [MACHINES[module]]
+    assert ended.value.code == 3
