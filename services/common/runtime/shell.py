@@ -32,6 +32,8 @@ ADVANCE_EVERY = 256
 ADVANCE_SEC = 0.1
 POLL_SEC = 0.1
 FRUITLESS_STARTS = 3
+LOOK_FOR_LOSS_SEC = 1.0
+LONGEST_TURN_SEC = 30.0
 
 Machine = StateMachine[Any, Any]
 
@@ -59,7 +61,7 @@ class MachineShell:
         self._since_snapshot = 0
         self._unadvanced = 0
         self._advanced_at = time.monotonic()
-        self._waiting_for_peer = False
+        self._waiting_since: float | None = None
         life.check("clock", self._clock_check)
         life.status.add("config", lambda: self._machine.fold.settings)
         life.status.add("run_id", lambda: life.clock.run_id)
@@ -74,7 +76,11 @@ class MachineShell:
     # what is shown
 
     def _clock_check(self) -> str | None:
-        return None if self._waiting_for_peer else self._life.clock.stalled()
+        since = self._waiting_since
+        if since is None:
+            return self._life.clock.stalled()
+        waited = time.monotonic() - since
+        return f"waiting for its turn for {waited:.0f} s: is a peer down?" if waited > LONGEST_TURN_SEC else None
 
     def _journal_status(self) -> dict[str, Any]:
         return {
@@ -147,7 +153,7 @@ class MachineShell:
 
     def _handle(self, entry: Entry) -> bool:
         """Fold one entry and publish what follows; False when the process shall stop instead."""
-        if self._life.stop.is_set() or not self._await_turn(entry.id.n):
+        if self._life.stop.is_set() or not self._await_turn(entry.id):
             return False
         started = time.perf_counter()
         self._in_flight = True
@@ -171,22 +177,39 @@ class MachineShell:
             self._save_snapshot()
         return True
 
-    def _await_turn(self, n: int) -> bool:
-        """In turnstile mode: wait for our turn; False when the process shall stop instead."""
+    def _await_turn(self, place: JournalId) -> bool:
+        """In turnstile mode: wait for our turn; False when the process shall stop instead.
+
+        Raises:
+            StateMismatch: Redis lost the entry meanwhile, so its turn can never come.
+        """
         if self._turnstile is None:
             return True
-        service = self._life.service
-        if self._losses != self._life.redis_losses:
-            self._losses = self._life.redis_losses
-            self._turnstile.forget()  # with the tail of the journal the cursors may have fallen back
-        while not self._turnstile.may_handle(service, n):
-            self._waiting_for_peer = True
+        looked = time.monotonic()
+        self._learn_of_losses(place)
+        while not self._turnstile.may_handle(self._life.service, place.n):
+            self._waiting_since = self._waiting_since or time.monotonic()
             self._life.beat()
             if self._life.stop.is_set():
                 return False
             self._publisher.patiently(self._turnstile.learn)
-        self._waiting_for_peer = False
+            self._learn_of_losses(place)
+            if time.monotonic() - looked >= LOOK_FOR_LOSS_SEC:
+                looked = time.monotonic()
+                self._require_lineage(place)
+        self._waiting_since = None
         return True
+
+    def _learn_of_losses(self, place: JournalId) -> None:
+        assert self._turnstile is not None
+        if self._losses != self._life.redis_losses:
+            self._losses = self._life.redis_losses
+            self._turnstile.forget()  # with the tail of the journal the cursors may have fallen back
+            self._require_lineage(place)
+
+    def _require_lineage(self, place: JournalId) -> None:
+        if not self._publisher.patiently(lambda: self._life.client.lineage_ok(place)):
+            raise StateMismatch(f"Redis lost entry {place} while its turn was awaited")
 
     def _idle(self) -> None:
         """Between polls: what does not come from an entry."""
