@@ -26,10 +26,9 @@ Machine = StateMachine[Any, Any]
 
 def deciding_machines() -> tuple[Machine, Machine, Machine]:
     """Return new machines of core, risk and execution, in the order of the turnstile."""
-    from services.cdb_risk.machine import RiskMachine
-
     from services.cdb_core.machine import CoreMachine
     from services.cdb_execution.machine import ExecutionMachine
+    from services.cdb_risk.machine import RiskMachine
 
     return CoreMachine(), RiskMachine(), ExecutionMachine()
 
