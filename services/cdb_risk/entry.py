@@ -91,7 +91,7 @@ def examine_entry(situation: Situation, signal: Signal) -> Outcome:
         approved=approved,
         reason=", ".join(failing) or "approved",
         layers=layers,
-        sizing=Sizing(
+        sizing=Sizing.make(
             method=plan.request.method,
             requested=wire(plan.request.quantity) or ZERO,
             approved=plan.quantity if approved else ZERO,

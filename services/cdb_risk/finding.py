@@ -83,11 +83,11 @@ def verdict(layer: LayerName, findings: Sequence[Finding], *, bypass: bool = Fal
     layer is evaluated and recorded but does not block.
     """
     if not findings:
-        return LayerVerdict(layer=layer, code=Code.OK.value, status="not_evaluated", detail="nothing to evaluate")
+        return LayerVerdict.make(layer=layer, code=Code.OK.value, status="not_evaluated", detail="nothing to evaluate")
     failed = [finding for finding in findings if finding.failed]
     shown = failed[0] if failed else findings[-1]
     detail = "; ".join([shown.detail, *(f"also {other.code.value}: {other.detail}" for other in failed[1:])])
-    return LayerVerdict(
+    return LayerVerdict.make(
         layer=layer,
         code=shown.code.value,
         status="bypass" if bypass else "fail" if failed else "pass",

@@ -106,7 +106,7 @@ class Situation:
     def view(self, key: str) -> PortfolioView:
         """Return the portfolio as a decision on this instrument sees it."""
         account = self.state.account
-        return PortfolioView(
+        return PortfolioView.make(
             equity=wire(account.equity),
             cash=wire(account.portfolio.cash),
             exposure=wire(self.exposure()),

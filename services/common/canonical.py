@@ -12,7 +12,7 @@ import re
 import types
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -20,7 +20,16 @@ from pydantic.fields import FieldInfo
 from services.common.frozen import freeze
 from services.common.timestamps import DAY_US, SECOND_US, parse_timestamp
 
-__all__ = ["InstantMarker", "Reader", "compile_reader", "construct"]
+__all__ = [
+    "FieldCheck",
+    "InstantMarker",
+    "NotExactError",
+    "Reader",
+    "Ways",
+    "compile_checks",
+    "compile_reader",
+    "construct",
+]
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -29,24 +38,44 @@ class InstantMarker:
     """Marks a field as a point in time: microseconds inside, ISO 8601 on the wire."""
 
 
+FieldCheck = Callable[[Any], Any]
+"""Returns the value that a field takes, or raises `NotExactError`."""
+
 Reader = Callable[[Mapping[str, Any]], dict[str, Any] | None]
 """Returns the field values of a canonical object, or None when it is not exactly that."""
 
-_Check = Callable[[Any], Any]
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 
 
-class _NotCanonicalError(Exception):
+class NotExactError(Exception):
     """The value takes the long way."""
+
+
+class Ways(NamedTuple):
+    """How the kinds of values that differ between bytes and Python objects are checked."""
+
+    instant: FieldCheck
+    number: Callable[[dict[str, Any]], FieldCheck]
+    free_form: FieldCheck
+    sequence: Callable[[FieldCheck, dict[str, Any]], FieldCheck]
+    record: Callable[[type[BaseModel]], FieldCheck]
+
+
+def compile_checks(model: type[BaseModel], ways: Ways) -> list[tuple[str, FieldCheck]] | None:
+    """Return a check for each field of `model` in schema order, or None when it has fields that only pydantic reads."""
+    try:
+        return [
+            (name, _compile(field.annotation, tuple(field.metadata), ways))
+            for name, field in model.model_fields.items()
+        ]
+    except NotExactError:
+        return None
 
 
 def compile_reader(model: type[BaseModel]) -> Reader | None:
     """Return the short way for `model`, or None when it has fields that only pydantic can read (nested records)."""
-    try:
-        checks = [
-            (name, _compile(field.annotation, tuple(field.metadata))) for name, field in model.model_fields.items()
-        ]
-    except _NotCanonicalError:
+    checks = compile_checks(model, Ways(_instant, _number, _free_form, _sequence, _record))
+    if checks is None:
         return None
     count = len(checks)
 
@@ -55,7 +84,7 @@ def compile_reader(model: type[BaseModel]) -> Reader | None:
             return None
         try:
             return {name: check(value[name]) for name, check in checks}
-        except (_NotCanonicalError, KeyError):
+        except (NotExactError, KeyError):
             return None
 
     return read
@@ -72,20 +101,21 @@ def construct(model: type[ModelT], values: dict[str, Any]) -> ModelT:
     return instance
 
 
-def _compile(annotation: Any, metadata: tuple[Any, ...]) -> _Check:
+def _compile(annotation: Any, metadata: tuple[Any, ...], ways: Ways) -> FieldCheck:
     origin = get_origin(annotation)
     if origin is Annotated:
         inner, *more = get_args(annotation)
-        return _compile(inner, (*more, *metadata))
+        return _compile(inner, (*more, *metadata), ways)
     if origin in {Union, types.UnionType}:
-        return _optional([argument for argument in get_args(annotation) if argument is not types.NoneType], metadata)
+        arguments = [argument for argument in get_args(annotation) if argument is not types.NoneType]
+        return _optional(arguments, metadata, ways)
     if origin is Literal:
         return _one_of(frozenset(get_args(annotation)))
     if any(isinstance(marker, InstantMarker) for marker in metadata):
-        return _instant
+        return ways.instant
     bounds = _bounds(metadata)
     if annotation is Decimal:
-        return _number(bounds)
+        return ways.number(bounds)
     if annotation is int:
         return _integer(bounds)
     if annotation is bool:
@@ -93,12 +123,12 @@ def _compile(annotation: Any, metadata: tuple[Any, ...]) -> _Check:
     if annotation is str:
         return _text(bounds)
     if origin is dict and get_args(annotation) == (str, Any):
-        return _free_form
+        return ways.free_form
     if origin is tuple and len(get_args(annotation)) == 2:
-        return _sequence(_compile(get_args(annotation)[0], ()), bounds)
+        return ways.sequence(_compile(get_args(annotation)[0], (), ways), bounds)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return _record(annotation)
-    raise _NotCanonicalError
+        return ways.record(annotation)
+    raise NotExactError
 
 
 def _bounds(metadata: tuple[Any, ...]) -> dict[str, Any]:
@@ -113,27 +143,27 @@ def _bounds(metadata: tuple[Any, ...]) -> dict[str, Any]:
     return bounds
 
 
-def _optional(arguments: list[Any], metadata: tuple[Any, ...]) -> _Check:
+def _optional(arguments: list[Any], metadata: tuple[Any, ...], ways: Ways) -> FieldCheck:
     if len(arguments) != 1:
-        raise _NotCanonicalError
-    check = _compile(arguments[0], metadata)
+        raise NotExactError
+    check = _compile(arguments[0], metadata, ways)
     return lambda value: None if value is None else check(value)
 
 
-def _one_of(values: frozenset[Any]) -> _Check:
+def _one_of(values: frozenset[Any]) -> FieldCheck:
     def check(value: Any) -> Any:
         if type(value) is str and value in values:
             return value
-        raise _NotCanonicalError
+        raise NotExactError
 
     return check
 
 
-def _exact_type(kind: type[Any]) -> _Check:
+def _exact_type(kind: type[Any]) -> FieldCheck:
     def check(value: Any) -> Any:
         if type(value) is kind:
             return value
-        raise _NotCanonicalError
+        raise NotExactError
 
     return check
 
@@ -141,7 +171,7 @@ def _exact_type(kind: type[Any]) -> _Check:
 def _free_form(value: Any) -> Any:
     if type(value) is dict:
         return freeze(value)
-    raise _NotCanonicalError
+    raise NotExactError
 
 
 def _instant(value: Any) -> int:
@@ -153,21 +183,21 @@ def _instant(value: Any) -> int:
             try:
                 start = parse_timestamp(day + "T00:00:00Z")
             except ValueError:
-                raise _NotCanonicalError from None
+                raise NotExactError from None
             if len(_DAYS) > 1000:
                 _DAYS.clear()
             _DAYS[day] = start
         hour, minute, second = int(value[11:13]), int(value[14:16]), int(value[17:19])
         if hour < 24 and minute < 60 and second < 60:
             return start + ((hour * 60 + minute) * 60 + second) * SECOND_US + int(value[20:26])
-    raise _NotCanonicalError
+    raise NotExactError
 
 
 _DAYS: dict[str, int] = {}
 assert DAY_US == 86_400 * SECOND_US
 
 
-def _number(bounds: dict[str, Any]) -> _Check:
+def _number(bounds: dict[str, Any]) -> FieldCheck:
     above, least, most = bounds.get("gt"), bounds.get("ge"), bounds.get("le")
 
     def check(value: Any) -> Any:
@@ -184,48 +214,48 @@ def _number(bounds: dict[str, Any]) -> _Check:
                 and (most is None or value <= most)
             ):
                 return value
-        raise _NotCanonicalError
+        raise NotExactError
 
     return check
 
 
-def _sequence(item: _Check, bounds: dict[str, Any]) -> _Check:
+def _sequence(item: FieldCheck, bounds: dict[str, Any]) -> FieldCheck:
     least, most = bounds.get("min_length", 0), bounds.get("max_length", 1 << 30)
 
     def check(value: Any) -> Any:
         if type(value) is list and least <= len(value) <= most:
             return tuple([item(element) for element in value])
-        raise _NotCanonicalError
+        raise NotExactError
 
     return check
 
 
-def _record(model: type[BaseModel]) -> _Check:
+def _record(model: type[BaseModel]) -> FieldCheck:
     read = compile_reader(model)
     if read is None:
-        raise _NotCanonicalError
+        raise NotExactError
 
     def check(value: Any) -> Any:
         values = read(value) if type(value) is dict else None
         if values is None:
-            raise _NotCanonicalError
+            raise NotExactError
         return construct(model, values)
 
     return check
 
 
-def _integer(bounds: dict[str, Any]) -> _Check:
+def _integer(bounds: dict[str, Any]) -> FieldCheck:
     least, most = bounds.get("ge"), bounds.get("le")
 
     def check(value: Any) -> Any:
         if type(value) is int and (least is None or value >= least) and (most is None or value <= most):
             return value
-        raise _NotCanonicalError
+        raise NotExactError
 
     return check
 
 
-def _text(bounds: dict[str, Any]) -> _Check:
+def _text(bounds: dict[str, Any]) -> FieldCheck:
     least, most = bounds.get("min_length", 0), bounds.get("max_length", 1 << 30)
     pattern = re.compile(bounds["pattern"]) if "pattern" in bounds else None
 
@@ -238,6 +268,6 @@ def _text(bounds: dict[str, Any]) -> _Check:
             and (pattern is None or pattern.fullmatch(value))
         ):
             return value
-        raise _NotCanonicalError
+        raise NotExactError
 
     return check

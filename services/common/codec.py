@@ -19,7 +19,7 @@ from services.common.decimals import format_number
 from services.common.errors import ContractViolation, NumberOutOfContract
 from services.common.frozen import FrozenList, FrozenObject
 
-__all__ = ["Encoder", "decode", "encode", "encode_state", "encode_value"]
+__all__ = ["Encoder", "decode", "encode", "encode_state", "encode_value", "encoder_of", "register_encoder"]
 
 Encoder = Callable[[Any], str]
 """Turns one value into its canonical JSON text."""
@@ -36,12 +36,26 @@ def encode_value(value: Any) -> str:
     return encoder(value) if encoder is not None else _encode_other(value)
 
 
+def encoder_of(kind: type[Any]) -> Encoder:
+    """Return what encodes values of exactly this type, for callers that encode many of them."""
+    return _ENCODERS.get(kind, _encode_other)
+
+
+def register_encoder(kind: type[Any], encoder: Encoder) -> None:
+    """Let values of exactly this type be encoded by `encoder`."""
+    _ENCODERS[kind] = encoder
+
+
 def _encode_mapping(value: Mapping[str, Any]) -> str:
     return "{" + ",".join([f"{encode_basestring(key)}:{encode_value(value[key])}" for key in sorted(value)]) + "}"
 
 
 def _encode_sequence(value: Iterable[Any]) -> str:
     return "[" + ",".join(map(encode_value, value)) + "]"
+
+
+def _encode_enum(value: enum.Enum) -> str:
+    return encode_value(value.value)
 
 
 def _encode_float(value: float) -> str:
@@ -66,7 +80,8 @@ _ENCODERS: dict[type[Any], Encoder] = {
 
 def _encode_other(value: Any) -> str:
     if isinstance(value, enum.Enum):
-        return encode_value(value.value)
+        register_encoder(type(value), _encode_enum)
+        return _encode_enum(value)
     if hasattr(value, "canonical_text"):
         return str(value.canonical_text())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

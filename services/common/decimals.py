@@ -20,6 +20,7 @@ from decimal import (
     Overflow,
     setcontext,
 )
+from functools import cache
 
 from services.common.errors import NumberOutOfContract
 
@@ -55,11 +56,17 @@ ONE = Decimal(1)
 
 MAX_SIGNIFICANT_DIGITS = 28
 MAX_DECIMALS = 18
+_SHORT = 20
 
 
 def use_fixed_context() -> None:
     """Make :data:`FIXED` the context of the calling thread. Every thread that computes money calls this first."""
     setcontext(FIXED.copy())
+
+
+@cache
+def _grid(places: int) -> Decimal:
+    return Decimal((0, (1,), -places))
 
 
 def divide(numerator: Decimal, denominator: Decimal, places: int = 12) -> Decimal:
@@ -68,17 +75,17 @@ def divide(numerator: Decimal, denominator: Decimal, places: int = 12) -> Decima
     Raises:
         DivisionByZero, InvalidOperation: a zero denominator, or a result beyond 28 digits.
     """
-    return FIXED.quantize(FIXED.divide(numerator, denominator), Decimal((0, (1,), -places)))
+    return FIXED.quantize(FIXED.divide(numerator, denominator), _grid(places))
 
 
 def square_root(value: Decimal, places: int = 12) -> Decimal:
     """Return the square root of `value`, rounded half-even to `places` decimals."""
-    return FIXED.quantize(FIXED.sqrt(value), Decimal((0, (1,), -places)))
+    return FIXED.quantize(FIXED.sqrt(value), _grid(places))
 
 
 def quantise(value: Decimal, places: int) -> Decimal:
     """Round `value` half-even to `places` decimals."""
-    return FIXED.quantize(value, Decimal((0, (1,), -places)))
+    return FIXED.quantize(value, _grid(places))
 
 
 def floor_to(value: Decimal, step: Decimal) -> Decimal:
@@ -108,6 +115,12 @@ def format_number(value: Decimal) -> str:
         raise NumberOutOfContract(f"{value} is not a finite number")
     if not value:
         return "0.0"
+    plain = str(value)
+    if len(plain) <= _SHORT and "E" not in plain:  # at most 19 digits and 18 decimals: in contract without counting
+        if "." not in plain:
+            return plain + ".0"
+        plain = plain.rstrip("0")
+        return plain + "0" if plain[-1] == "." else plain
     if value.adjusted() >= MAX_SIGNIFICANT_DIGITS or value.adjusted() < -MAX_DECIMALS:
         raise NumberOutOfContract(f"{value} is outside the range of a wire number (28 digits, 18 decimals)")
     text = format(value, "f")
@@ -121,4 +134,4 @@ def format_number(value: Decimal) -> str:
 
 def truncate(value: Decimal, places: int) -> Decimal:
     """Cut `value` to `places` decimals, toward zero."""
-    return value.quantize(Decimal((0, (1,), -places)), ROUND_DOWN, FIXED)
+    return value.quantize(_grid(places), ROUND_DOWN, FIXED)

@@ -24,9 +24,10 @@ from pydantic import (
 
 from services.common import channels
 from services.common.canonical import InstantMarker, Reader, compile_reader, construct
-from services.common.codec import Encoder, decode, encode_value
+from services.common.codec import Encoder, decode, encoder_of, register_encoder
 from services.common.decimals import format_number
 from services.common.errors import ContractViolation
+from services.common.exact import Checker, compile_checker
 from services.common.frozen import FrozenObject, freeze
 from services.common.instruments import SYMBOL_PATTERN, Venue, normalise_symbol
 from services.common.timestamps import format_timestamp, parse_timestamp
@@ -115,7 +116,8 @@ class _Record(BaseModel):
     """An immutable record that knows its canonical text."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, ignored_types=(cached_property,))
-    _encoders: ClassVar[tuple[tuple[str, str, Encoder], ...]] = ()
+    _encoders: ClassVar[tuple[tuple[str, str, Encoder | None], ...]] = ()
+    _check: ClassVar[Checker | None] = None
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -127,15 +129,36 @@ class _Record(BaseModel):
                 f'"{name}":',
                 _instant_text
                 if any(isinstance(m, InstantMarker) for m in field.metadata) or _is_optional_instant(field.annotation)
-                else encode_value,
+                else None,  # by its type
             )
             for name, field in cls.model_fields.items()
         )
+        cls._check = compile_checker(cls)
+        register_encoder(cls, cls.canonical_text)
+
+    @classmethod
+    def make(cls, **fields: Any) -> Self:
+        """Return a record of these fields, as the class itself does, but without paying for tolerance.
+
+        What is exactly of its wire type and within its bounds is taken as it is; everything else goes through
+        pydantic, which converts or refuses it.
+        """
+        values = None if cls._check is None else cls._check(fields)
+        return cls(**fields) if values is None else construct(cls, values)
 
     def canonical_text(self) -> str:
         """Return this record as canonical JSON text, keys in schema order."""
         values = self.__dict__
-        return "{" + ",".join([key + encoder(values[name]) for name, key, encoder in self._encoders]) + "}"
+        return (
+            "{"
+            + ",".join(
+                [
+                    key + (encoder or encoder_of(type(values[name])))(values[name])
+                    for name, key, encoder in self._encoders
+                ]
+            )
+            + "}"
+        )
 
 
 def _instant_text(value: int | None) -> str:

@@ -118,7 +118,7 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
         assert self.fold.run_id is not None
         if correlation_id is None:
             correlation_id = cause.event_id if isinstance(cause, MarketData) else cause.correlation_id
-        event = model(
+        event = model.make(
             event_id=derive_id(self.fold.run_id, self.service, cause.event_id, len(self._outputs.events)),
             timestamp=self.now,
             producer=self.service,
