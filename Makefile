@@ -49,7 +49,7 @@ test-e2e: setup ## The compose suite on real containers (Docker); starts the sta
 	$(PYTEST) -m e2e tests/e2e --timeout 900
 
 test-local: setup ## Slow and chaos tests, and what needs this machine (kills every process at many moments)
-	$(PYTEST) -m "(slow or local_only) and not e2e" --timeout 900
+	$(PYTEST) -m "(slow or local_only) and not e2e" -n 2 --dist loadfile --timeout 900
 
 test-full-system: lint typecheck test test-local test-e2e ## Everything there is
 

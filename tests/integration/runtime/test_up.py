@@ -282,6 +282,7 @@ def test_the_archive_reader_sees_what_the_journal_was(undisturbed: tuple[Path, s
 
 
 @pytest.mark.chaos
+@pytest.mark.slow
 def test_kills_in_the_middle_leave_the_same_tables(
     undisturbed: tuple[Path, str], recording: Path, short_folder: Path, ups: list[Up]
 ) -> None:
@@ -303,6 +304,7 @@ def test_kills_in_the_middle_leave_the_same_tables(
     assert [entry.id.n for entry in entries] == list(range(1, len(entries) + 1))
 
 
+@pytest.mark.slow
 def test_free_running_balances_too(recording: Path, short_folder: Path, ups: list[Up]) -> None:
     """Without the turnstile the order of things may differ, but every event is there once and the books balance."""
     up = Up(short_folder, recording, "--speed", "max", "--exit-when-done", "--json", "--quiet")

@@ -48,6 +48,7 @@ WAITING = (
 )
 
 
+@pytest.mark.slow
 def test_killed_inside_and_between_batches(
     new_writer: NewWriter, feeder: NewFeeder, connect: Connect, another_connect: Connect, embedded_redis: EmbeddedRedis
 ) -> None:
@@ -216,6 +217,7 @@ def test_redis_loses_what_the_writer_has_in_hand(
     assert verified(connect).ok
 
 
+@pytest.mark.slow
 def test_redis_and_the_writer_die_together(
     new_writer: NewWriter, environment: dict[str, str], connect: Connect, own_redis: EmbeddedRedis
 ) -> None:
