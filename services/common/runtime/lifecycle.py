@@ -205,6 +205,8 @@ class Lifecycle:
             PortInUse: the HTTP port is taken.
         """
         use_fixed_context()
+        if self.environ.get("SUPERVISOR_PID"):
+            threading.Thread(target=self._watch_supervisor, name="supervisor", daemon=True).start()
         self.folder.lock(self.stop)
         self._open_http()
         self.check("redis", lambda: self._redis_failure)
@@ -240,10 +242,6 @@ class Lifecycle:
         """Renew the lease each second; a lost one ends the process, by force when the work loop does not obey."""
         assert self._lease is not None
         while not self.stop.wait(RENEW_SEC):
-            if self._orphaned():
-                self.log.warning("stopping", reason="the process that started this one is gone")
-                self.stop.set()
-                break
             try:
                 self._lease.renew()
             except CONNECTION_LOST as error:
@@ -260,6 +258,13 @@ class Lifecycle:
             threading.Event().wait(LAST_WORDS_SEC)
             if self._working:
                 os._exit(ExitCode.NOT_ALONE)
+
+    def _watch_supervisor(self) -> None:
+        """Stop when `claire up` is gone, also while waiting for a server that nobody will start again."""
+        while not self.stop.wait(RENEW_SEC):
+            if self._orphaned():
+                self.log.warning("stopping", reason="the process that started this one is gone")
+                self.stop.set()
 
     def _orphaned(self) -> bool:
         """Whether `claire up`, which started this process, has died without stopping it."""

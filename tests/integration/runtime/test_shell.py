@@ -429,6 +429,13 @@ def test_an_orphan_stops_by_itself(feeder: Feeder, core: Process) -> None:
     assert "the process that started this one is gone" in core.text()
 
 
+def test_an_orphan_stops_while_redis_is_away_too(core: Process, infra: Infrastructure) -> None:
+    """Nobody will bring Redis back for it: it gives its port free instead of waiting for ever."""
+    core.start(SUPERVISOR_PID="1", REDIS_SOCKET="/nowhere/valkey.sock")
+    assert core.wait() == 0
+    assert "the process that started this one is gone" in core.text()
+
+
 def test_a_taken_port_ends_the_start(core: Process, infra: Infrastructure) -> None:
     """Exit code 2, with port and fix on stderr."""
     with socket.socket() as taken:
