@@ -1,9 +1,12 @@
 """Market data to order result through the real services, with the journal underneath.
 
 The measuring process is the producer `cdb_ws`; cdb_core, cdb_risk and cdb_execution are the services themselves, each
-a process of its own. Events are one minute apart and go up by 1 %, stay, go down and stay, so that every fourth one
-closes a bar that is an entry: signal, seven layers, decision, order, and the order's first result, which ends the
-measurement.
+a process of its own. Three instruments take turns; each goes up by 1 %, stays, goes down and stays, a minute of the
+feed's time apart, so that every event closes a bar and every fourth one closes a bar that is an entry: signal, seven
+layers, decision, order, and its acceptance (`NEW`), which ends the measurement. Another fourth leads to an exit signal
+and its refusal, and each order's end is one more result. An order that is refused does not count as answered: `sent`
+and `received` tell how many. At 1 000 events a second the feed's time runs 20 000 times as fast as the wall, so what is
+a matter of age in the feed's time (orders, quotes, spacing of entries) is set wide.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import psutil
 
 from services.common import channels
 from services.common.channels import ORDER_RESULTS, WS
-from services.common.events import Control, MarketData, parse_event
+from services.common.events import Control, MarketData, OrderResult, parse_event
 from services.common.identity import derive_id
 from services.common.journal.client import JournalClient
 from services.common.journal.entry import Cause
@@ -45,7 +48,7 @@ __all__ = [
 ]
 
 STRATEGY = {
-    "SYMBOLS": "BTCUSDT",
+    "SYMBOLS": "BTCUSDT,ETHUSDT,SOLUSDT",
     "SIGNAL_LOOKBACK_MIN": "1",
     "SIGNAL_VOL_MULT": "0",
     "SIGNAL_THRESHOLD_PCT": "0.004",
@@ -54,10 +57,14 @@ STRATEGY = {
     "SIGNAL_MIN_VOLUME": "0",
     "PAPER_LATENCY_MS": "0",
     "DATA_STALE_TIMEOUT_SEC": "3600",
+    "ORDER_MAX_AGE_MS": "600000",
+    "ENTRY_SPACING_SEC": "0",
 }
 """Settings under which every rise of 1 % within a minute is an entry."""
 
+SYMBOLS = STRATEGY["SYMBOLS"].split(",")
 PERIOD = 4
+UNANSWERED_SEC = 5.0
 
 START_US = 1_700_000_000_000_000 // MINUTE_US * MINUTE_US
 SERVICES = (channels.CORE, channels.RISK, channels.EXECUTION)
@@ -90,13 +97,14 @@ class Feed:
 
     def event(self, number: int) -> MarketData:
         """Return market data number 0, 1, 2 …: up, stay (this one closes the bar of an entry), down, stay."""
-        price = Decimal(50500) if number % PERIOD < 2 else Decimal(50000)
+        turn, symbol = divmod(number, len(SYMBOLS))
+        price = Decimal(50500) if turn % PERIOD < 2 else Decimal(50000)
         return MarketData(
             event_id=derive_id(self.run_id, WS, number),
-            timestamp=START_US + (number + 1) * MINUTE_US,
+            timestamp=START_US + (number + len(SYMBOLS)) * MINUTE_US // len(SYMBOLS),
             producer=WS,
             venue="mexc_spot",
-            symbol="BTCUSDT",
+            symbol=SYMBOLS[symbol],
             price=price,
             volume=Decimal("100.0"),
             high=price,
@@ -105,7 +113,7 @@ class Feed:
             ask=price + Decimal("0.5"),
             bid_size=Decimal("5.0"),
             ask_size=Decimal("5.0"),
-            sequence=number,
+            sequence=turn,
         )
 
     def send(self, event: MarketData) -> None:
@@ -217,7 +225,8 @@ def _run(environment: Mapping[str, str], feed: Feed, *, rate: float, count: int)
     listener.subscribe(ORDER_RESULTS)
     listener.get_message(timeout=1)
     events = [feed.event(number) for number in range(count)]
-    timed = {number for number in range(count) if number % PERIOD == 1 and number > 1}  # nothing before the first rise
+    turns = {number: number // len(SYMBOLS) for number in range(count)}
+    timed = {number for number, turn in turns.items() if turn % PERIOD == 1 and turn > 1}  # none before the first rise
     watch.expect(len(timed))
 
     def read() -> None:
@@ -225,7 +234,8 @@ def _run(environment: Mapping[str, str], feed: Feed, *, rate: float, count: int)
             message = listener.get_message(timeout=0.2)
             if message is not None:
                 result = parse_event(ORDER_RESULTS, message["data"])
-                watch.arrived(result.correlation_id or "")
+                if isinstance(result, OrderResult) and result.status == "NEW":
+                    watch.arrived(result.correlation_id or "")
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
@@ -237,7 +247,7 @@ def _run(environment: Mapping[str, str], feed: Feed, *, rate: float, count: int)
         feed.send(event)
 
     pace(send, count, rate)
-    watch.done.wait(60)
+    watch.done.wait(UNANSWERED_SEC)
     watch.done.set()
     reader.join()
     listener.close()
