@@ -8,6 +8,7 @@ to be taken back. In mode `xread` it follows the stream itself.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Iterable, Sequence
@@ -195,6 +196,7 @@ class Bus:
             self._subscriber = None
 
     def _start_over(self) -> None:
+        self._keep_foreign()
         self._drop_subscriber()
         self.restarts += 1
 
@@ -315,11 +317,21 @@ class Bus:
                 self.cursor = self._attached.epochs.id_of(head)  # the rest are entries of channels that are not ours
             return
         before = self.cursor
-        self._accept(self._receive(LATE_SEC))
-        if self.cursor == before:
+        messages = self._receive(LATE_SEC)
+        self._accept(messages)
+        if self.cursor == before and not messages:  # what is missing may stand behind a flood of foreign messages
             raise _StartOver
 
     # foreign messages
+
+    def _keep_foreign(self) -> None:
+        """Take what has arrived on a connection that is about to be dropped: foreign messages stand nowhere else."""
+        with contextlib.suppress(redis.ConnectionError, redis.TimeoutError, OSError):
+            for _ in range(MAX_FOREIGN // PAGE + 1):
+                messages = self._receive(0.0)
+                if not messages:
+                    return
+                self._take_foreign_from(messages)
 
     def _take_foreign_from(self, messages: Iterable[Message]) -> None:
         for message in messages:

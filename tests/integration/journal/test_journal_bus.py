@@ -24,7 +24,7 @@ from journal_support import (
     whole,
 )
 
-from services.common.channels import CORE, EXECUTION, RISK, WRITER, WS
+from services.common.channels import CORE, EXECUTION, MARKET_DATA, RISK, WRITER, WS
 from services.common.errors import JournalClosed, JournalHole, StateMismatch
 from services.common.journal.bus import Bus
 from services.common.journal.client import JournalClient
@@ -531,6 +531,39 @@ def test_foreign_messages_before_a_lost_connection_are_kept(server: Server) -> N
     subscriber.close()
 
     assert [message.data for message in arrived] == [b"first", b"second"]
+
+
+def test_no_message_of_a_flood_is_lost_to_a_look_or_a_new_start(
+    server: Server, client: JournalClient, buses: MakeBus, mode: str
+) -> None:
+    """Own entries behind thousands of foreign messages are late, not lost, and a new start keeps what had arrived."""
+    bus = buses(server, CORE, MARKET_DATA, mode=mode)
+    bus.open(None)
+    eventually(lambda: bus.poll(0.05) == [] and bus.at_head)
+    with server.admin() as admin:
+        pipe = admin.pipeline(transaction=False)
+        for number in range(3_000):
+            pipe.publish(MARKET_DATA, str(number))
+        pipe.execute()
+        made = feed(client, fence_of(server, WS), range(1, 6))
+        admin.publish(
+            MARKET_DATA, b'{"journal_id":"1-2","previous_id":"1-1","cause":"1",}'
+        )  # not its place: the bus starts over
+        for number in range(3_000, 6_000):
+            pipe.publish(MARKET_DATA, str(number))
+        pipe.execute()
+    time.sleep(1.1)  # the bus is due to compare the last ids before it has read what came
+    entries: list[Entry] = []
+    foreign: list[bytes] = []
+
+    def all_there() -> bool:
+        entries.extend(bus.poll(0.05))
+        foreign.extend(message.raw for message in bus.take_foreign())
+        return len(foreign) >= 6_000 and len(entries) >= 5
+
+    eventually(all_there)
+    assert foreign == [str(number).encode() for number in range(6_000)]
+    assert [entry.id for entry in entries] == made
 
 
 def test_flood_of_foreign_messages_is_bounded_and_counted(
