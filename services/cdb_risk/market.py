@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
@@ -105,6 +106,11 @@ def _plausible(event: MarketData) -> bool:
             return False
     sizes = (event.volume, event.bid_size, event.ask_size)
     return all(size is None or size <= _GREATEST_SIZE for size in sizes)
+
+
+@lru_cache(maxsize=4096)
+def _squared_return(before: Decimal, after: Decimal) -> Decimal:
+    return (divide(after, before) - ONE) ** 2
 
 
 @dataclass
@@ -219,5 +225,5 @@ class InstrumentMarket:
         prices = [close.price for close in self.closes]
         if len(prices) <= _LEAST_RETURNS:
             return None
-        squares = [(divide(b, a) - ONE) ** 2 for a, b in pairwise(prices)]
+        squares = [_squared_return(a, b) for a, b in pairwise(prices)]
         return square_root(divide(sum(squares, ZERO), Decimal(len(squares)), 18))

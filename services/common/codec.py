@@ -13,13 +13,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from json.encoder import encode_basestring
-from typing import Any
+from typing import Any, Final
 
 from services.common.decimals import format_number
 from services.common.errors import ContractViolation, NumberOutOfContract
 from services.common.frozen import FrozenList, FrozenObject
 
-__all__ = ["Encoder", "decode", "encode", "encode_state", "encode_value", "encoder_of", "register_encoder"]
+__all__ = ["ENCODERS", "Encoder", "decode", "encode", "encode_state", "encode_value"]
 
 Encoder = Callable[[Any], str]
 """Turns one value into its canonical JSON text."""
@@ -32,22 +32,15 @@ def encode_value(value: Any) -> str:
         NumberOutOfContract: a float (money must never pass through one) or a Decimal that may not stand on the wire.
         ContractViolation: a type that has no place in an event.
     """
-    encoder = _ENCODERS.get(type(value))
-    return encoder(value) if encoder is not None else _encode_other(value)
-
-
-def encoder_of(kind: type[Any]) -> Encoder:
-    """Return what encodes values of exactly this type, for callers that encode many of them."""
-    return _ENCODERS.get(kind, _encode_other)
-
-
-def register_encoder(kind: type[Any], encoder: Encoder) -> None:
-    """Let values of exactly this type be encoded by `encoder`."""
-    _ENCODERS[kind] = encoder
+    return ENCODERS[type(value)](value)
 
 
 def _encode_mapping(value: Mapping[str, Any]) -> str:
-    return "{" + ",".join([f"{encode_basestring(key)}:{encode_value(value[key])}" for key in sorted(value)]) + "}"
+    return (
+        "{"
+        + ",".join([f"{encode_basestring(key)}:{ENCODERS[type(value[key])](value[key])}" for key in sorted(value)])
+        + "}"
+    )
 
 
 def _encode_sequence(value: Iterable[Any]) -> str:
@@ -62,25 +55,35 @@ def _encode_float(value: float) -> str:
     raise NumberOutOfContract(f"{value!r} is a float; money is Decimal")
 
 
-_ENCODERS: dict[type[Any], Encoder] = {
-    type(None): lambda _: "null",
-    bool: lambda value: "true" if value else "false",
-    str: encode_basestring,
-    int: str,
-    Decimal: format_number,
-    float: _encode_float,
-    dict: _encode_mapping,
-    list: _encode_sequence,
-    tuple: _encode_sequence,
-    deque: _encode_sequence,
-    FrozenObject: _encode_mapping,
-    FrozenList: _encode_sequence,
-}
+class _ByType(dict[type[Any], Encoder]):
+    """An encoder for each exact type; types that are not in it are looked at."""
+
+    def __missing__(self, kind: type[Any]) -> Encoder:
+        return _encode_other
+
+
+ENCODERS: Final = _ByType(
+    {
+        type(None): lambda _: "null",
+        bool: lambda value: "true" if value else "false",
+        str: encode_basestring,
+        int: str,
+        Decimal: format_number,
+        float: _encode_float,
+        dict: _encode_mapping,
+        list: _encode_sequence,
+        tuple: _encode_sequence,
+        deque: _encode_sequence,
+        FrozenObject: _encode_mapping,
+        FrozenList: _encode_sequence,
+    }
+)
+"""What encodes values of exactly this type; classes that have a canonical text of their own add themselves."""
 
 
 def _encode_other(value: Any) -> str:
     if isinstance(value, enum.Enum):
-        register_encoder(type(value), _encode_enum)
+        ENCODERS[type(value)] = _encode_enum
         return _encode_enum(value)
     if hasattr(value, "canonical_text"):
         return str(value.canonical_text())

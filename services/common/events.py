@@ -24,7 +24,7 @@ from pydantic import (
 
 from services.common import channels
 from services.common.canonical import InstantMarker, Reader, compile_reader, construct
-from services.common.codec import Encoder, decode, encoder_of, register_encoder
+from services.common.codec import ENCODERS, Encoder, decode
 from services.common.decimals import format_number
 from services.common.errors import ContractViolation
 from services.common.exact import Checker, compile_checker
@@ -134,7 +134,7 @@ class _Record(BaseModel):
             for name, field in cls.model_fields.items()
         )
         cls._check = compile_checker(cls)
-        register_encoder(cls, cls.canonical_text)
+        ENCODERS[cls] = cls.canonical_text
 
     @classmethod
     def make(cls, **fields: Any) -> Self:
@@ -152,10 +152,7 @@ class _Record(BaseModel):
         return (
             "{"
             + ",".join(
-                [
-                    key + (encoder or encoder_of(type(values[name])))(values[name])
-                    for name, key, encoder in self._encoders
-                ]
+                [key + (encoder or ENCODERS[type(values[name])])(values[name]) for name, key, encoder in self._encoders]
             )
             + "}"
         )

@@ -12,6 +12,7 @@ instance of its service, and turns how it ends into an exit code:
 from __future__ import annotations
 
 import _thread
+import gc
 import os
 import signal
 import sys
@@ -60,6 +61,8 @@ CONNECTION_LOST = (RedisConnectionError, RedisTimeoutError, OSError)
 
 RENEW_SEC = 1.0
 LAST_WORDS_SEC = 10.0
+COLLECT_AFTER = (10_000, 20, 50)
+"""New containers before a young collection, and how many of those before an older one."""
 
 
 class ExitCode(IntEnum):
@@ -354,6 +357,7 @@ def _run(life: Lifecycle, body: Callable[[Lifecycle], None], before_lease: Calla
         log.info("starting", code_version=code_version(), pid=os.getpid())
         life.open(before_lease)
         if not life.stop.is_set():
+            _spare_the_collector()
             body(life)
     except (SettingsInvalid, FeedInputInvalid, PortInUse) as error:
         log.critical("cannot_start", reason=str(error))
@@ -370,6 +374,17 @@ def _run(life: Lifecycle, body: Callable[[Lifecycle], None], before_lease: Calla
         return ExitCode.NOT_ALONE if isinstance(life.failure, FenceLost) else ExitCode.FAULT
     log.info("stopped")
     return ExitCode.OK
+
+
+def _spare_the_collector() -> None:
+    """Keep what stays for ever (code, contracts) out of every collection, and collect the young less often.
+
+    Events are trees and die by reference counting; a full collection over all modules would stop a decision for tens of
+    milliseconds.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
 
 
 def _stop_on_signals(life: Lifecycle) -> None:

@@ -63,7 +63,7 @@ class Publisher:
             Stopped: the process was told to end before it succeeded.
             StateMismatch: Redis lost what it depends on: rebuild from a snapshot.
         """
-        backoff = Backoff(self._life.stop)
+        backoff: Backoff | None = None
         lost = False
         while True:
             try:
@@ -83,6 +83,7 @@ class Publisher:
                 self._life.redis_back()
                 return result
             self._life.beat()
+            backoff = backoff or Backoff(self._life.stop)
             if backoff.wait():
                 raise Stopped
 

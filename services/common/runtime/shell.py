@@ -62,6 +62,7 @@ class MachineShell:
         self._unadvanced = 0
         self._advanced_at = time.monotonic()
         self._waiting_since: float | None = None
+        self._count = {name: life.metrics.entries_handled.labels(name) for name in channels.CHANNELS}
         life.check("clock", self._clock_check)
         life.status.add("config", lambda: self._machine.fold.settings)
         life.status.add("run_id", lambda: life.clock.run_id)
@@ -169,9 +170,8 @@ class MachineShell:
                 self._advance()
         self._in_flight = False
         self._handled += 1
-        metrics = self._life.metrics
-        metrics.handle_time.observe(time.perf_counter() - started)
-        metrics.entries_handled.labels(entry.channel).inc()
+        self._life.metrics.handle_time.observe(time.perf_counter() - started)
+        self._count[entry.channel].inc()
         self._since_snapshot += 1
         if self._since_snapshot >= self._life.infra.SNAPSHOT_EVERY:
             self._save_snapshot()
