@@ -201,9 +201,10 @@ class EmbeddedRedis(_EmbeddedServer):
         if self.running:
             return self
         self.directory.mkdir(parents=True, exist_ok=True)
+        self._end_leftover()
         if self.port is None:
             _private_folder(self.socket.parent, None)
-            self._end_leftover()
+            self.socket.unlink(missing_ok=True)
             listen = ["--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700"]
         else:
             listen = ["--port", str(self.port), "--bind", "127.0.0.1"]
@@ -215,7 +216,7 @@ class EmbeddedRedis(_EmbeddedServer):
                 *("--appendonly", "yes", "--appendfsync", self.appendfsync, "--save", ""),
                 *("--maxmemory", self.maxmemory, "--maxmemory-policy", "noeviction"),
                 *("--client-output-buffer-limit", f"pubsub {self.pubsub_buffer}"),
-                *("--daemonize", "no"),
+                *("--daemonize", "no", "--pidfile", str(self._pid_file)),
             ]
         )
         self._await_ready(60.0)
@@ -249,13 +250,26 @@ class EmbeddedRedis(_EmbeddedServer):
             return {"REDIS_SOCKET": str(self.socket)}
         return {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(self.port), "REDIS_SOCKET": ""}
 
+    @property
+    def _pid_file(self) -> Path:
+        return self.directory / "valkey.pid"
+
     def _end_leftover(self) -> None:
-        """End a server that still serves our socket: its owner was killed, and two must not write one file."""
+        """End a server that still uses the folder: its owner was killed, and two must not write one file."""
+        import psutil  # type: ignore[import-untyped]
+
         try:
-            with self.client() as client:
-                client.shutdown(nosave=True, now=True, force=True)
-        except redis.ConnectionError:
-            self.socket.unlink(missing_ok=True)
+            found = psutil.Process(int(self._pid_file.read_text(encoding="ascii")))
+            if not found.name().startswith("valkey") or found.cwd() != str(self.directory):
+                return  # the number belongs to a stranger by now
+            found.terminate()
+            try:
+                found.wait(20.0)
+            except psutil.TimeoutExpired:
+                found.kill()
+                found.wait(5.0)
+        except (FileNotFoundError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
+            return  # gone
 
 
 class EmbeddedPostgres(_EmbeddedServer):
@@ -374,13 +388,18 @@ class EmbeddedPostgres(_EmbeddedServer):
 
     def _end_leftover(self, user: int | None) -> None:
         """End a server whose owner was killed. The number in its file may belong to a stranger by now: look first."""
-        import psutil  # type: ignore[import-untyped]
+        import psutil
 
         lock = self.data / "postmaster.pid"
         if not lock.exists():
             return
         try:
             found = psutil.Process(int(lock.read_text(encoding="utf-8").split("\n", 1)[0]))
+            if found.status() == psutil.STATUS_ZOMBIE:
+                # dead, but PostgreSQL would take it for alive until somebody has buried it
+                lock.unlink()
+                (self.host / f".s.PGSQL.{POSTGRES_PORT}.lock").unlink(missing_ok=True)
+                return
             ours = found.name() == "postgres" and str(self.data) in found.cmdline()
         except (psutil.Error, ValueError):
             return  # gone: PostgreSQL itself makes sure that nothing of it is left

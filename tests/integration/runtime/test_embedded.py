@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import psycopg2
 import pytest
 import redis
@@ -83,6 +85,35 @@ def test_a_server_left_by_a_killed_owner_is_taken_over(short_folder: Path) -> No
         assert not old_redis.running
         assert not old_postgres.running
         assert read_rows(postgres) == [(42,)]
+
+
+def test_a_server_left_on_a_port_is_taken_over_too(short_folder: Path) -> None:
+    """On whatever port or socket the leftover listens: it is ended before another one writes the same file."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    old = EmbeddedRedis(short_folder, port=port).start()
+    with old.client() as client:
+        client.set("kept", "yes")
+    with EmbeddedRedis(short_folder) as server, server.client() as client:
+        assert not old.running
+        assert client.get("kept") == b"yes"
+        with EmbeddedRedis(short_folder, port=port) as back, back.client() as client_on_port:
+            assert not server.running
+            assert client_on_port.get("kept") == b"yes"
+
+
+def test_a_dead_postgres_that_nobody_has_buried_is_no_leftover(short_folder: Path) -> None:
+    """Its owner was killed at the same moment: the number in its file is that of a zombie."""
+    server = EmbeddedPostgres(short_folder, durable=False).start()
+    write_row(server)
+    process = server.process
+    assert process is not None
+    process.kill()
+    while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    with EmbeddedPostgres(short_folder, durable=False) as next_server:
+        assert read_rows(next_server) == [(42,)]
 
 
 def test_postgres_keeps_its_data_over_sigkill(short_folder: Path) -> None:
