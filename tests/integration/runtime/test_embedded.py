@@ -114,6 +114,7 @@ def test_a_dead_postgres_that_nobody_has_buried_is_no_leftover(short_folder: Pat
         time.sleep(0.01)
     with EmbeddedPostgres(short_folder, durable=False) as next_server:
         assert read_rows(next_server) == [(42,)]
+    process.wait()
 
 
 def test_postgres_keeps_its_data_over_sigkill(short_folder: Path) -> None:
