@@ -10,7 +10,11 @@ from claire.embedded import EmbeddedPostgres, EmbeddedRedis
 from services.common.errors import ClaireError
 from services.common.runtime.file_lock import try_lock
 
-__all__ = ["DataFolder", "DataFolderInUse"]
+__all__ = ["DataFolder", "DataFolderInUse", "DataFolderUnusable"]
+
+
+class DataFolderUnusable(ClaireError):
+    """The folder cannot be made or entered."""
 
 
 class DataFolderInUse(ClaireError):
@@ -24,6 +28,17 @@ class DataFolder:
         """Name the folder; it is made when first used."""
         self.path = path.expanduser().resolve()
         self._lock: IO[str] | None = None
+
+    def make(self) -> None:
+        """Make the folder and its part for logs.
+
+        Raises:
+            DataFolderUnusable: it is a file, or may not be written.
+        """
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataFolderUnusable(f"{self.path} cannot be used as data folder: {error.strerror}") from error
 
     @property
     def logs(self) -> Path:

@@ -97,11 +97,12 @@ class Stack:
     """One running pipeline."""
 
     def __init__(self, options: StackOptions) -> None:
-        """Prepare; nothing is started.
+        """Prepare: the folder is made, nothing is started.
 
         Raises:
             EmbeddedServerFailed: there is no embedded stack on this system.
             SettingsInvalid: some setting is wrong.
+            DataFolderUnusable: the data folder cannot be made.
         """
         self.folder = DataFolder(options.folder)
         self.redis = self.folder.redis(
@@ -116,6 +117,7 @@ class Stack:
         self._database: psycopg2.extensions.connection | None = None
         self._journal: JournalClient | None = None
         check_settings(self.environment(channels.WS))
+        self.folder.make()
         self.supervisor = Supervisor(self.environment, self.folder.logs)
 
     def environment(self, service: str) -> dict[str, str]:

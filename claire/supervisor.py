@@ -79,6 +79,11 @@ class Child:
             text = file.read().decode(errors="replace")
         return "\n".join(text.splitlines()[-lines:])
 
+    def last_words(self) -> str:
+        """Return what it said to people at its end (else the last lines of its log, which are for machines)."""
+        lines = self.log_tail().splitlines()
+        return "\n".join([line for line in lines if not line.startswith("{")] or lines)
+
 
 class Supervisor:
     """The five services of one stack."""
@@ -136,7 +141,7 @@ class Supervisor:
         words = f"{child.service} ended with {describe_exit(code)}"
         child.faults = child.faults + 1 if code == ExitCode.FAULT else 0
         if code in {ExitCode.SETTINGS, ExitCode.NOT_ALONE} or child.faults >= MOST_FAULTS:
-            raise ServiceFailed(f"{words}; its last words ({child.log_path}):\n{child.log_tail()}")
+            raise ServiceFailed(f"{words}; its last words ({child.log_path}):\n{child.last_words()}")
         delay = min(LONGEST_DELAY_SEC, FIRST_DELAY_SEC * 2**child.failures)
         child.failures += 1
         child.start_again_at = now + delay

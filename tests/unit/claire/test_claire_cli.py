@@ -42,6 +42,16 @@ def test_mistakes_of_up(tmp_path: Path, arguments: list[str], words: str) -> Non
     assert not (tmp_path / "data" / "redis").exists()
 
 
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_a_file_is_no_data_folder(tmp_path: Path, below: str) -> None:
+    """A data folder that cannot be made is named, without a traceback."""
+    file = tmp_path / "file"
+    file.write_text("x")
+    code, text = run("up", "--data-dir", str(file / below))
+    assert code == 1
+    assert "cannot be used as data folder" in text
+
+
 def test_all_wrong_settings_are_listed_at_once(tmp_path: Path) -> None:
     """Mistakes of several services in one go."""
     code, text = run("up", "--data-dir", str(tmp_path), "--set", "MAX_POSITION_PCT=5", "--set", "BUS_MODE=pigeon")

@@ -36,6 +36,17 @@ def until(look: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def test_last_words_are_those_for_people(tmp_path: Path) -> None:
+    """What a service says to its operator at the end is not buried under its log for machines."""
+    family = supervisor(
+        tmp_path, one="import sys; print('{\"event\":\"starting\"}'); print('one: the file is empty'); sys.exit(2)"
+    )
+    family.start()
+    with pytest.raises(ServiceFailed) as failed:
+        until(lambda: family.look_after() == ["never"])
+    assert str(failed.value).endswith(":\none: the file is empty")
+
+
 def test_a_killed_child_is_started_again(tmp_path: Path) -> None:
     """Death is told with its signal, then the start; the others are left alone."""
     family = supervisor(tmp_path, one=FOREVER, two=FOREVER)
