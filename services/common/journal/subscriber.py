@@ -7,17 +7,14 @@ owner starts over from its own place in the journal.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
-import hiredis
 import redis
 
-from services.common.journal.link import CALL_TIMEOUT_SEC, connect
+from services.common.journal.link import connect
 from services.common.settings import Infrastructure
 
 __all__ = ["Message", "Subscriber"]
-
-READ_BYTES: Final = 1 << 16
 
 
 class Message(NamedTuple):
@@ -30,9 +27,6 @@ class Message(NamedTuple):
 class Subscriber:
     """Subscribes at construction and returns once the server has confirmed every channel.
 
-    After the greeting it reads the socket itself: for a message that is one wait and one read, where the client
-    library asks the kernel four times.
-
     Args:
         infra: where Redis is.
         channels: one at least.
@@ -44,57 +38,25 @@ class Subscriber:
 
     def __init__(self, infra: Infrastructure, channels: Iterable[str], *, name: str) -> None:
         names = sorted(set(channels))
-        self._names = {name.encode(): name for name in names}
         self._early: list[Message] = []
         self._broken: Exception | None = None
-        self._buffer = bytearray(READ_BYTES)
-        self._reader: Any = hiredis.Reader(
-            protocolError=redis.exceptions.InvalidResponse, replyError=redis.ResponseError
-        )
         self._connection: Any = connect(infra, name=name)
-        self._socket: Any = self._connection._sock  # noqa: SLF001 -- the library has no other way to it
-        self._unconfirmed = len(names)
         try:
             self._connection.send_command("SUBSCRIBE", *names, check_health=False)
-            while self._unconfirmed:
-                if not self._read(CALL_TIMEOUT_SEC):
-                    raise redis.TimeoutError("the subscription was not confirmed in time")
-                self._take(self._early, READ_BYTES)
+            confirmed = 0
+            while confirmed < len(names):
+                message = self._read()
+                if message is None:
+                    confirmed += 1
+                else:
+                    self._early.append(message)
         except BaseException:
             self.close()
             raise
 
-    def _read(self, timeout_sec: float) -> int:
-        """Wait for bytes and give them to the parser; return how many came in time.
-
-        Raises:
-            redis.ConnectionError: the connection is gone.
-        """
-        self._socket.settimeout(timeout_sec)
-        try:
-            count: int = self._socket.recv_into(self._buffer)
-        except (TimeoutError, BlockingIOError):
-            return 0
-        except OSError as error:
-            raise redis.ConnectionError(f"the subscription broke: {error}") from error
-        if not count:
-            raise redis.ConnectionError("the server closed the subscription")
-        self._reader.feed(self._buffer, 0, count)
-        return count
-
-    def _take(self, messages: list[Message], limit: int) -> None:
-        """Move what is complete in the parser to `messages`, up to `limit` of them."""
-        while len(messages) < limit:
-            reply = self._reader.gets()
-            if reply is False:
-                return
-            if isinstance(reply, Exception):
-                raise reply
-            kind, channel, data = reply
-            if kind == b"message":
-                messages.append(Message(self._names[channel], data))
-            elif kind == b"subscribe":
-                self._unconfirmed -= 1
+    def _read(self) -> Message | None:
+        kind, channel, data = self._connection.read_response()
+        return Message(channel.decode(), data) if kind == b"message" else None
 
     def receive(self, timeout_sec: float, limit: int) -> list[Message]:
         """Wait up to `timeout_sec` for a message, then take what is there, up to `limit`.
@@ -106,14 +68,14 @@ class Subscriber:
         if self._broken is not None:
             raise self._broken  # asking the connection itself would silently make a new one, without subscriptions
         messages, self._early = self._early, []
+        wait = 0.0 if messages else max(0.0, timeout_sec)
         try:
-            self._take(messages, limit)
-            while len(messages) < limit:
-                count = self._read(0.0 if messages else max(0.0, timeout_sec))
-                self._take(messages, limit)
-                if not count or (messages and count < READ_BYTES):  # all that has come
-                    break
-        except (redis.RedisError, OSError) as error:
+            while len(messages) < limit and self._connection.can_read(wait):
+                message = self._read()
+                if message is not None:
+                    messages.append(message)
+                wait = 0.0
+        except (redis.ConnectionError, redis.TimeoutError) as error:
             self._broken = error
             if not messages:
                 raise
