@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
+from services.common import channels
 from services.common.errors import JournalClosed, PublishRefused, StateMismatch
 from services.common.events import Alert, Event
 from services.common.identity import derive_id
@@ -50,6 +51,7 @@ class Publisher:
         self._last_alert: dict[str, int] = {}
         self._refused: str | None = None
         self._announced_run: str | None = None
+        self._count = {name: life.metrics.outputs_published.labels(name) for name in channels.CHANNELS}
         life.check("journal_memory", lambda: self._refused)
 
     def patiently(self, action: Callable[[], ResultT], still_valid: Callable[[], None] | None = None) -> ResultT:
@@ -100,7 +102,7 @@ class Publisher:
         result = self.patiently(lambda: life.client.publish(life.service, life.fence, cause, events))
         if result.status == "new":
             for event in events:
-                life.metrics.outputs_published.labels(event.channel).inc()
+                self._count[event.channel].inc()
         else:
             life.metrics.outputs_repeated.inc()
         return result
@@ -139,7 +141,7 @@ class Publisher:
         if refusal is None:
             self._numbers[source] = number
             for event in events:
-                life.metrics.outputs_published.labels(event.channel).inc()
+                self._count[event.channel].inc()
         return refusal
 
     # what a process says of itself
