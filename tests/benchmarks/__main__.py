@@ -27,7 +27,7 @@ RESULT = Path("bench-results/bench.json")
 MESSAGE = b"x" * 550
 """As long as a market data event."""
 
-RATES = ((100.0, 600), (1_000.0, 6_000))
+RATES = ((100.0, 2_000), (1_000.0, 12_000))
 ROUNDS = 3
 
 

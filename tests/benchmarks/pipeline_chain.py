@@ -1,12 +1,12 @@
 """Market data to order result through the real services, with the journal underneath.
 
 The measuring process is the producer `cdb_ws`; cdb_core, cdb_risk and cdb_execution are the services themselves, each
-a process of its own. Three instruments take turns; each goes up by 1 %, stays, goes down and stays, a minute of the
-feed's time apart, so that every event closes a bar and every fourth one closes a bar that is an entry: signal, seven
-layers, decision, order, and its acceptance (`NEW`), which ends the measurement. Another fourth leads to an exit signal
-and its refusal, and each order's end is one more result. An order that is refused does not count as answered: `sent`
-and `received` tell how many. At 1 000 events a second the feed's time runs 20 000 times as fast as the wall, so what is
-a matter of age in the feed's time (orders, quotes, spacing of entries) is set wide.
+a process of its own. Three instruments take turns, each with ten market data a minute of the feed's time; a minute goes
+up by 1 %, the next stays, one goes down, one stays. So one event in forty closes a bar that is an entry: signal, seven
+layers, decision, order, and its acceptance (`NEW`), which ends the measurement; another one in forty leads to an exit
+signal and its refusal, and each order's end is one more result. An order that is refused does not count as answered:
+`sent` and `received` tell how many. At 1 000 events a second the feed's time runs 2 000 times as fast as the wall, so
+what is a matter of age in the feed's time (orders, quotes, spacing of entries) is set wide.
 """
 
 from __future__ import annotations
@@ -64,6 +64,11 @@ STRATEGY = {
 
 SYMBOLS = STRATEGY["SYMBOLS"].split(",")
 PERIOD = 4
+"""Minutes of one cycle: up, stay, down, stay."""
+
+PER_MINUTE = 10
+"""Market data of one instrument in a minute."""
+
 UNANSWERED_SEC = 5.0
 
 START_US = 1_700_000_000_000_000 // MINUTE_US * MINUTE_US
@@ -96,12 +101,12 @@ class Feed:
         self.client.publish(WS, self._fence, Cause("feed", self._number), [event])
 
     def event(self, number: int) -> MarketData:
-        """Return market data number 0, 1, 2 …: up, stay (this one closes the bar of an entry), down, stay."""
+        """Return market data number 0, 1, 2 …, the instruments in turns."""
         turn, symbol = divmod(number, len(SYMBOLS))
-        price = Decimal(50500) if turn % PERIOD < 2 else Decimal(50000)
+        price = Decimal(50500) if turn // PER_MINUTE % PERIOD < 2 else Decimal(50000)
         return MarketData(
             event_id=derive_id(self.run_id, WS, number),
-            timestamp=START_US + (number + len(SYMBOLS)) * MINUTE_US // len(SYMBOLS),
+            timestamp=START_US + MINUTE_US + number * MINUTE_US // (PER_MINUTE * len(SYMBOLS)),
             producer=WS,
             venue="mexc_spot",
             symbol=SYMBOLS[symbol],
@@ -166,7 +171,7 @@ def await_services(client: JournalClient, log: Path, timeout_sec: float = 30) ->
 
 
 def measure_pipeline(environment: Mapping[str, str], *, rate: float, count: int) -> Latency:
-    """Send `count` market data events through the pipeline; every fourth one leads to an order and is timed."""
+    """Send `count` market data events through the pipeline; every fortieth one leads to an order and is timed."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "services.log"
         infra = load_settings(Infrastructure, environment)
@@ -219,14 +224,19 @@ def config_of_feed() -> Control:
     )
 
 
+def _closes_an_entry(number: int) -> bool:
+    """Whether this is an instrument's first market data after a minute that rose."""
+    minute, place = divmod(number // len(SYMBOLS), PER_MINUTE)
+    return place == 0 and minute % PERIOD == 1 and minute > 1  # there is nothing before the first rise
+
+
 def _run(environment: Mapping[str, str], feed: Feed, *, rate: float, count: int) -> Latency:
     watch = Stopwatch()
     listener = connect(environment).pubsub(ignore_subscribe_messages=True)
     listener.subscribe(ORDER_RESULTS)
     listener.get_message(timeout=1)
     events = [feed.event(number) for number in range(count)]
-    turns = {number: number // len(SYMBOLS) for number in range(count)}
-    timed = {number for number, turn in turns.items() if turn % PERIOD == 1 and turn > 1}  # none before the first rise
+    timed = {number for number in range(count) if _closes_an_entry(number)}
     watch.expect(len(timed))
 
     def read() -> None:
@@ -251,4 +261,4 @@ def _run(environment: Mapping[str, str], feed: Feed, *, rate: float, count: int)
     watch.done.set()
     reader.join()
     listener.close()
-    return watch.result(rate, skip=count // 20)
+    return watch.result(rate, skip=len(timed) // 10)
