@@ -16,7 +16,7 @@ from typing import Final, Literal, NamedTuple
 
 import redis
 
-from services.common.channels import FOREIGN_OWNER
+from services.common.channels import CONTROL, FOREIGN_OWNER, ORDER_RESULTS, ORDERS, RISK_DECISIONS
 from services.common.errors import JournalClosed, StateMismatch
 from services.common.journal import keys
 from services.common.journal.archive import EventArchive
@@ -36,11 +36,17 @@ BUSY_SEC: Final = 1.0
 LATE_SEC: Final = 0.05
 MAX_FOREIGN: Final = 10_000
 
+VERIFIED: Final = frozenset({ORDERS, RISK_DECISIONS, ORDER_RESULTS, CONTROL})
+"""Channels whose messages are compared with the stream before they are handed out: they are rare, and they trade."""
+
 _SPLICED = re.compile(rb'\{"journal_id":"(\d+-\d+)","previous_id":"(\d+-\d+)","cause":"([^"\\]*)",')
 _PRODUCER = re.compile(
     rb'\{"type":"\w+","event_id":"(?:[^"\\]|\\.)*","schema_version":"[^"\\]*","timestamp":"[^"\\]*",'
     rb'"producer":"([^"\\]*)"'
 )
+
+
+_TICK = b',"correlation_id":null,"causation_id":null,"action":"tick"'
 
 
 class ForeignMessage(NamedTuple):
@@ -284,9 +290,20 @@ class Bus:
         producer = _PRODUCER.match(data)
         if producer is None:
             raise _StartOver
+        if channel in VERIFIED and not data.startswith(_TICK, producer.end()):
+            self._require_journalled(entry_id, channel, data)
         self._seen[channel] = self.cursor = entry_id
         self._head = max(self._head, entry_id.n)
         self._ready.append(Entry(entry_id, channel, producer[1].decode(), spliced[3].decode(), data))
+
+    def _require_journalled(self, entry_id: JournalId, channel: str, data: bytes) -> None:
+        """Believe only what stands in the stream: anybody who may PUBLISH can write our envelope around an order."""
+        found = self._link.call("XRANGE", keys.JOURNAL, str(entry_id), str(entry_id))
+        if found:
+            entry = decode_entry(*found[0])
+            if entry.channel == channel and entry.data == data:
+                return
+        raise _StartOver
 
     def _refuse_passed_over(self, channel: str, place: JournalId) -> None:
         """Halt when an entry of ours before the cursor was never handed out: it cannot be put back in order."""

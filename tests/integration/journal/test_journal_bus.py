@@ -24,7 +24,19 @@ from journal_support import (
     whole,
 )
 
-from services.common.channels import CORE, EXECUTION, MARKET_DATA, RISK, WRITER, WS
+from services.common.channels import (
+    CHANNELS,
+    CONTROL,
+    CORE,
+    EXECUTION,
+    MARKET_DATA,
+    ORDER_RESULTS,
+    ORDERS,
+    RISK,
+    RISK_DECISIONS,
+    WRITER,
+    WS,
+)
 from services.common.errors import JournalClosed, JournalHole, StateMismatch
 from services.common.journal.bus import Bus
 from services.common.journal.client import JournalClient
@@ -260,6 +272,29 @@ def test_passed_over_entry_shows_in_the_next_message(
 
     with pytest.raises(StateMismatch, match="1-4 on market_data was passed over"):
         drain(bus, 99)
+
+
+@pytest.mark.security
+@pytest.mark.parametrize("channel", [ORDERS, RISK_DECISIONS, ORDER_RESULTS, CONTROL])
+def test_perfectly_forged_message_that_would_trade_is_not_an_entry(
+    server: Server, client: JournalClient, buses: MakeBus, mode: str, channel: str
+) -> None:
+    """The next id, the right previous one and a well-formed event: without a place in the stream it is nothing."""
+    ws = fence_of(server, WS)
+    bus = buses(server, EXECUTION, *CHANNELS, mode=mode)
+    bus.open(None)
+    feed(client, ws, range(1, 4))
+    drain(bus, 3)
+    last = client.last_ids().get(channel, "0-0")
+    with server.admin() as admin:
+        for body in (quote(9).data[1:], tick(9).data[1:].replace(b'"tick"', b'"resume"')):
+            admin.publish(channel, f'{{"journal_id":"1-4","previous_id":"{last}","cause":"3",'.encode() + body)
+
+    handed_out = bus.poll(0.3)
+    feed(client, ws, range(4, 6))
+
+    assert handed_out == []
+    assert [e.data for e in drain(bus, 2)] == [quote(4).data, quote(5).data]
 
 
 def test_repeated_and_forged_messages_are_not_entries(
