@@ -290,27 +290,24 @@ class Bus:
         producer = _PRODUCER.match(data)
         if producer is None:
             raise _StartOver
-        if channel in VERIFIED and not data.startswith(_TICK, producer.end()):
-            self._require_journalled(entry_id, channel, data)
+        entry = Entry(entry_id, channel, producer[1].decode(), spliced[3].decode(), data)
+        if channel in VERIFIED and not data.startswith(_TICK, producer.end()) and self._entry_at(entry_id) != entry:
+            raise _StartOver  # whoever may PUBLISH can write our envelope around an order: the stream is believed
         self._seen[channel] = self.cursor = entry_id
         self._head = max(self._head, entry_id.n)
-        self._ready.append(Entry(entry_id, channel, producer[1].decode(), spliced[3].decode(), data))
+        self._ready.append(entry)
 
-    def _require_journalled(self, entry_id: JournalId, channel: str, data: bytes) -> None:
-        """Believe only what stands in the stream: anybody who may PUBLISH can write our envelope around an order."""
-        found = self._link.call("XRANGE", keys.JOURNAL, str(entry_id), str(entry_id))
-        if found:
-            entry = decode_entry(*found[0])
-            if entry.channel == channel and entry.data == data:
-                return
-        raise _StartOver
+    def _entry_at(self, place: JournalId) -> Entry | None:
+        """Return what the stream has at this very place."""
+        found = self._link.call("XRANGE", keys.JOURNAL, str(place), str(place))
+        return decode_entry(*found[0]) if found else None
 
     def _refuse_passed_over(self, channel: str, place: JournalId) -> None:
         """Halt when an entry of ours before the cursor was never handed out: it cannot be put back in order."""
         if not self._seen[channel].n < place.n <= self.cursor.n:
             return
-        found = self._link.call("XRANGE", keys.JOURNAL, str(place), str(place))
-        if found and decode_entry(*found[0]).channel == channel:
+        entry = self._entry_at(place)
+        if entry is not None and entry.channel == channel:
             raise StateMismatch(f"{self._service}: entry {place} on {channel} was passed over; restart from a snapshot")
 
     def _last_ids(self) -> dict[str, JournalId]:
