@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -303,11 +304,25 @@ class Stack:
 
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
         """Return what PostgreSQL answers, one dict a row; money stays Decimal."""
+        with self.one_moment() as rows:
+            return rows(query, *parameters)
+
+    @contextmanager
+    def one_moment(self) -> Iterator[Callable[..., list[dict[str, Any]]]]:
+        """Give a `rows` whose queries all see the database as it was at the first of them.
+
+        The writer goes on meanwhile; without this, a second query sees fills that the first did not.
+        """
         connection = self.postgres()
         try:
+            connection.set_session(isolation_level="REPEATABLE READ", readonly=True, autocommit=False)
             with connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
-                cursor.execute(query, parameters or None)
-                return [dict(row) for row in cursor.fetchall()]
+
+                def rows(query: str, *parameters: Any) -> list[dict[str, Any]]:
+                    cursor.execute(query, parameters or None)
+                    return [dict(row) for row in cursor.fetchall()]
+
+                yield rows
         finally:
             connection.close()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any
@@ -82,8 +82,13 @@ def _chained(previous: bytes, row: dict[str, Any]) -> bytes:
 
 
 def _check_history(stack: Stack) -> None:
-    """Everything that must hold for the whole history, whatever was killed."""
-    rows = stack.rows(
+    """Everything that must hold for the whole history, whatever was killed, all of it seen at one moment."""
+    with stack.one_moment() as rows_of:
+        _check_moment(rows_of)
+
+
+def _check_moment(rows_of: Callable[..., list[dict[str, Any]]]) -> None:
+    rows = rows_of(
         "SELECT seq, epoch, channel, producer, cause, event_id, data, hash FROM event_store.events ORDER BY seq"
     )
     assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1)), "contiguous from the first event"
@@ -95,19 +100,19 @@ def _check_history(stack: Stack) -> None:
     assert doubled == []
 
     fills: dict[str, Decimal] = {}
-    for trade in stack.rows("SELECT order_id, size FROM trades"):
+    for trade in rows_of("SELECT order_id, size FROM trades"):
         fills[trade["order_id"]] = fills.get(trade["order_id"], Decimal(0)) + trade["size"]
-    for order in stack.rows("SELECT order_id, size, filled_size FROM orders"):
+    for order in rows_of("SELECT order_id, size, filled_size FROM orders"):
         assert fills.get(order["order_id"], Decimal(0)) == order["filled_size"] <= order["size"]
-    decisions = Counter(order["decision_id"] for order in stack.rows("SELECT decision_id FROM orders"))
+    decisions = Counter(order["decision_id"] for order in rows_of("SELECT decision_id FROM orders"))
     assert all(times == 1 for times in decisions.values()), "one order a decision"
 
-    held = stack.rows(
+    held = rows_of(
         "SELECT symbol, sum(CASE side WHEN 'buy' THEN size ELSE -size END) AS size FROM trades GROUP BY symbol"
     )
-    positions = {row["symbol"]: row["size"] for row in stack.rows("SELECT symbol, size FROM positions")}
+    positions = {row["symbol"]: row["size"] for row in rows_of("SELECT symbol, size FROM positions")}
     assert all(positions[row["symbol"]] == row["size"] >= 0 for row in held)
-    last = stack.rows("SELECT * FROM portfolio_snapshots ORDER BY timestamp DESC LIMIT 1")[0]
+    last = rows_of("SELECT * FROM portfolio_snapshots ORDER BY timestamp DESC LIMIT 1")[0]
     balance = INITIAL_CASH + last["total_realized_pnl"] + last["total_unrealized_pnl"] - last["total_fees"]
     assert abs(last["total_equity"] - balance) < Decimal("0.000001")
 
