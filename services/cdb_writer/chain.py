@@ -17,7 +17,7 @@ from services.cdb_writer.rows import EventRow
 from services.common.errors import ContractViolation
 from services.common.journal.entry import Entry
 
-__all__ = ["GENESIS", "ChainHead", "ChainReport", "link", "verify"]
+__all__ = ["GENESIS", "ChainHead", "ChainReport", "link", "row_fault", "verify"]
 
 GENESIS: Final = sha256(b"claire_de_binare event chain 1").digest()
 """h_0: what the first event is chained to."""
@@ -89,7 +89,7 @@ def verify(rows: Iterable[EventRow], start: ChainHead | None = None, expected: C
     head = start or ChainHead()
     events = 0
     for row in rows:
-        reason = _fault(head, row)
+        reason = row_fault(head, row)
         if reason is not None:
             return ChainReport(events, head, head.seq + 1 if row.seq != head.seq + 1 else row.seq, reason)
         head = ChainHead(row.seq, row.epoch, row.hash)
@@ -106,13 +106,19 @@ def verify(rows: Iterable[EventRow], start: ChainHead | None = None, expected: C
     return ChainReport(events, head)
 
 
-def _fault(head: ChainHead, row: EventRow) -> str | None:
+def row_fault(head: ChainHead, row: EventRow) -> str | None:
+    """Return what is wrong with a stored event that shall follow `head`; None when it is good."""
     if row.seq != head.seq + 1:
         return f"{row.seq} follows {head.seq}: events are missing, added or reordered"
     if row.epoch < head.epoch:
         return f"epoch {row.epoch} follows epoch {head.epoch}"
     if row.hash != link(head.hash, row.entry):
         return "epoch, channel, producer or data are not what was hashed"
+    return column_fault(row)
+
+
+def column_fault(row: EventRow) -> str | None:
+    """Return which columns of a stored event do not say what stands in its data; None when all do."""
     try:
         derived = EventRow.of(row.entry, read_envelope(row.channel, row.data), row.hash)
     except ContractViolation as error:

@@ -45,13 +45,17 @@ def read_events(database: connection, after: int = 0, *, condition: str = "true"
         after = page[-1][_SEQ]
 
 
-def read_all(database: connection, export_folder: Path | None = None) -> Iterator[EventRow]:
-    """Yield every event from the first one on, in order; those that were dropped come from their files.
+def read_all(database: connection, export_folder: Path | None = None, after: int = 0) -> Iterator[EventRow]:
+    """Yield every event after a number, in order; those that were dropped come from their files.
 
     Files are opened when their turn comes. A file that is missing leaves a hole, which the chain shows.
     """
     with database.cursor() as cur:
-        cur.execute("SELECT first_seq, file FROM event_store.exports WHERE dropped_at IS NOT NULL ORDER BY first_seq")
+        cur.execute(
+            "SELECT first_seq, file FROM event_store.exports WHERE dropped_at IS NOT NULL AND last_seq > %s "
+            "ORDER BY first_seq",
+            (after,),
+        )
         waiting = [] if export_folder is None else [(first, export_folder / name) for first, name in cur.fetchall()]
     streams: list[tuple[int, int, EventRow, Iterator[EventRow]]] = []
 
@@ -60,14 +64,14 @@ def read_all(database: connection, export_folder: Path | None = None) -> Iterato
         if row is not None:
             heapq.heappush(streams, (row.seq, number, row, stream))
 
-    put(0, read_events(database))
+    put(0, read_events(database, after))
     opened = 0
     while streams or opened < len(waiting):
         while opened < len(waiting) and (not streams or waiting[opened][0] <= streams[0][0]):
             path = waiting[opened][1]
             opened += 1
             if path.exists():
-                put(opened, read_export(path))
+                put(opened, (row for row in read_export(path) if row.seq > after))
         if streams:
             _, number, row, stream = heapq.heappop(streams)
             yield row
