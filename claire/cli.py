@@ -5,17 +5,19 @@ Exit codes: 0 done, 1 could not go on, 2 used wrongly or settings are wrong.
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 from uuid import uuid4
 
 import typer
 from rich.console import Console
 
+from claire.options import parse_settings, refuse
+from claire.paper.command import run_paper_command
+from claire.profiles import Profile, profile_settings
 from services.common.errors import ClaireError, SettingsInvalid
 from services.common.runtime.build import code_version
 
@@ -40,11 +42,6 @@ class Feed(StrEnum):
     external = "external"
 
 
-def _refuse(message: str, code: int = 2) -> NoReturn:
-    Console(stderr=True).print(message, style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(code)
-
-
 @app.callback(invoke_without_command=True)
 def top(*, version: Annotated[bool, typer.Option("--version", help="Say which code this is.")] = False) -> None:
     """Claire de Binare: momentum trading that explains and replays every decision."""
@@ -53,32 +50,16 @@ def top(*, version: Annotated[bool, typer.Option("--version", help="Say which co
         raise typer.Exit
 
 
-def _settings(pairs: list[str]) -> dict[str, str]:
-    from claire.stack import known_settings
-
-    known = known_settings()
-    settings = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            _refuse(f"--set {pair}: NAME=VALUE is meant, for example --set MAX_POSITION_PCT=0.05")
-        if name not in known:
-            near = difflib.get_close_matches(name.upper(), known, n=1)
-            _refuse(f"--set {pair}: there is no setting {name}" + (f"; perhaps {near[0]}" if near else ""))
-        settings[name] = value
-    return settings
-
-
 def _feed_settings(feed: Feed | None, files: list[Path]) -> dict[str, str]:
     if feed is None:
         feed = Feed.recorded if files else Feed.external
     if feed is Feed.external and files:
-        _refuse("--file belongs to --feed recorded; the feed external plays no files")
+        refuse("--file belongs to --feed recorded; the feed external plays no files")
     if feed is Feed.recorded and not files:
-        _refuse("--feed recorded needs --file, for example --file backoffice/data/crash-2021-05-19_xbtusd_1m.csv.gz")
+        refuse("--feed recorded needs --file, for example --file backoffice/data/crash-2021-05-19_xbtusd_1m.csv.gz")
     for file in files:
         if not file.is_file():
-            _refuse(f"--file {file}: there is no such file")
+            refuse(f"--file {file}: there is no such file")
     return {"FEED": feed.value, "FEED_FILES": ",".join(str(file.resolve()) for file in files)}
 
 
@@ -101,6 +82,9 @@ def up(
         bool, typer.Option("--exit-when-done", help="Stop with a summary when the recording has ended.")
     ] = False,
     data_dir: DataDir = DEFAULT_FOLDER,
+    profile: Annotated[
+        Profile | None, typer.Option("--profile", help="A set of risk limits; --set goes before it.")
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting; repeatable.")
     ] = None,
@@ -124,8 +108,13 @@ def up(
     from claire.stack import StackOptions
     from claire.up import UpOptions, run_up
 
+    try:
+        chosen = parse_settings(set_ or [])
+    except SettingsInvalid as invalid:
+        refuse(str(invalid))
     given = {
-        **_settings(set_ or []),
+        **profile_settings(profile),
+        **chosen,
         **_feed_settings(feed, file or []),
         "PLAYBACK_SPEED": speed,
         "TURNSTILE": "true" if turnstile else "false",
@@ -149,10 +138,13 @@ def up(
     try:
         code = run_up(options, Console(stderr=as_json))
     except SettingsInvalid as invalid:
-        _refuse(f"settings are wrong:\n{invalid}")
+        refuse(f"settings are wrong:\n{invalid}")
     except ClaireError as error:
-        _refuse(str(error), 1)
+        refuse(str(error), 1)
     raise typer.Exit(code)
+
+
+app.command("run-paper")(run_paper_command)
 
 
 @app.command()
@@ -174,7 +166,7 @@ def stats(
         with open_database(data_dir, dsn, os.environ) as connection:
             found = collect(connection)
     except ClaireError as error:
-        _refuse(str(error), 1)
+        refuse(str(error), 1)
     if as_json:
         print_json(found)
     else:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from services.common import channels
 from services.common.errors import ContractViolation
-from services.common.events import Event
+from services.common.events import Event, MarketData
 from services.common.journal.entry import Cause, Entry, JournalId
 from services.common.machine import StateMachine
 from services.common.runtime.announcement import announcement, services_ahead
@@ -52,11 +52,17 @@ class Kernel:
 
     def publish(self, producer: str, cause: Cause, events: Iterable[Event]) -> None:
         """Append a batch; nothing is handled before `run`."""
+        text = str(cause)
         for event in events:
             self.head += 1
-            self._pending.append(
-                Entry(JournalId(self._epoch, self.head), event.channel, producer, str(cause), event.data)
+            place = JournalId(self._epoch, self.head)
+            # The feed mints its numbers as they come back from the wire, so its events need not go through their bytes.
+            entry = (
+                Entry.of(place, producer, text, event)
+                if type(event) is MarketData and producer == channels.WS
+                else Entry(place, event.channel, producer, text, event.data)
             )
+            self._pending.append(entry)
 
     def run(self) -> Iterator[Entry]:
         """Yield each pending entry after all machines have handled it, until nothing is pending."""

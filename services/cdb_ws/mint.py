@@ -8,6 +8,7 @@ from typing import Any, Literal
 from services.cdb_ws.observation import Observation
 from services.cdb_ws.recorded import Batch
 from services.common.channels import WS
+from services.common.decimals import wire_form
 from services.common.events import Control, Event, MarketData
 from services.common.identity import derive_id
 from services.common.instruments import Venue
@@ -51,20 +52,20 @@ class Mint:
     def market_data(self, observations: Iterable[Observation], number: int) -> list[Event]:
         """Return one event for each observation; `number` is their sequence: it grows with every batch."""
         return [
-            MarketData(
+            MarketData.make(
                 event_id=derive_id(self._run_id, WS, self._venue, o.symbol, number),
                 timestamp=o.timestamp_us,
                 producer=WS,
                 venue=self._venue,
                 symbol=o.symbol,
-                price=o.price,
-                volume=o.volume,
-                high=o.high,
-                low=o.low,
-                bid=o.bid,
-                ask=o.ask,
-                bid_size=o.bid_size,
-                ask_size=o.ask_size,
+                price=wire_form(o.price),
+                volume=wire_form(o.volume),
+                high=wire_form(o.high),
+                low=wire_form(o.low),
+                bid=None if o.bid is None else wire_form(o.bid),
+                ask=None if o.ask is None else wire_form(o.ask),
+                bid_size=None if o.bid_size is None else wire_form(o.bid_size),
+                ask_size=None if o.ask_size is None else wire_form(o.ask_size),
                 sequence=number,
                 gap=o.gap,
                 synthetic=o.synthetic,

@@ -56,6 +56,7 @@ class RecordedFeed:
         max_hz: market data events per second and instrument, at most.
         tick_us: distance of the clock's ticks, microseconds.
         warmup_min: minutes of the recording that become bars and are not played.
+        play_from_us: feed time at which play begins instead, whatever there is before it becoming bars.
 
     Attributes:
         start_us: feed time at which play begins: the end of the warm-up, else the first row.
@@ -64,7 +65,15 @@ class RecordedFeed:
         FeedInputInvalid: no row to play, a hole over seven days, or two streams that overlap in an instrument's time.
     """
 
-    def __init__(self, sources: Sequence[Source], *, max_hz: int, tick_us: int, warmup_min: int = 0) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        max_hz: int,
+        tick_us: int,
+        warmup_min: int = 0,
+        play_from_us: int | None = None,
+    ) -> None:
         self._rejected: list[RejectedRow] = []
         self._observations = self._merge(sources)
         self._conflator = Conflator(max_hz)
@@ -74,8 +83,10 @@ class RecordedFeed:
             raise FeedInputInvalid("the recording has no row of the symbols in SYMBOLS")
         self.start_us = self._next.timestamp_us
         self._warmup = WarmupBars()
-        if warmup_min:
-            self.start_us = self.start_us // MINUTE_US * MINUTE_US + warmup_min * MINUTE_US
+        if warmup_min and play_from_us is None:
+            play_from_us = self.start_us // MINUTE_US * MINUTE_US + warmup_min * MINUTE_US
+        if play_from_us is not None and play_from_us > self.start_us:
+            self.start_us = play_from_us
             while self._next is not None and self._next.timestamp_us < self.start_us:
                 self._warmup.add(self._next)
                 self._next = next(self._observations, None)
@@ -83,6 +94,8 @@ class RecordedFeed:
                 raise FeedInputInvalid(
                     f"RECORDED_WARMUP_MIN={warmup_min}: the recording has nothing to play after its warm-up; "
                     "take fewer minutes"
+                    if warmup_min
+                    else f"the recording has nothing to play from {format_timestamp(play_from_us)}"
                 )
         self._clock = Clock(tick_us, self.start_us)
 

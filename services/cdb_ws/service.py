@@ -8,22 +8,19 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
-from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
 from services.cdb_ws.adapters.feed_journal import FeedJournal
 from services.cdb_ws.adapters.feed_metrics import FeedMetrics
 from services.cdb_ws.adapters.pacing import Pace, WallFeedClock, wait_until
-from services.cdb_ws.adapters.recorded_files import Reader, RecordedFile
+from services.cdb_ws.adapters.recording import Recording
 from services.cdb_ws.clock import Clock
 from services.cdb_ws.mint import Mint, Pressure
 from services.cdb_ws.observation import Observation
-from services.cdb_ws.recorded import Batch, RecordedFeed, carry
+from services.cdb_ws.recorded import Batch, carry
 from services.cdb_ws.settings import FeedSettings, PlaybackSettings
 from services.common.channels import TURNSTILE_ORDER, WRITER, WS
-from services.common.codec import encode
 from services.common.errors import FeedInputInvalid, FenceLost, SettingsInvalid, StateMismatch
 from services.common.runtime.lifecycle import Lifecycle, run_service
 from services.common.runtime.publisher import Stopped
@@ -33,7 +30,6 @@ from services.common.timestamps import SECOND_US, format_timestamp
 
 __all__ = ["FeedService", "main"]
 
-CANDLE_TICK_SEC: Final = 60
 FRUITLESS_STARTS: Final = 3
 IDLE_SEC: Final = 0.5
 
@@ -48,16 +44,14 @@ class FeedService:
             FeedInputInvalid: a recording cannot be used.
         """
         self._life = life
-        self._given = life.settings_of(FeedSettings)
         self._playback = life.settings_of(PlaybackSettings)
-        names = self._given.FEED_FILES if self._given.FEED == "recorded" else ()
-        self._files = [RecordedFile.inspect(Path(name)) for name in names]
-        self._settings = self._in_force()
-        self._provenance = [file.provenance() for file in self._files]
-        play = {"settings": canonical_settings(self._settings), "files": self._provenance}
-        self._play = sha256(encode(play)).hexdigest()
+        self._recording = Recording(life.settings_of(FeedSettings))
+        self._settings = self._recording.settings
+        self._play = self._recording.play
         self._journal = FeedJournal(life)
-        self._metrics = FeedMetrics(life, speed=self._playback.PLAYBACK_SPEED, tick_sec=self._tick_us // SECOND_US)
+        self._metrics = FeedMetrics(
+            life, speed=self._playback.PLAYBACK_SPEED, tick_sec=self._recording.tick_us // SECOND_US
+        )
         self._turnstile = self._open_turnstile()
         self._run_id = ""
         self._pressure: Pressure = "none"
@@ -73,21 +67,6 @@ class FeedService:
 
     def _cursors(self) -> dict[str, int]:
         return self._life.client.cursors()
-
-    def _in_force(self) -> FeedSettings:
-        """Return the settings with what the recordings decide: the clock's tick, and names instead of paths."""
-        candles = bool(self._files) and all(file.kind == "candles" for file in self._files)
-        return self._given.model_copy(
-            update={
-                "CLOCK_TICK_SEC": self._given.CLOCK_TICK_SEC or (CANDLE_TICK_SEC if candles else 1),
-                "FEED_FILES": tuple(file.path.name for file in self._files),
-            }
-        )
-
-    @property
-    def _tick_us(self) -> int:
-        assert self._settings.CLOCK_TICK_SEC is not None
-        return self._settings.CLOCK_TICK_SEC * SECOND_US
 
     # the frame
 
@@ -154,7 +133,7 @@ class FeedService:
                     "run (--new-run, RUN_ID), use another data folder, or set everything as it was"
                 )
             now_us = journal.run.now
-        journal.announce(self._settings, self._play, self._run_id, now_us, {"files": self._provenance})
+        journal.announce(self._settings, self._play, self._run_id, now_us, {"files": self._recording.provenance})
         return Mint(self._run_id, self._settings.VENUE, journal.fold.base)
 
     def _choose_run(self, current: str | None, runs: Sequence[str]) -> str:
@@ -170,10 +149,9 @@ class FeedService:
     # a recording
 
     def _play_recording(self) -> None:
-        settings = self._settings
-        reader = Reader(settings.SYMBOLS, settings.RECORDED_SYMBOL_MAP, skip_bad_rows=settings.FEED_BAD_ROWS == "skip")
-        self._metrics.reading(reader.counts, [file.path.name for file in self._files])
-        feed = self._open_recording(reader)
+        reader = self._recording.reader()
+        self._metrics.reading(reader.counts, [file.path.name for file in self._recording.files])
+        feed = self._recording.open(reader)
         mint = self._begin(feed.start_us)
         if self._journal.last == self._journal.fold.base:
             self._await_services()
@@ -191,24 +169,6 @@ class FeedService:
         self._life.log.info("feed_finished", batch=self._journal.last)
         self._metrics.ended = True
         self._stay()
-
-    def _open_recording(self, reader: Reader) -> RecordedFeed:
-        settings = self._settings
-        try:
-            return RecordedFeed(
-                reader.sources(self._files),
-                max_hz=settings.MARKET_DATA_MAX_HZ,
-                tick_us=self._tick_us,
-                warmup_min=settings.RECORDED_WARMUP_MIN,
-            )
-        except FeedInputInvalid as error:
-            if reader.counts.rows or not reader.counts.ignored:
-                raise
-            there = ", ".join(sorted(reader.counts.ignored))
-            raise FeedInputInvalid(
-                f"{', '.join(settings.FEED_FILES)}: {error} ({', '.join(settings.SYMBOLS)}); it has {there}: change "
-                f"SYMBOLS, or map them, as RECORDED_SYMBOL_MAP={min(reader.counts.ignored)}={settings.SYMBOLS[0]}"
-            ) from error
 
     def _pass_over(self, batch: Batch, number: int) -> None:
         """Pass over a batch that the journal has; market data that it refused before the restart are still owed."""
@@ -283,7 +243,7 @@ class FeedService:
         self._run_id = self._choose_run(run.run_id, self._journal.fold.runs)
         wall = WallFeedClock(self._playback.CLOCK_SPEED, run.now if self._run_id == run.run_id else None)
         mint = self._begin(wall.start_us)
-        clock = Clock(self._tick_us, self._journal.run.now or wall.start_us)
+        clock = Clock(self._recording.tick_us, self._journal.run.now or wall.start_us)
         while wait_until(wall.due(clock.next_us), self._life.stop, self._life.beat):
             tick_us = clock.latest(wall.now_us())
             if tick_us is None:

@@ -37,6 +37,7 @@ __all__ = [
     "square_root",
     "truncate",
     "use_fixed_context",
+    "wire_form",
 ]
 
 FIXED = Context(
@@ -130,6 +131,17 @@ def format_number(value: Decimal) -> str:
     if len(fraction) > MAX_DECIMALS or digits > MAX_SIGNIFICANT_DIGITS:
         raise NumberOutOfContract(f"{value} has over {MAX_SIGNIFICANT_DIGITS} digits or {MAX_DECIMALS} decimals")
     return f"{whole}.{fraction or '0'}"
+
+
+def wire_form(value: Decimal) -> Decimal:
+    """Return the number as it comes back from the wire: `39095` is `39095.0` there, and `1.50` is `1.5`.
+
+    Equal numbers with other digits are equal in every computation, but not in a text that shows them.
+    """
+    text = str(value)
+    if text[-1] != "0" and "." in text and "E" not in text:
+        return value
+    return Decimal(format_number(value))
 
 
 def truncate(value: Decimal, places: int) -> Decimal:

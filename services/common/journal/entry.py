@@ -70,13 +70,30 @@ class Cause(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """One journal entry. `data` are the canonical bytes; the event is decoded once, when first asked for."""
+    """One journal entry. `data` are the canonical bytes; the event is decoded once, when first asked for.
+
+    An entry that was made in this process (`Entry.of`) has its event at once, and its bytes when first asked for.
+    """
 
     id: JournalId
     channel: str
     producer: str
     cause: str
     data: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, id_: JournalId, producer: str, cause: str, event: Event) -> Entry:
+        """Return the entry of an event that has just been made, without encoding it before anybody needs the bytes."""
+        entry = cls.__new__(cls)
+        entry.__dict__.update(id=id_, channel=event.channel, producer=producer, cause=cause, event=event)
+        return entry
+
+    def __getattr__(self, name: str) -> bytes:
+        """Encode the event when its bytes are first asked for (called only for what is not there yet)."""
+        if name == "data" and "event" in self.__dict__:
+            data = self.__dict__["data"] = self.event.data
+            return data
+        raise AttributeError(f"{type(self).__name__} has no {name}")
 
     @cached_property
     def event(self) -> Event:

@@ -23,6 +23,8 @@ from claire.data_folder import DataFolder
 from claire.database import DatabaseUnreachable, open_database
 from claire.embedded import EmbeddedRedis
 from claire.kernel import Kernel, deciding_machines
+from claire.paper.run import run_paper
+from claire.paper.spec import PaperSpec
 from claire.stats import TABLES, DatabaseNotReady, collect
 from services.common.errors import JournalClosed, StoreError
 from services.common.journal.entry import Cause, Entry, JournalId
@@ -207,6 +209,19 @@ def test_the_kernel_gives_the_same_journal_byte_for_byte(undisturbed: tuple[Path
     outside = [entry for entry in entries if Cause.parse(entry.cause).source]
     for (producer, cause), batch in itertools.groupby(outside, key=lambda entry: (entry.producer, entry.cause)):
         made += kernel.step(producer, Cause.parse(cause), [entry.event for entry in batch])
+    assert len(made) == len(entries)
+    for ours, theirs in zip(made, entries, strict=True):
+        assert (ours.id.n, ours.channel, ours.producer, ours.cause, ours.data) == (
+            theirs.id.n, theirs.channel, theirs.producer, theirs.cause, theirs.data,
+        )  # fmt: skip
+
+
+def test_a_paper_run_is_the_same_journal_byte_for_byte(undisturbed: tuple[Path, str], recording: Path) -> None:
+    """Under the same run id `run-paper` writes what feed, services and writer wrote in the turnstile."""
+    made: list[Entry] = []
+    settings = {**PROFILE, "RECORDED_SYMBOL_MAP": "XBTUSD=BTCUSDT"}
+    run_paper(PaperSpec((recording,), settings, warmup_min=WARMUP, run_id="test-run"), sinks=[made.append])
+    entries = journal(undisturbed[0])
     assert len(made) == len(entries)
     for ours, theirs in zip(made, entries, strict=True):
         assert (ours.id.n, ours.channel, ours.producer, ours.cause, ours.data) == (

@@ -1,0 +1,101 @@
+"""The recordings of a run: which files, under which settings, and the feed that plays them.
+
+cdb_ws and `claire run-paper` open recordings here, so that both give the same batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from services.cdb_ws.adapters.recorded_files import Reader, RecordedFile
+from services.cdb_ws.recorded import RecordedFeed, Source
+from services.cdb_ws.settings import FeedSettings
+from services.common.codec import encode
+from services.common.errors import FeedInputInvalid
+from services.common.settings import canonical_settings
+from services.common.timestamps import SECOND_US
+
+__all__ = ["Recording"]
+
+CANDLE_TICK_SEC: Final = 60
+
+
+class Recording:
+    """What is to be played.
+
+    Args:
+        given: the settings as configured; the feed `external` has no files.
+
+    Attributes:
+        settings: as they are in force: the clock's tick decided, names instead of paths.
+        files: in the order in which they were named.
+        provenance: what proves which files they were.
+        play: identity of the files and of the settings under which they play.
+
+    Raises:
+        FeedInputInvalid: a file cannot be used.
+    """
+
+    def __init__(self, given: FeedSettings) -> None:
+        names = given.FEED_FILES if given.FEED == "recorded" else ()
+        self.files = [RecordedFile.inspect(Path(name)) for name in names]
+        candles = bool(self.files) and all(file.kind == "candles" for file in self.files)
+        self.settings = given.model_copy(
+            update={
+                "CLOCK_TICK_SEC": given.CLOCK_TICK_SEC or (CANDLE_TICK_SEC if candles else 1),
+                "FEED_FILES": tuple(file.path.name for file in self.files),
+            }
+        )
+        self.provenance = [file.provenance() for file in self.files]
+        self.play = sha256(
+            encode({"settings": canonical_settings(self.settings), "files": self.provenance})
+        ).hexdigest()
+
+    @property
+    def tick_us(self) -> int:
+        """Distance of the clock's ticks, microseconds."""
+        assert self.settings.CLOCK_TICK_SEC is not None
+        return self.settings.CLOCK_TICK_SEC * SECOND_US
+
+    def reader(self) -> Reader:
+        """Return a new reader of the files."""
+        settings = self.settings
+        return Reader(settings.SYMBOLS, settings.RECORDED_SYMBOL_MAP, skip_bad_rows=settings.FEED_BAD_ROWS == "skip")
+
+    def open(
+        self,
+        reader: Reader,
+        *,
+        play_from_us: int | None = None,
+        alter: Callable[[Source], Source] | None = None,
+    ) -> RecordedFeed:
+        """Return the feed from its beginning.
+
+        Args:
+            reader: counts what is read.
+            play_from_us: rows before it are warm-up; None: as the settings say.
+            alter: what is done to each stream before it is played.
+
+        Raises:
+            FeedInputInvalid: there is nothing to play.
+        """
+        settings, sources = self.settings, reader.sources(self.files)
+        try:
+            return RecordedFeed(
+                sources if alter is None else [alter(source) for source in sources],
+                max_hz=settings.MARKET_DATA_MAX_HZ,
+                tick_us=self.tick_us,
+                warmup_min=settings.RECORDED_WARMUP_MIN,
+                play_from_us=play_from_us,
+            )
+        except FeedInputInvalid as error:
+            if reader.counts.rows or not reader.counts.ignored:
+                raise
+            there = ", ".join(sorted(reader.counts.ignored))
+            raise FeedInputInvalid(
+                f"{', '.join(settings.FEED_FILES)}: {error} ({', '.join(settings.SYMBOLS)}); it has {there}: change "
+                f"SYMBOLS, or map them, as RECORDED_SYMBOL_MAP={min(reader.counts.ignored)}={settings.SYMBOLS[0]}"
+            ) from error

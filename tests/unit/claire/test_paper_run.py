@@ -1,0 +1,255 @@
+"""Paper runs: equal specs give equal chains, the period is what is played, and the kernel's short way is exact."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from claire.cli import app
+from claire.kernel import Kernel
+from claire.paper.run import Progress, run_paper
+from claire.paper.scenarios import SCENARIOS
+from claire.paper.spec import PaperSpec, Period
+from claire.profiles import PROFILES, Profile, profile_settings
+from services.cdb_ws.recorded import Source
+from services.common.errors import FeedInputInvalid, SettingsInvalid
+from services.common.journal.entry import Cause, Entry
+from services.common.timestamps import MINUTE_US, parse_timestamp
+
+pytestmark = pytest.mark.unit
+
+RECORDING = SCENARIOS["crash-2021-05-19"].inputs[0]
+SETTINGS = {
+    "RECORDED_SYMBOL_MAP": "XBTUSD=BTCUSDT",
+    "SIGNAL_LOOKBACK_MIN": "5",
+    "SIGNAL_VOL_WINDOW_MIN": "20",
+    "SIGNAL_VOL_MULT": "1",
+    "SIGNAL_THRESHOLD_PCT": "0.002",
+    "SIGNAL_COOLDOWN_MIN": "1",
+}
+RUNNER = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The minutes around the steepest fall of the crash day."""
+    path = tmp_path_factory.mktemp("recording") / "slice.csv.gz"
+    with gzip.open(RECORDING, "rt") as whole, gzip.open(path, "wt") as part:
+        part.write(whole.readline())
+        part.writelines(itertools.islice(whole, 2_900, 3_100))
+    return path
+
+
+def spec_of(recording: Path, **changes: Any) -> PaperSpec:
+    """Return a spec that trades within minutes."""
+    fields: dict[str, Any] = {"inputs": (recording,), "settings": SETTINGS, "warmup_min": 30, **changes}
+    return PaperSpec(**fields)
+
+
+def test_equal_specs_give_equal_chains_wherever_the_file_lies(recording: Path, tmp_path: Path) -> None:
+    """Run id, chain tip and portfolio of a copy in another folder are the same, and it has traded."""
+    copy = tmp_path / "elsewhere" / recording.name
+    copy.parent.mkdir()
+    shutil.copy(recording, copy)
+    first, second = run_paper(spec_of(recording)), run_paper(spec_of(copy))
+    assert first == second
+    assert first.events["order_result"] > 2
+    money = first.portfolio
+    assert money["equity"] == 100_000 + money["realized_pnl"] + money["unrealized_pnl"] - money["fees"]
+
+
+def test_another_process_with_another_hash_seed_gives_the_same_chain(recording: Path) -> None:
+    """Nothing depends on the order of sets or on the process."""
+    code = (
+        "import sys, json; from pathlib import Path; from claire.paper.run import run_paper; "
+        "from claire.paper.spec import PaperSpec; "
+        "print(run_paper(PaperSpec((Path(sys.argv[1]),), json.loads(sys.argv[2]), warmup_min=30)).chain_tip)"
+    )
+    tips = {
+        subprocess.run(
+            [sys.executable, "-c", code, str(recording), json.dumps(SETTINGS)],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+        for seed in ("1", "2")
+    }
+    assert tips == {run_paper(spec_of(recording)).chain_tip}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": {**SETTINGS, "MAX_POSITION_PCT": "0.05"}},
+        {"settings": {**SETTINGS, "SIGNAL_COOLDOWN_MIN": "2"}},
+        {"settings": {**SETTINGS, "MARKET_DATA_MAX_HZ": "2"}},
+        {"warmup_min": 31},
+        {"run_id": "another"},
+        {"period": Period(end_us=parse_timestamp("2021-05-19T14:00:00Z"))},
+    ],
+)
+def test_whatever_differs_makes_another_run(recording: Path, changes: dict[str, Any]) -> None:
+    """Configuration, warm-up and period are part of the identity of a run."""
+    plain, other = run_paper(spec_of(recording)), run_paper(spec_of(recording, **changes))
+    assert plain.run_id != other.run_id
+    assert plain.chain_tip != other.chain_tip
+
+
+class Decoding(Kernel):
+    """A kernel whose machines see nothing but bytes."""
+
+    def run(self) -> Iterator[Entry]:
+        """Step as the kernel does."""
+        while self._pending:
+            made = self._pending.popleft()
+            entry = Entry(made.id, made.channel, made.producer, made.cause, made.data)
+            for machine in self._machines:
+                outputs = machine.handle(entry)
+                self.publish(machine.service, Cause("", entry.id.n), outputs)
+            yield entry
+
+
+@pytest.mark.parametrize("scenario", [None, "ticks-2024-08-08"])
+def test_made_events_decide_as_their_bytes_do(
+    recording: Path, scenario: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel does not encode market data before handing them on; machines that decode them write the same chain."""
+    spec = spec_of(recording)
+    if scenario is not None:
+        spec = PaperSpec(SCENARIOS[scenario].inputs, SCENARIOS[scenario].settings)
+    short = run_paper(spec)
+    monkeypatch.setattr("claire.paper.run.Kernel", Decoding)
+    assert run_paper(spec) == short
+    assert short.events["order"] > 2
+
+
+def test_a_period_is_warmed_up_from_what_lies_before_it(recording: Path) -> None:
+    """Play begins at `from`, ends before `to`, and the windows are full at the first minute."""
+    entries: list[Entry] = []
+    start, end = parse_timestamp("2021-05-19T13:00:00Z"), parse_timestamp("2021-05-19T13:10:00Z")
+    run = run_paper(spec_of(recording, period=Period(start, end), warmup_min=None), sinks=[entries.append])
+    market = [entry.event for entry in entries if entry.channel == "market_data"]
+    assert market[0].timestamp == start
+    assert end - MINUTE_US < market[-1].timestamp < end
+    assert run.period[0] == "2021-05-19T13:00:00.000000Z"
+    bars = sum(len(entry.event.details["bars"]) for entry in entries if getattr(entry.event, "action", "") == "warmup")
+    assert bars == 5 + 20
+
+
+def test_a_period_without_rows_is_refused(recording: Path) -> None:
+    """Nothing is played silently."""
+    with pytest.raises(FeedInputInvalid, match="no row"):
+        run_paper(spec_of(recording, period=Period(parse_timestamp("2022-01-01T00:00:00Z"))))
+    with pytest.raises(SettingsInvalid, match="exchange the two"):
+        run_paper(spec_of(recording, period=Period(2 * MINUTE_US, MINUTE_US)))
+
+
+class Halved:
+    """A stress: every price is halved."""
+
+    identity = "halved"
+
+    def __call__(self, source: Source) -> Source:
+        """Change each row."""
+        import dataclasses
+
+        for row in source:
+            prices = {name: getattr(row, name) / 2 for name in ("price", "high", "low", "bid", "ask")}
+            yield dataclasses.replace(row, **prices)
+
+
+def test_a_stress_is_played_and_part_of_the_identity(recording: Path) -> None:
+    """The changed market stands in the journal, under another run id."""
+    entries: list[Entry] = []
+    plain = run_paper(spec_of(recording), sinks=[entries.append])
+    stressed_entries: list[Entry] = []
+    stressed = run_paper(spec_of(recording, stresses=(Halved(),)), sinks=[stressed_entries.append])
+    price, halved = (
+        next(e.event.price for e in es if e.channel == "market_data") for es in (entries, stressed_entries)
+    )
+    assert halved * 2 == price
+    assert stressed.run_id != plain.run_id
+
+
+def test_progress_is_told(recording: Path) -> None:
+    """Feed time grows towards the end of the period."""
+    told: list[Progress] = []
+    run_paper(spec_of(recording), progress=told.append)
+    assert told
+    assert [at.now_us for at in told] == sorted(at.now_us for at in told)
+    assert all(at.start_us <= at.now_us for at in told)
+
+
+def test_profiles_are_sets_of_limits() -> None:
+    """Position, daily loss, exposure and stop of the three profiles; no profile changes nothing."""
+    names = ("MAX_POSITION_PCT", "MAX_DAILY_DRAWDOWN_PCT", "MAX_TOTAL_EXPOSURE_PCT", "STOP_LOSS_PCT")
+    table = {profile.value: [Decimal(PROFILES[profile][name]) for name in names] for profile in Profile}
+    assert table == {
+        "conservative": [Decimal(text) for text in ("0.05", "0.03", "0.20", "0.015")],
+        "balanced": [Decimal(text) for text in ("0.10", "0.05", "0.30", "0.02")],
+        "aggressive": [Decimal(text) for text in ("0.15", "0.08", "0.50", "0.03")],
+    }
+    assert profile_settings(None) == {}
+
+
+def test_the_command_gives_json_and_files(recording: Path, tmp_path: Path) -> None:
+    """Run id, period, events, portfolio and chain tip; the folder has the result and the fills."""
+    arguments = [part for name, value in SETTINGS.items() for part in ("--set", f"{name}={value}")]
+    done = RUNNER.invoke(
+        app,
+        [
+            *("run-paper", "--input", str(recording), "--warmup-min", "30", "--profile", "conservative", *arguments),
+            *("--output-dir", str(tmp_path / "out"), "--json"),
+        ],
+    )
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    expected = run_paper(spec_of(recording, settings={**profile_settings(Profile.conservative), **SETTINGS}))
+    assert result["chain_tip"] == expected.chain_tip
+    assert result["settings"]["cdb_risk"]["MAX_POSITION_PCT"] == 0.05
+    assert result["events"] == expected.events
+    assert set(result["portfolio"]) == {"equity", "cash", "realized_pnl", "unrealized_pnl", "fees", "positions"}
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == result
+    fills = (tmp_path / "out" / "trades.csv").read_text().splitlines()
+    assert len(fills) > 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--scenario", "crash-2021-05-20"], "perhaps crash-2021-05-19"),
+        (["--scenario", "nothing-like-it"], "ticks-2024-08-08"),
+        ([], "--input"),
+        (["--scenario", "crash-2021-05-19", "--input", "x.csv"], "leave --input out"),
+        (["--input", "x.csv", "--strategy", "magic"], "momentum_v1"),
+        (["--input", "x.csv", "--days", "3"], "--from"),
+        (["--input", "x.csv", "--from", "yesterday"], "2021-05-19"),
+        (["--input", "x.csv", "--set", "MAX_POSITION_PCT"], "NAME=VALUE"),
+        (["--input", "x.csv", "--set", "MAX_POSTION_PCT=1"], "perhaps MAX_POSITION_PCT"),
+    ],
+)
+def test_wrong_use_is_refused_with_the_fix(arguments: list[str], hint: str) -> None:
+    """Exit code 2, and the message says what is meant."""
+    done = RUNNER.invoke(app, ["run-paper", *arguments])
+    assert done.exit_code == 2
+    assert hint in done.stderr
+
+
+def test_a_missing_file_ends_with_1() -> None:
+    """The file is named."""
+    done = RUNNER.invoke(app, ["run-paper", "--input", "no-such.csv"])
+    assert done.exit_code == 1
+    assert "no-such.csv" in done.stderr
