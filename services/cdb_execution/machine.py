@@ -117,7 +117,7 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
         if forbidden is not None:
             return Refusal(RejectCode.TRADING_STATE, f"{order.purpose} while {forbidden}")
         key = instrument_key(order.venue, order.symbol)
-        spec = _INSTRUMENTS.get(key)
+        spec = self._spec(key)
         if spec is None:
             return Refusal(RejectCode.UNKNOWN_INSTRUMENT, f"{order.symbol} on {order.venue}")
         return (
@@ -126,6 +126,10 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
             or check_price(order, spec, self.settings)
             or check_quantity(order, spec, self._sellable(key))
         )
+
+    def _spec(self, key: str) -> InstrumentSpec | None:
+        spec = _INSTRUMENTS.get(key)
+        return None if spec is not None and spec.venue not in {self.settings.VENUE, "mexc_spot"} else spec
 
     def _forbidden(self, purpose: str) -> str | None:
         """Return which trading state forbids this purpose; None when both let it through."""
@@ -157,7 +161,7 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
 
     def _on_market_data(self, event: MarketData) -> None:
         key = instrument_key(event.venue, event.symbol)
-        spec = _INSTRUMENTS.get(key)
+        spec = self._spec(key)
         if spec is None:
             return
         market = self.state.markets.get(key)

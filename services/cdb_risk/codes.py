@@ -74,7 +74,7 @@ MEANINGS: Final[dict[Code, str]] = {
     Code.SIGNAL_PRICE_COLLAR: "the signal's price is further from the market than PRICE_COLLAR_PCT",
     Code.EQUITY_UNKNOWN: "the equity is not known or not above zero",
     Code.MARKS_STALE: "a held position has had no good mark for 60 seconds",
-    Code.SHORT_NOT_ALLOWED: "spot sells only what is held",
+    Code.SHORT_NOT_ALLOWED: "spot sells only what is held; perpetuals are sold short only with SIGNAL_ALLOW_SHORT",
     Code.ALREADY_POSITIONED: "the instrument is held already (no pyramiding)",
     Code.ENTRY_WORKING: "an entry of the instrument is still working",
     Code.TOO_MANY_POSITIONS: "MAX_CONCURRENT_POSITIONS instruments are held or being entered",

@@ -32,12 +32,12 @@ from services.cdb_risk.layers.spread_check import check_slippage, check_spread
 from services.cdb_risk.layers.timeout_check import check_age
 from services.cdb_risk.layers.total_exposure import check_exposure
 from services.cdb_risk.market import UNKNOWN_VOLATILITY, InstrumentMarket, Quote, plausible_price
-from services.cdb_risk.prices import ENTRY_PROTECTION_PCT, expected_slippage, protection_price, worst_price
+from services.cdb_risk.prices import ENTRY_PROTECTION_PCT, expected_slippage, protection_price, touch, worst_price
 from services.cdb_risk.situation import Outcome, Situation
 from services.cdb_risk.sizing import Request, fixed_fractional, headroom_quantity, round_to_lot
 from services.common.decimals import ZERO
-from services.common.events import LayerVerdict, Signal, Sizing
-from services.common.instruments import InstrumentSpec, instrument_key
+from services.common.events import LayerVerdict, Side, Signal, Sizing
+from services.common.instruments import PERPETUAL, InstrumentSpec, instrument_key
 
 __all__ = ["daily_loss_findings", "examine_entry", "halt_findings", "missing_data", "slippage_finding"]
 
@@ -48,6 +48,7 @@ class _Plan:
 
     Attributes:
         request: of the sizing method.
+        side: BUY opens a long, SELL a short.
         unit_cost: worst price of one base unit, quote currency.
         for_position: quantity that layer 2 leaves, on the lot grid.
         for_exposure: quantity that layer 4 leaves, on the lot grid.
@@ -56,6 +57,7 @@ class _Plan:
     """
 
     request: Request
+    side: Side
     limit_price: Decimal = ZERO
     unit_cost: Decimal = ZERO
     for_position: Decimal = ZERO
@@ -75,7 +77,8 @@ def examine_entry(situation: Situation, signal: Signal) -> Outcome:
     spec = situation.settings.spec(key)
     market = situation.market(key)
     quote = None if market is None else market.quote
-    plan = _plan(situation, key, spec, quote)
+    side: Side = "BUY" if signal.signal_type == "buy" else "SELL"
+    plan = _plan(situation, key, spec, quote, side)
     layers = (
         _data_quality(situation, signal, spec, market),
         _position_limits(situation, signal, spec, quote, plan),
@@ -90,6 +93,7 @@ def examine_entry(situation: Situation, signal: Signal) -> Outcome:
     return Outcome(
         approved=approved,
         reason=", ".join(failing) or "approved",
+        side=side,
         layers=layers,
         sizing=Sizing.make(
             method=plan.request.method,
@@ -104,9 +108,9 @@ def examine_entry(situation: Situation, signal: Signal) -> Outcome:
     )
 
 
-def _plan(situation: Situation, key: str, spec: InstrumentSpec | None, quote: Quote | None) -> _Plan:
+def _plan(situation: Situation, key: str, spec: InstrumentSpec | None, quote: Quote | None, side: Side) -> _Plan:
     settings, equity = situation.settings, situation.state.account.equity
-    price = None if quote is None else quote.ask
+    price = None if quote is None else touch(side, quote)
     request = fixed_fractional(equity, price, settings.RISK_PER_TRADE_PCT, settings.STOP_LOSS_PCT)
     notional, exposure = situation.notional(key), situation.exposure()
     if (
@@ -117,9 +121,11 @@ def _plan(situation: Situation, key: str, spec: InstrumentSpec | None, quote: Qu
         or notional is None
         or exposure is None
     ):
-        return _Plan(request)
-    limit_price = protection_price("BUY", quote.ask, ENTRY_PROTECTION_PCT, spec.tick_size)
-    unit_cost = worst_price(limit_price, settings.PAPER_TAKER_FEE)
+        return _Plan(request, side)
+    limit_price = protection_price(side, touch(side, quote), ENTRY_PROTECTION_PCT, spec.tick_size)
+    # A short binds the more the higher it fills, so its worst price lies above the market, too.
+    highest = protection_price("BUY", quote.ask, ENTRY_PROTECTION_PCT, spec.tick_size)
+    unit_cost = worst_price(highest, settings.taker_fee(spec.venue))
     position_room = headroom_quantity(settings.MAX_POSITION_PCT * equity, notional, unit_cost)
     order_room = headroom_quantity(min(settings.MAX_ORDER_NOTIONAL_USDT, spec.max_notional), ZERO, unit_cost)
     exposure_room = headroom_quantity(settings.MAX_TOTAL_EXPOSURE_PCT * equity, exposure, unit_cost)
@@ -136,6 +142,7 @@ def _plan(situation: Situation, key: str, spec: InstrumentSpec | None, quote: Qu
         capped_by = "position_limits" if for_position <= for_exposure else "total_exposure"
     return _Plan(
         request,
+        side,
         limit_price,
         unit_cost,
         for_position,
@@ -176,12 +183,12 @@ def _position_limits(
     key = instrument_key(signal.venue, signal.symbol)
     settings, state, now = situation.settings, situation.state, situation.now
     findings = [
-        check_long_only(is_short=signal.signal_type == "sell"),
-        check_not_positioned(situation.held(key), dust=situation.is_dust(key)),
+        check_long_only(is_short=plan.side == "SELL", allowed=settings.may_short(signal.venue)),
+        check_not_positioned(situation.held(key), dust=signal.venue != PERPETUAL and situation.is_dust(key)),
         check_entry_working(working=state.reservations.entry_working(key)),
         check_concurrent(len(situation.occupied()), settings.MAX_CONCURRENT_POSITIONS),
         check_rate(state.entries.within_minute(key, now), settings.MAX_ENTRIES_PER_MINUTE),
-        check_spacing(state.entries.since_last("BUY", now), settings.ENTRY_SPACING_SEC),
+        check_spacing(state.entries.since_last(plan.side, now), settings.ENTRY_SPACING_SEC),
         check_sizing(plan.request.quantity),
     ]
     equity, notional = state.account.equity, situation.notional(key)
@@ -228,13 +235,13 @@ def halt_findings(situation: Situation) -> list[Finding]:
 
 
 def slippage_finding(
-    situation: Situation, key: str, spec: InstrumentSpec, quote: Quote, *, buys: bool, quantity: Decimal
+    situation: Situation, key: str, spec: InstrumentSpec, quote: Quote, *, side: Side, quantity: Decimal
 ) -> Finding:
     """Return what an order of this quantity would cost against mid, compared with MAX_SLIPPAGE_PCT."""
     market = situation.state.market[key]
     volatility = market.volatility_1m
     expected = expected_slippage(
-        "BUY" if buys else "SELL",
+        side,
         quantity,
         quote,
         volume_60s=market.volume_60s(situation.now),
@@ -254,7 +261,7 @@ def _spread_check(
     return verdict(
         "spread_check",
         [
-            slippage_finding(situation, key, spec, quote, buys=True, quantity=quantity),
+            slippage_finding(situation, key, spec, quote, side=plan.side, quantity=quantity),
             check_spread(quote.bid, quote.ask, situation.settings.MAX_SPREAD_PCT),
         ],
     )

@@ -3,7 +3,7 @@
 | layer | strategy exit | stop, take profit, guard, flatten |
 |---|---|---|
 | 1 | needs a good quote | needs a valid quote, collar bypassed |
-| 2 | sells what is held less what is being sold | the same |
+| 2 | closes what is held less what is being closed | the same |
 | 3, 4, 6 | bypass | bypass |
 | 5 | blocked by an operator's halt or freeze | blocked by a freeze, but for flatten |
 | 7 | blocked by old data or an old signal | blocked by old data |
@@ -24,11 +24,11 @@ from services.cdb_risk.layers.spread_check import check_spread
 from services.cdb_risk.layers.timeout_check import check_age
 from services.cdb_risk.layers.total_exposure import check_exposure
 from services.cdb_risk.market import InstrumentMarket, Quote
-from services.cdb_risk.prices import EXIT_PROTECTION_PCT, escalated_protection, protection_price
-from services.cdb_risk.protective import LatchedExit, sellable
+from services.cdb_risk.prices import EXIT_PROTECTION_PCT, escalated_protection, protection_price, touch
+from services.cdb_risk.protective import LatchedExit, closable, sellable
 from services.cdb_risk.situation import Outcome, Situation
 from services.common.decimals import ZERO
-from services.common.events import LayerVerdict, Signal, Sizing
+from services.common.events import LayerVerdict, Side, Signal, Sizing
 from services.common.instruments import InstrumentSpec
 
 __all__ = ["NOTHING_TO_DO", "examine_exit"]
@@ -40,7 +40,7 @@ NOTHING_TO_DO = frozenset(code.value for code in (Code.NO_POSITION, Code.EXIT_WO
 def examine_exit(
     situation: Situation, key: str, wanted: LatchedExit, signal: Signal | None = None, *, too_soon: bool = False
 ) -> Outcome:
-    """Return the verdict of all seven layers on closing a long.
+    """Return the verdict of all seven layers on closing a position: by a sale of a long, by a purchase of a short.
 
     Args:
         situation: what may be looked at.
@@ -51,8 +51,9 @@ def examine_exit(
     """
     spec, market = situation.settings.spec(key), situation.market(key)
     quote = None if market is None else market.quote
-    held = ZERO if signal is not None and signal.signal_type == "buy" else situation.held(key)
-    pending = situation.state.reservations.pending_sells(key)
+    side = _side(situation, key, signal)
+    held = closable(situation.held(key), side)
+    pending = situation.state.reservations.pending_reducing(key)
     quantity = ZERO if spec is None else sellable(max(held - pending, ZERO), spec)
     dust = situation.is_dust(key, quantity)
     found = check_exit(held, pending, quantity, dust=dust, too_soon=too_soon)
@@ -62,7 +63,7 @@ def examine_exit(
         verdict("daily_drawdown", daily_loss_findings(situation), bypass=True),
         _total_exposure(situation),
         _circuit_breaker(situation, wanted),
-        _spread_check(situation, key, spec, quote, quantity),
+        _spread_check(situation, key, spec, quote, side=side, quantity=quantity),
         _timeout_check(situation, signal, quote),
     )
     failing = [layer.layer for layer in layers if layer.status == "fail"]
@@ -70,21 +71,29 @@ def examine_exit(
     return Outcome(
         approved=approved,
         reason=layers[1].code if layers[1].code in NOTHING_TO_DO else ", ".join(failing) or "approved",
+        side=side,
         layers=layers,
         sizing=Sizing(
             method="position",
-            requested=wire(max(held, ZERO)) or ZERO,
+            requested=wire(held) or ZERO,
             approved=quantity if approved else ZERO,
             inputs={"position": wire(held), "pending_exits": wire(pending), "attempt": wanted.attempts},
         ),
         quantity=quantity if approved else ZERO,
-        price=_price(situation, spec, quote, wanted),
+        price=_price(situation, spec, quote, wanted, side),
         reference_price=None if quote is None else wire(quote.mid),
     )
 
 
+def _side(situation: Situation, key: str, signal: Signal | None) -> Side:
+    """Return what a signal asks for; without one, what closes the position."""
+    if signal is not None:
+        return "BUY" if signal.signal_type == "buy" else "SELL"
+    return situation.closing_side(key) or "SELL"
+
+
 def _price(
-    situation: Situation, spec: InstrumentSpec | None, quote: Quote | None, wanted: LatchedExit
+    situation: Situation, spec: InstrumentSpec | None, quote: Quote | None, wanted: LatchedExit, side: Side
 ) -> Decimal | None:
     pct = (
         escalated_protection(wanted.attempts, situation.settings.MAX_SLIPPAGE_PCT)
@@ -93,7 +102,7 @@ def _price(
     )
     if spec is None or quote is None or pct is None:
         return None
-    return protection_price("SELL", quote.bid, pct, spec.tick_size)
+    return protection_price(side, touch(side, quote), pct, spec.tick_size)
 
 
 def _data_quality(
@@ -121,12 +130,12 @@ def _circuit_breaker(situation: Situation, wanted: LatchedExit) -> LayerVerdict:
 
 
 def _spread_check(
-    situation: Situation, key: str, spec: InstrumentSpec | None, quote: Quote | None, quantity: Decimal
+    situation: Situation, key: str, spec: InstrumentSpec | None, quote: Quote | None, *, side: Side, quantity: Decimal
 ) -> LayerVerdict:
     if spec is None or quote is None:
         return verdict("spread_check", [missing_data()], bypass=True)
     findings = [
-        slippage_finding(situation, key, spec, quote, buys=False, quantity=max(quantity, spec.min_quantity)),
+        slippage_finding(situation, key, spec, quote, side=side, quantity=max(quantity, spec.min_quantity)),
         check_spread(quote.bid, quote.ask, situation.settings.MAX_SPREAD_PCT),
     ]
     return verdict("spread_check", findings, bypass=True)

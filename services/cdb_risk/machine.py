@@ -12,7 +12,7 @@ from services.cdb_risk.finding import shown, wire
 from services.cdb_risk.losses import evaluate_losses
 from services.cdb_risk.market import InstrumentMarket
 from services.cdb_risk.notices import Level, Notice
-from services.cdb_risk.protective import LatchedExit, latch, stop_hit
+from services.cdb_risk.protective import LatchedExit, latch, stop_hit, trigger_price
 from services.cdb_risk.reservations import TERMINAL, Reservation
 from services.cdb_risk.settings import RiskSettings
 from services.cdb_risk.situation import Outcome, Situation
@@ -21,7 +21,6 @@ from services.cdb_risk.summary import summarise
 from services.cdb_risk.trading_state import Latch, LatchName, TradingMode
 from services.cdb_risk.watch import conditions
 from services.common import channels
-from services.common.decimals import ZERO
 from services.common.events import (
     Alert,
     Control,
@@ -35,7 +34,7 @@ from services.common.events import (
     Signal,
 )
 from services.common.identity import client_order_id, order_id
-from services.common.instruments import instrument_key
+from services.common.instruments import PERPETUAL, instrument_key
 from services.common.machine import StateMachine
 from services.common.timestamps import format_timestamp
 
@@ -126,14 +125,17 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
         """Trigger the stop, or retry what is latched; the event brought a valid quote."""
         position = self.state.account.portfolio.positions.get(key)
         latched = self.state.exits.get(key)
-        bid = event.bid or ZERO
+        price = None if position is None else trigger_price(event, position.quantity)
         if (
             position is not None
+            and price is not None
             and (latched is None or not latched.protective)
-            and stop_hit(position, bid, self.settings.STOP_LOSS_PCT)
+            and stop_hit(position, price, self.settings.STOP_LOSS_PCT)
             and not self._situation().is_dust(key)
         ):
-            reason = f"bid {shown(bid)} reached the stop, {self.settings.STOP_LOSS_PCT} under the entry"
+            what = "mark" if event.venue == PERPETUAL else "bid"
+            beyond = "under" if position.quantity > 0 else "over"
+            reason = f"{what} {shown(price)} reached the stop, {self.settings.STOP_LOSS_PCT} {beyond} the entry"
             self._protect_now(key, LatchedExit("stop_loss", None, event.event_id, self.now, reason))
         elif latched is not None:
             self._retry(key, latched)
@@ -155,19 +157,19 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
 
     def _decide_exit(self, key: str, latched: LatchedExit, outcome: Outcome, signal_id: str | None) -> None:
         correlation_id = latched.correlation_id
-        self._decide(outcome, key, "SELL", latched.purpose, signal_id=signal_id, correlation_id=correlation_id)
+        self._decide(outcome, key, latched.purpose, signal_id=signal_id, correlation_id=correlation_id)
         if outcome.approved:
             latched.attempts += 1
             latched.last_attempt_at = self.now
 
     def _settle_exit(self, key: str) -> bool:
-        """Drop a latched exit that has nothing left to sell, and return whether it was dropped."""
+        """Drop a latched exit that has nothing left to close, and return whether it was dropped."""
         situation = self._situation()
         if self.state.reservations.working(key) or key in situation.open_positions():
             return False
         held = situation.held(key)
         if held:
-            message = f"{shown(held)} of {key} is left, below the exchange's minimum order"
+            message = f"{shown(abs(held))} of {key} is left, below the exchange's minimum order"
             self._tell(Notice("INFO", "POSITION_DUST", message, {"key": key, "quantity": wire(held)}))
         del self.state.exits[key]
         return True
@@ -178,21 +180,21 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
         key = instrument_key(signal.venue, signal.symbol)
         chain = signal.correlation_id or signal.event_id
         wanted = LatchedExit("exit", signal.event_id, chain, self.now, signal.reason)
-        if signal.intent == "exit" and signal.signal_type == "sell":
-            self._on_exit_signal(key, signal, wanted)
-            return
         situation = self._situation()
         side: Side = "BUY" if signal.signal_type == "buy" else "SELL"
         purpose: Purpose = signal.intent
+        if purpose == "exit" and side == (situation.closing_side(key) or "SELL"):
+            self._on_exit_signal(key, signal, wanted)
+            return
         outcome = (
             examine_entry(situation, signal)
             if signal.intent == "entry"
             else examine_exit(situation, key, wanted, signal)
         )
-        self._decide(outcome, key, side, purpose, signal_id=signal.event_id, correlation_id=chain)
+        self._decide(outcome, key, purpose, signal_id=signal.event_id, correlation_id=chain)
 
     def _on_exit_signal(self, key: str, signal: Signal, wanted: LatchedExit) -> None:
-        """Decide on the strategy's wish to sell; it stays latched while there is, or may yet be, something to sell."""
+        """Decide on the strategy's wish to close; it stays latched while there is, or may yet be, a position."""
         situation, current = self._situation(), self.state.exits.get(key)
         latched = latch(current, wanted)
         outcome = examine_exit(situation, key, latched, signal, too_soon=not latched.may_retry(self.now))
@@ -204,7 +206,6 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
         self,
         outcome: Outcome,
         key: str,
-        side: Side,
         purpose: Purpose,
         *,
         signal_id: str | None,
@@ -219,7 +220,7 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
             signal_id=signal_id,
             venue=venue,
             symbol=symbol,
-            side=side,
+            side=outcome.side,
             purpose=purpose,
             approved=outcome.approved,
             reason=outcome.reason,
@@ -232,6 +233,7 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
                 state.refused[name] = state.refused.get(name, 0) + 1
             return
         state.approved += 1
+        leverage = self.settings.leverage(venue)
         order = self.emit(
             Order,
             correlation_id=correlation_id,
@@ -241,17 +243,20 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
             decision_id=decision.event_id,
             venue=venue,
             symbol=symbol,
-            side=side,
+            side=outcome.side,
             order_type="MARKET" if outcome.price is None else "LIMIT",
             quantity=outcome.quantity,
             price=outcome.price,
             reduce_only=purpose != "entry",
+            leverage=leverage,
             purpose=purpose,
             reference_price=outcome.reference_price,
         )
-        state.reservations.add(Reservation(order.order_id, key, side, purpose, order.quantity, self.now))
+        state.reservations.add(
+            Reservation(order.order_id, key, order.side, purpose, order.quantity, self.now, leverage=leverage)
+        )
         if purpose == "entry":
-            state.entries.add(key, side, self.now)
+            state.entries.add(key, order.side, self.now)
 
     # order results
 
@@ -263,7 +268,7 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
             return
         key = instrument_key(result.venue, result.symbol)
         reservation = state.reservations.settle(result, self.now)
-        if state.account.portfolio.book(result):
+        if state.account.portfolio.book(result, 1 if reservation is None else reservation.leverage):
             if (
                 reservation is None
                 or (reservation.key, reservation.side) != (key, result.side)

@@ -101,7 +101,7 @@ def plausible_price(price: Decimal) -> bool:
 
 
 def _plausible(event: MarketData) -> bool:
-    for price in (event.price, event.bid, event.ask):
+    for price in (event.price, event.bid, event.ask, event.mark_price):
         if price is not None and not _LEAST_PRICE <= price <= _GREATEST_PRICE:
             return False
     sizes = (event.volume, event.bid_size, event.ask_size)

@@ -10,13 +10,24 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from services.common.decimals import ONE, divide, floor_to
-from services.common.events import Purpose
-from services.common.instruments import InstrumentSpec
+from services.common.decimals import ONE, ZERO, divide, floor_to
+from services.common.events import MarketData, Purpose, Side
+from services.common.instruments import PERPETUAL, InstrumentSpec
 from services.common.portfolio import Position
 from services.common.timestamps import SECOND_US
 
-__all__ = ["RETRY_US", "LatchedExit", "is_dust", "latch", "sellable", "stop_hit", "stop_price"]
+__all__ = [
+    "RETRY_US",
+    "LatchedExit",
+    "closable",
+    "closing_side",
+    "is_dust",
+    "latch",
+    "sellable",
+    "stop_hit",
+    "stop_price",
+    "trigger_price",
+]
 
 RETRY_US: Final = 2 * SECOND_US
 
@@ -70,14 +81,44 @@ def latch(current: LatchedExit | None, wanted: LatchedExit) -> LatchedExit:
     return current
 
 
+def closing_side(quantity: Decimal) -> Side | None:
+    """Return the side that closes a position of this signed quantity: SELL a long, BUY a short; None while flat."""
+    return None if not quantity else "SELL" if quantity > 0 else "BUY"
+
+
+def closable(quantity: Decimal, side: Side) -> Decimal:
+    """Return how much of a position (signed quantity) an order of this side can close, base units; never negative."""
+    return max(quantity if side == "SELL" else -quantity, ZERO)
+
+
+def trigger_price(event: MarketData, quantity: Decimal) -> Decimal | None:
+    """Return the price at which a protective exit of a position triggers; None when the event does not tell.
+
+    The mark price on perpetuals; on spot what closing would meet: the bid for a long, the ask for a short.
+    """
+    if event.venue == PERPETUAL:
+        return event.mark_price
+    return event.bid if quantity > 0 else event.ask
+
+
 def stop_price(position: Position, stop_loss_pct: Decimal) -> Decimal | None:
-    """Return the bid at which a long is stopped: average entry price * (1 - stop); None while flat."""
-    return divide(position.cost * (ONE - stop_loss_pct), position.quantity) if position.quantity > 0 else None
+    """Return where a position is stopped: entry * (1 - stop) for a long, * (1 + stop) for a short; None while flat."""
+    if not position.quantity:
+        return None
+    return divide(position.cost * _stop_factor(position, stop_loss_pct), position.quantity)
 
 
-def stop_hit(position: Position, bid: Decimal, stop_loss_pct: Decimal) -> bool:
-    """Whether a long's stop is reached: bid <= entry * (1 - stop), by products alone."""
-    return position.quantity > 0 and bid * position.quantity <= position.cost * (ONE - stop_loss_pct)
+def stop_hit(position: Position, price: Decimal, stop_loss_pct: Decimal) -> bool:
+    """Whether the stop is reached: price <= stop price for a long, >= for a short, by products alone.
+
+    Both sides carry the sign of the position, so that one comparison serves both directions.
+    """
+    stop = position.cost * _stop_factor(position, stop_loss_pct)
+    return position.quantity != 0 and price * position.quantity <= stop
+
+
+def _stop_factor(position: Position, stop_loss_pct: Decimal) -> Decimal:
+    return ONE - stop_loss_pct if position.quantity > 0 else ONE + stop_loss_pct
 
 
 def sellable(quantity: Decimal, spec: InstrumentSpec) -> Decimal:
@@ -86,6 +127,6 @@ def sellable(quantity: Decimal, spec: InstrumentSpec) -> Decimal:
 
 
 def is_dust(quantity: Decimal, price: Decimal, spec: InstrumentSpec) -> bool:
-    """Whether a holding is below the exchange's minimum order, so that it cannot be sold."""
+    """Whether a holding (base units, without sign) is below the exchange's minimum order: it cannot be closed."""
     lots = sellable(quantity, spec)
     return lots < spec.min_quantity or lots * price < spec.min_notional

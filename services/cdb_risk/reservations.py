@@ -23,6 +23,7 @@ class Reservation:
         quantity: ordered, base units.
         filled: cumulative, base units.
         created_at: time of its approval, microseconds.
+        leverage: of the order; 1 on spot.
         status: last reported status; `PENDING` before the first result.
         unknown_since: when it became UNKNOWN, microseconds; None otherwise.
     """
@@ -36,6 +37,7 @@ class Reservation:
     filled: Decimal = ZERO
     status: str = "PENDING"
     unknown_since: int | None = None
+    leverage: int = 1
 
     @property
     def remaining(self) -> Decimal:
@@ -68,16 +70,17 @@ class Reservations:
             del self.orders[result.order_id]
         return reservation
 
-    def pending_buys(self, key: str) -> Decimal:
-        """Base units that may still be bought of an instrument."""
-        return self._pending(key, "BUY")
+    def pending_increasing(self, key: str) -> Decimal:
+        """Base units by which a position may still grow, long or short: what its entries may still fill."""
+        return sum((o.remaining for o in self.orders.values() if o.key == key and o.purpose == "entry"), ZERO)
 
-    def pending_sells(self, key: str) -> Decimal:
-        """Base units that may still be sold of an instrument."""
-        return self._pending(key, "SELL")
+    def pending_reducing(self, key: str) -> Decimal:
+        """Base units that working exits may still take from a position, whichever its direction."""
+        return sum((o.remaining for o in self.orders.values() if o.key == key and o.purpose != "entry"), ZERO)
 
-    def _pending(self, key: str, side: Side) -> Decimal:
-        return sum((o.remaining for o in self.orders.values() if o.key == key and o.side == side), ZERO)
+    def entry_side(self, key: str) -> Side | None:
+        """Return the side of the entry that may still fill; None when there is none."""
+        return next((o.side for o in self.orders.values() if o.key == key and o.purpose == "entry"), None)
 
     def entry_working(self, key: str) -> bool:
         """Whether an entry of the instrument may still fill."""

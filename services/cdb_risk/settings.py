@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from services.common.instruments import DEFAULT_INSTRUMENTS, InstrumentSpec, instrument_key
+from services.common.instruments import DEFAULT_INSTRUMENTS, PERPETUAL, InstrumentSpec, Venue, instrument_key
 from services.common.settings import Amount, Fraction, MachineSettings, Symbols
 
 __all__ = ["RiskSettings"]
@@ -40,10 +40,13 @@ class RiskSettings(MachineSettings):
         MAX_ENTRIES_PER_MINUTE: approved entries of one symbol within 60 seconds.
         MAX_ORDER_NOTIONAL_USDT: largest entry at its worst price; larger requests are capped.
         ENTRY_SPACING_SEC: least time between entries in the same direction, over all symbols.
-        PAPER_TAKER_FEE: fee rate of a fill at the touch, part of an order's worst price.
+        PAPER_TAKER_FEE, PAPER_PERP_TAKER_FEE: fee rate of a fill at the touch, part of an order's worst price.
+        SIGNAL_ALLOW_SHORT: whether perpetuals may be sold short; spot never is.
+        LEVERAGE: of a perpetual entry: its isolated margin is its notional / leverage.
+        MAX_LEVERAGE: highest LEVERAGE that the settings may have.
     """
 
-    VENUE: Literal["mexc_spot"] = "mexc_spot"
+    VENUE: Venue = "mexc_spot"
     SYMBOLS: Symbols = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
     ACCOUNT_EQUITY: Amount = Field(Decimal(100_000), ge=1, le=1_000_000_000)
     MAX_POSITION_PCT: Fraction = Decimal("0.10")
@@ -62,6 +65,10 @@ class RiskSettings(MachineSettings):
     MAX_ORDER_NOTIONAL_USDT: Amount = Field(Decimal(20_000), ge=1, le=1_000_000_000)
     ENTRY_SPACING_SEC: int = Field(60, ge=0, le=86_400)
     PAPER_TAKER_FEE: Fraction = Field(Decimal("0.0005"), le=Decimal("0.05"))
+    PAPER_PERP_TAKER_FEE: Fraction = Field(Decimal("0.0008"), le=Decimal("0.05"))
+    SIGNAL_ALLOW_SHORT: bool = False
+    LEVERAGE: int = Field(1, ge=1, le=125)
+    MAX_LEVERAGE: int = Field(5, ge=1, le=125)
 
     @model_validator(mode="after")
     def _symbols_have_a_grid(self) -> Self:
@@ -71,9 +78,31 @@ class RiskSettings(MachineSettings):
             raise ValueError(f"SYMBOLS: no price and lot grid is known for {', '.join(unknown)}; known are {known}")
         return self
 
+    @model_validator(mode="after")
+    def _leverage_within_its_limit(self) -> Self:
+        if self.LEVERAGE > self.MAX_LEVERAGE:
+            raise ValueError(f"LEVERAGE={self.LEVERAGE}: must not be over MAX_LEVERAGE={self.MAX_LEVERAGE}")
+        return self
+
     def spec(self, key: str) -> InstrumentSpec | None:
-        """Return the grid of an instrument (key of :func:`instrument_key`), or None when it is not known."""
-        return _SPECS.get(key)
+        """Return the grid of an instrument (key of :func:`instrument_key`), or None when it is not known.
+
+        Perpetuals are known only where VENUE turns them on; spot always is, so that what is held can be closed.
+        """
+        spec = _SPECS.get(key)
+        return None if spec is not None and spec.venue not in {self.VENUE, "mexc_spot"} else spec
+
+    def taker_fee(self, venue: str) -> Decimal:
+        """Return the fee rate of a fill at the touch."""
+        return self.PAPER_PERP_TAKER_FEE if venue == PERPETUAL else self.PAPER_TAKER_FEE
+
+    def may_short(self, venue: str) -> bool:
+        """Whether a position of this venue may be opened by a sale."""
+        return venue == PERPETUAL and self.SIGNAL_ALLOW_SHORT
+
+    def leverage(self, venue: str) -> int:
+        """Return the leverage of an entry."""
+        return self.LEVERAGE if venue == PERPETUAL else 1
 
     def may_enter(self, venue: str, symbol: str) -> bool:
         """Whether entries of this instrument are allowed at all."""

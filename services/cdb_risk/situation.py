@@ -7,11 +7,11 @@ from decimal import Decimal
 
 from services.cdb_risk.finding import wire
 from services.cdb_risk.market import InstrumentMarket, Quote
-from services.cdb_risk.protective import is_dust, sellable
+from services.cdb_risk.protective import closing_side, is_dust, sellable
 from services.cdb_risk.settings import RiskSettings
 from services.cdb_risk.state import RiskState
 from services.common.decimals import ZERO
-from services.common.events import LayerVerdict, PortfolioView, Sizing
+from services.common.events import LayerVerdict, PortfolioView, Side, Sizing
 from services.common.portfolio import Position
 
 __all__ = ["Outcome", "Situation"]
@@ -22,6 +22,7 @@ class Outcome:
     """A decision before it becomes an event.
 
     Attributes:
+        side: of the order.
         quantity: base units to order; 0 when refused.
         price: protection price; None for MARKET.
         reference_price: mid at the decision; None when unknown.
@@ -29,6 +30,7 @@ class Outcome:
 
     approved: bool
     reason: str
+    side: Side
     layers: tuple[LayerVerdict, ...]
     sizing: Sizing
     quantity: Decimal
@@ -54,20 +56,26 @@ class Situation:
         return None if market is None else market.quote
 
     def held(self, key: str) -> Decimal:
-        """Return the base units held of an instrument."""
+        """Return the base units held of an instrument, signed."""
         position = self.state.account.portfolio.positions.get(key)
         return ZERO if position is None else position.quantity
 
     def is_dust(self, key: str, quantity: Decimal | None = None) -> bool:
         """Whether a holding (by default what is held) is too small for the exchange; without a price, in lots alone."""
         spec = self.settings.spec(key)
-        held = self.held(key) if quantity is None else quantity
+        held = abs(self.held(key)) if quantity is None else quantity
         if spec is None:
             return False
         quote = self.quote(key)
         if quote is None:
             return sellable(held, spec) < spec.min_quantity
         return is_dust(held, quote.bid, spec)
+
+    def closing_side(self, key: str) -> Side | None:
+        """Return the side that closes what is held or being entered; None when there is neither."""
+        held = closing_side(self.held(key))
+        entering = self.state.reservations.entry_side(key)
+        return held if held is not None or entering is None else "SELL" if entering == "BUY" else "BUY"
 
     def open_positions(self) -> dict[str, Position]:
         """Return the positions that are more than dust."""
@@ -80,7 +88,7 @@ class Situation:
 
     def notional(self, key: str) -> Decimal | None:
         """Return (|position| + pending entries) at mark, in quote currency; None when there is something unmarked."""
-        quantity = abs(self.held(key)) + self.state.reservations.pending_buys(key)
+        quantity = abs(self.held(key)) + self.state.reservations.pending_increasing(key)
         if not quantity:
             return ZERO
         mark = self.state.account.portfolio.marks.get(key)

@@ -7,17 +7,28 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from services.common.errors import ContractViolation
 
-__all__ = ["DEFAULT_INSTRUMENTS", "InstrumentSpec", "Venue", "instrument_key", "normalise_symbol"]
+__all__ = [
+    "DEFAULT_INSTRUMENTS",
+    "PERPETUAL",
+    "InstrumentSpec",
+    "RiskTier",
+    "Venue",
+    "instrument_key",
+    "normalise_symbol",
+]
 
 SYMBOL_PATTERN = re.compile(r"^[A-Z0-9]{5,20}$")
 
 Venue = Literal["mexc_spot", "mexc_perpetual"]
+
+PERPETUAL: Final = "mexc_perpetual"
+"""The venue whose positions are signed, have isolated margin and leverage, and pay funding."""
 
 
 def normalise_symbol(raw: str) -> str:
@@ -46,6 +57,22 @@ def _positive(value: Decimal) -> Decimal:
 Positive = Annotated[Decimal, AfterValidator(_positive)]
 
 
+class RiskTier(BaseModel):
+    """What the exchange asks of a position of at most so many contracts.
+
+    Attributes:
+        max_contracts: largest position of this tier.
+        maintenance_rate: share of the position's value that margin and unrealised PnL must not fall below.
+        max_leverage: highest leverage of this tier.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_contracts: Positive
+    maintenance_rate: Positive
+    max_leverage: int = Field(ge=1)
+
+
 class InstrumentSpec(BaseModel):
     """The grids and minimums of one instrument.
 
@@ -56,6 +83,9 @@ class InstrumentSpec(BaseModel):
         min_notional: smallest order value, in quote currency.
         max_notional: largest order value, in quote currency.
         contract_size: base units of one contract (1 on spot).
+        volume_unit: in what the exchange's own feed counts sizes and volumes; ours are always base units.
+        liquidation_fee_rate: share of the value that a liquidation costs beside the maintenance margin (0 on spot).
+        tiers: of a perpetual, smallest first; none on spot.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,6 +100,9 @@ class InstrumentSpec(BaseModel):
     min_notional: Positive = Decimal(1)
     max_notional: Positive = Decimal(4_000_000)
     contract_size: Positive = Decimal(1)
+    volume_unit: Literal["base", "contracts"] = "base"
+    liquidation_fee_rate: Annotated[Decimal, Field(ge=0, lt=1)] = Decimal(0)
+    tiers: tuple[RiskTier, ...] = ()
 
 
 def _spot(base: str, tick: str, lot: str) -> InstrumentSpec:
@@ -83,9 +116,48 @@ def _spot(base: str, tick: str, lot: str) -> InstrumentSpec:
     )
 
 
+_TIERS = tuple(
+    RiskTier(max_contracts=Decimal(contracts), maintenance_rate=Decimal(rate), max_leverage=leverage)
+    for contracts, rate, leverage in (
+        (50_000, "0.001", 500),
+        (60_000, "0.004", 200),
+        (250_000, "0.005", 100),
+        (1_200_000, "0.01", 50),
+        (3_000_000, "0.02", 20),
+        (4_500_000, "0.05", 10),
+    )
+)
+"""Of BTC_USDT, as the contract's public detail showed them in 2025-11."""
+
+_CAUTIOUS_TIERS = (
+    RiskTier(max_contracts=Decimal(250_000), maintenance_rate=Decimal("0.005"), max_leverage=100),
+    RiskTier(max_contracts=Decimal(1_200_000), maintenance_rate=Decimal("0.02"), max_leverage=20),
+)
+"""Where the exchange's own tiers are not recorded: more maintenance than it asks of BTC, to be on the safe side."""
+
+
+def _perpetual(base: str, tick: str, contract: str, tiers: tuple[RiskTier, ...]) -> InstrumentSpec:
+    return InstrumentSpec(
+        venue="mexc_perpetual",
+        symbol=f"{base}USDT",
+        base=base,
+        tick_size=Decimal(tick),
+        lot_size=Decimal(contract),
+        min_quantity=Decimal(contract),
+        min_notional=Decimal("0.01"),
+        contract_size=Decimal(contract),
+        volume_unit="contracts",
+        liquidation_fee_rate=Decimal("0.0004"),
+        tiers=tiers,
+    )
+
+
 DEFAULT_INSTRUMENTS = (
     _spot("BTC", "0.01", "0.000001"),
     _spot("ETH", "0.01", "0.00001"),
     _spot("SOL", "0.01", "0.001"),
+    _perpetual("BTC", "0.1", "0.0001", _TIERS),
+    _perpetual("ETH", "0.01", "0.01", _CAUTIOUS_TIERS),
+    _perpetual("SOL", "0.01", "0.1", _CAUTIOUS_TIERS),
 )
-"""What is known of MEXC's spot grids without asking the exchange (exchangeInfo as recorded 2025-12)."""
+"""What is known of MEXC's grids without asking the exchange (exchangeInfo and contract/detail as recorded 2025)."""

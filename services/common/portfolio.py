@@ -1,8 +1,9 @@
 """The portfolio ledger: cash, positions and marks as a fold of fills.
 
-Books that balance to the last digit: equity = cash + sum(quantity * mark)
-= initial cash + realised PnL + unrealised PnL - fees. Positions keep their total cost instead of an average price, so
-that the only division (the cost share of a partial close) is taken from one side and given to the other.
+Books that balance to the last digit: equity = cash + sum over spot of quantity * mark + sum over perpetuals of
+(margin + quantity * mark - cost) = initial cash + realised PnL + unrealised PnL + funding - fees. Positions keep their
+total cost and margin instead of an average price, so that the only divisions (the shares of a partial close, and the
+margin of an order) are taken from one side and given to the other.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from decimal import Decimal
 from services.common.decimals import ZERO, divide
 from services.common.errors import IllegalTransition
 from services.common.events import MarketData, OrderResult
-from services.common.instruments import instrument_key
+from services.common.instruments import PERPETUAL, instrument_key
 
 __all__ = ["Mark", "Portfolio", "Position", "mid_price"]
 
@@ -41,9 +42,11 @@ class Position:
     Attributes:
         quantity: base units, signed (spot is never negative).
         cost: quote currency paid for what is still held, fees not included (negative for shorts).
-        realized_pnl: of what was closed, in quote currency, fees not included.
+        realized_pnl: of what was closed or liquidated, in quote currency, fees and funding not included.
         fees: in quote currency; fees taken in base coin are valued at their fill's price.
         opened_at: time of the fill that opened it from flat, microseconds; None while flat.
+        margin: isolated margin of a perpetual, quote currency, taken out of cash; 0 on spot.
+        funding: received (negative: paid) so far, quote currency; perpetuals only.
     """
 
     venue: str
@@ -53,6 +56,40 @@ class Position:
     realized_pnl: Decimal = ZERO
     fees: Decimal = ZERO
     opened_at: int | None = None
+    margin: Decimal = ZERO
+    funding: Decimal = ZERO
+
+    def trade(self, side: str, quantity: Decimal, price: Decimal, leverage: int) -> Decimal:
+        """Book a fill of a perpetual and return what it does to cash: margin locked, or margin and PnL given back.
+
+        Args:
+            side: BUY or SELL.
+            quantity: base units, above 0.
+            price: of the fill, quote currency.
+            leverage: of the order; the margin of an increasing fill is its notional / leverage.
+
+        Raises:
+            IllegalTransition: the fill closes more than is held and would open the other direction.
+        """
+        signed = quantity if side == "BUY" else -quantity
+        if self.quantity * signed >= 0:
+            margin = divide(quantity * price, Decimal(leverage))
+            self.quantity += signed
+            self.cost += signed * price
+            self.margin += margin
+            return -margin
+        held = abs(self.quantity)
+        if quantity > held:
+            raise IllegalTransition(f"{side} {quantity} {self.symbol} against {self.quantity} would flip the position")
+        whole = quantity == held
+        cost = self.cost if whole else divide(self.cost * quantity, held)
+        margin = self.margin if whole else divide(self.margin * quantity, held)
+        pnl = -signed * price - cost
+        self.quantity += signed
+        self.cost -= cost
+        self.margin -= margin
+        self.realized_pnl += pnl
+        return margin + pnl
 
     @property
     def entry_price(self) -> Decimal | None:
@@ -86,14 +123,19 @@ class Portfolio:
         if price is not None:
             self.marks[instrument_key(event.venue, event.symbol)] = Mark(price, event.timestamp)
 
-    def book(self, result: OrderResult) -> Decimal:
+    def book(self, result: OrderResult, leverage: int = 1) -> Decimal:
         """Book the fill that an order result reports and return its quantity (0: nothing new in it).
 
         The cumulative quantity decides what is new, so that a repeated result changes nothing.
 
+        Args:
+            result: of an order.
+            leverage: of that order, which its result does not repeat; spot has none.
+
         Raises:
             IllegalTransition: the result's last quantity is not what its cumulative quantity grew by, a fill without
-                price, or a spot sale of more than is held.
+                price, a spot sale of more than is held, a perpetual fill that would flip the position, or one with a
+                fee that is not in quote currency.
         """
         before = self.booked.get(result.order_id, ZERO)
         quantity = result.filled_quantity - before
@@ -108,16 +150,18 @@ class Portfolio:
         self.booked[result.order_id] = result.filled_quantity
         while len(self.booked) > ORDERS_REMEMBERED:
             del self.booked[next(iter(self.booked))]
-        self._fill(result, quantity, result.last_price)
+        self._fill(result, quantity, result.last_price, leverage)
         return quantity
 
-    def _fill(self, result: OrderResult, quantity: Decimal, price: Decimal) -> None:
+    def _fill(self, result: OrderResult, quantity: Decimal, price: Decimal, leverage: int) -> None:
         key = instrument_key(result.venue, result.symbol)
         position = self.positions.setdefault(key, Position(result.venue, result.symbol))
         notional = quantity * price
-        if result.side == "BUY":
-            if not position.quantity:
-                position.opened_at = result.timestamp
+        if not position.quantity:
+            position.opened_at = result.timestamp
+        if result.venue == PERPETUAL:
+            self.cash += position.trade(result.side, quantity, price, leverage)
+        elif result.side == "BUY":
             position.quantity += quantity
             position.cost += notional
             self.cash -= notional
@@ -141,7 +185,10 @@ class Portfolio:
         fee = result.fee or ZERO
         if not fee:
             return
-        if result.fee_currency is not None and result.symbol.startswith(result.fee_currency):
+        in_base = result.fee_currency is not None and result.symbol.startswith(result.fee_currency)
+        if in_base and result.venue == PERPETUAL:
+            raise IllegalTransition(f"order {result.order_id}: a fee in {result.fee_currency} on a perpetual")
+        if in_base:
             # Taken from what was bought: fewer base units, and their cost is the fee.
             position.quantity -= fee
             position.cost -= fee * price
@@ -150,12 +197,43 @@ class Portfolio:
             position.fees += fee
             self.cash -= fee
 
+    def fund(self, key: str, amount: Decimal) -> None:
+        """Book a funding payment of a perpetual: received when above 0, paid when below; out of cash, not of margin.
+
+        Raises:
+            IllegalTransition: the instrument was never traded.
+        """
+        position = self._perpetual(key, "funding")
+        position.funding += amount
+        self.cash += amount
+
+    def liquidate(self, key: str) -> Decimal:
+        """Close a position that the exchange has liquidated and return the loss: its isolated margin, all of it.
+
+        Raises:
+            IllegalTransition: nothing is held.
+        """
+        position = self._perpetual(key, "liquidation")
+        if not position.quantity:
+            raise IllegalTransition(f"liquidation of {key}, of which nothing is held")
+        loss, position.margin = position.margin, ZERO
+        position.realized_pnl -= loss
+        position.quantity = position.cost = ZERO
+        position.opened_at = None
+        return loss
+
+    def _perpetual(self, key: str, what: str) -> Position:
+        position = self.positions.get(key)
+        if position is None or position.venue != PERPETUAL:
+            raise IllegalTransition(f"{what} of {key}, which is no perpetual that was traded")
+        return position
+
     def position(self, venue: str, symbol: str) -> Position:
         """Return the position of an instrument, a flat one when it was never traded."""
         return self.positions.get(instrument_key(venue, symbol)) or Position(venue, symbol)
 
     def value_of(self, key: str) -> Decimal | None:
-        """Return the signed value of a position at its mark; None when it is held and was never marked."""
+        """Return the signed notional of a position at its mark; None when it is held and was never marked."""
         position = self.positions[key]
         if not position.quantity:
             return ZERO
@@ -164,18 +242,21 @@ class Portfolio:
 
     @property
     def equity(self) -> Decimal | None:
-        """Cash plus all positions at mark; None when a held position was never marked (unknown is not zero)."""
+        """Cash plus what all positions are worth; None when a held position was never marked (unknown is not zero).
+
+        A spot position is worth quantity * mark, a perpetual its margin + quantity * mark - cost.
+        """
         total = self.cash
-        for key in self.positions:
+        for key, position in self.positions.items():
             value = self.value_of(key)
             if value is None:
                 return None
-            total += value
+            total += value if position.venue != PERPETUAL else position.margin + value - position.cost
         return total
 
     @property
     def unrealized_pnl(self) -> Decimal | None:
-        """Value of all positions at mark less their cost; None when unknown."""
+        """Notional of all positions at mark less their cost, both signed; None when unknown."""
         total = ZERO
         for key, position in self.positions.items():
             value = self.value_of(key)
@@ -186,10 +267,20 @@ class Portfolio:
 
     @property
     def realized_pnl(self) -> Decimal:
-        """Of everything closed so far, fees not included."""
+        """Of everything closed so far, fees and funding not included."""
         return sum((position.realized_pnl for position in self.positions.values()), ZERO)
 
     @property
     def fees(self) -> Decimal:
         """Paid so far, in quote currency."""
         return sum((position.fees for position in self.positions.values()), ZERO)
+
+    @property
+    def funding(self) -> Decimal:
+        """Funding received less paid so far, in quote currency."""
+        return sum((position.funding for position in self.positions.values()), ZERO)
+
+    @property
+    def margin(self) -> Decimal:
+        """Isolated margin of all perpetual positions, in quote currency."""
+        return sum((position.margin for position in self.positions.values()), ZERO)

@@ -23,9 +23,11 @@ __all__ = [
 ]
 
 
-def check_long_only(*, is_short: bool) -> Finding:
-    """Spot sells only what is held."""
-    return Finding(Code.SHORT_NOT_ALLOWED, MEANINGS[Code.SHORT_NOT_ALLOWED]) if is_short else ok("long")
+def check_long_only(*, is_short: bool, allowed: bool = False) -> Finding:
+    """Spot sells only what is held; a perpetual is sold short only where SIGNAL_ALLOW_SHORT lets it."""
+    if is_short and not allowed:
+        return Finding(Code.SHORT_NOT_ALLOWED, MEANINGS[Code.SHORT_NOT_ALLOWED])
+    return ok("short" if is_short else "long")
 
 
 def check_not_positioned(position: Decimal, *, dust: bool = False) -> Finding:

@@ -37,6 +37,10 @@ def test_defaults_are_those_of_the_trading_rules() -> None:
         "MAX_ORDER_NOTIONAL_USDT": 20_000,
         "ENTRY_SPACING_SEC": 60,
         "PAPER_TAKER_FEE": Decimal("0.0005"),
+        "PAPER_PERP_TAKER_FEE": Decimal("0.0008"),
+        "SIGNAL_ALLOW_SHORT": False,
+        "LEVERAGE": 1,
+        "MAX_LEVERAGE": 5,
     }
 
 
@@ -71,7 +75,9 @@ def test_all_mistakes_are_named_at_once_with_the_fix() -> None:
         ({"CIRCUIT_BREAKER_THRESHOLD_PCT": "NaN"}, "finite"),
         ({"STOP_LOSS_PCT": "1"}, "less than 1"),
         ({"ACCOUNT_EQUITY": "0.5"}, "greater than or equal to 1"),
-        ({"VENUE": "mexc_perpetual"}, "mexc_spot"),
+        ({"VENUE": "mexc_margin"}, "mexc_spot"),
+        ({"LEVERAGE": "6"}, "LEVERAGE=6: must not be over MAX_LEVERAGE=5"),
+        ({"LEVERAGE": "126", "MAX_LEVERAGE": "125"}, "LEVERAGE"),
         ({"MAX_POSITION": "0.1"}, "Extra inputs"),
     ],
 )
