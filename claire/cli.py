@@ -15,6 +15,7 @@ from uuid import uuid4
 import typer
 from rich.console import Console
 
+from claire.operator_commands import register as register_operator_commands
 from claire.options import parse_settings, refuse
 from claire.paper.command import run_paper_command
 from claire.profiles import Profile, profile_settings
@@ -145,6 +146,7 @@ def up(
 
 
 app.command("run-paper")(run_paper_command)
+register_operator_commands(app)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import IO
@@ -89,6 +90,27 @@ class DataFolder:
             raise DataFolderInUse(
                 f"{self.path} is in use by process {self.holder()}; stop that one (Ctrl-C) or choose another --data-dir"
             )
+
+    def in_use(self) -> bool:
+        """Whether a stack runs on the folder now; nothing is made or changed by looking."""
+        try:
+            with (self.path / "claire.lock").open("r+", encoding="ascii") as file:
+                return not try_lock(file)
+        except OSError:
+            return False
+
+    def note(self, *, first_port: int, redis_port: int | None) -> None:
+        """Write down where the stack answers, for the operator's commands; `redis_port` None: on its UNIX socket."""
+        noted = json.dumps({"first_port": first_port, "redis_port": redis_port or 0})
+        (self.path / "ports.json").write_text(noted, encoding="ascii")
+
+    def noted(self) -> dict[str, int]:
+        """Return what `note` wrote last, empty when no stack ever ran here."""
+        try:
+            value = json.loads((self.path / "ports.json").read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return {}
+        return value if isinstance(value, dict) else {}
 
     def holder(self) -> str:
         """Return the process id of whoever has the folder."""

@@ -149,6 +149,7 @@ class Stack:
         """
         self.folder.acquire()
         self._check_ports()
+        self.folder.note(first_port=self.ports[channels.WS], redis_port=self.redis.port)
         tell("starting Valkey and PostgreSQL")
         self.redis.start()
         self.postgres.start()

@@ -107,7 +107,11 @@ def test_compose_hands_every_setting_on(service: str) -> None:
     """A setting in .env reaches the container of its service; an unknown variable in compose is a mistake."""
     given = set(COMPOSE["services"][service]["environment"])
     own = {name for model in _models(service) for name in model.model_fields} - NOT_FOR_CONTAINERS
-    infrastructure = set(Infrastructure.model_fields) | {"REDIS_PASSWORD_FILE", "POSTGRES_PASSWORD_FILE"}
+    infrastructure = set(Infrastructure.model_fields) | {
+        "REDIS_PASSWORD_FILE",
+        "REDIS_OPERATOR_PASSWORD_FILE",
+        "POSTGRES_PASSWORD_FILE",
+    }
 
     assert own - given == set()
     assert given - own - infrastructure == set()
