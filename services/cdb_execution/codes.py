@@ -40,6 +40,7 @@ class RejectCode(_Code):
     FROM_THE_FUTURE = "FROM_THE_FUTURE", "order or decision is stamped later than now"
     TOO_OLD = "TOO_OLD", "the entry or its decision is older than ORDER_MAX_AGE_MS"
     TRADING_STATE = "TRADING_STATE", "execution is halted or frozen for this purpose"
+    RISK_SILENT = "RISK_SILENT", "cdb_risk has left the clock unanswered for over RISK_SILENCE_SEC: no new position"
     UNKNOWN_INSTRUMENT = "UNKNOWN_INSTRUMENT", "no grid is known for this venue and symbol"
     TIME_IN_FORCE = "TIME_IN_FORCE", "only immediate-or-cancel orders are supported"
     LEVERAGE = "LEVERAGE", "spot has no leverage"
@@ -62,6 +63,7 @@ class ExpiryCode(_Code):
     NO_SIZE = "NO_SIZE", "nothing was offered at the touch, or we had already taken it"
     PARTICIPATION_CAP = "PARTICIPATION_CAP", "our share of the last minute's volume was used up"
     PROTECTION_PRICE = "PROTECTION_PRICE", "even the smallest fill would have been worse than the protective price"
+    NEVER_ARRIVED = "NEVER_ARRIVED", "an operator found that the exchange has never heard of the order"
 
 
 class CancelCode(_Code):
@@ -69,6 +71,8 @@ class CancelCode(_Code):
 
     REMAINDER = "REMAINDER", "the fill could not be larger; the rest of an immediate-or-cancel order is cancelled"
     TRADING_STATE = "TRADING_STATE", "trading was halted, frozen or reduced while the order worked"
+    RISK_SILENT = "RISK_SILENT", "cdb_risk went silent while the entry worked"
+    RESOLVED = "RESOLVED", "an operator found that nothing more of the order fills"
     FEED_FINISHED = "FEED_FINISHED", "the recorded feed has ended: no further quote can fill the order"
 
 

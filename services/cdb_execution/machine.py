@@ -9,6 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, ClassVar, Final, Literal
 
+from services.cdb_execution import resolving
 from services.cdb_execution.codes import CancelCode, ExpiryCode, Refusal, RejectCode, shown
 from services.cdb_execution.decisions import DECISIONS_REMEMBERED, contradiction, record_of
 from services.cdb_execution.market import Market
@@ -25,6 +26,7 @@ from services.common.identity import derive_id
 from services.common.instruments import DEFAULT_INSTRUMENTS, InstrumentSpec, instrument_key
 from services.common.machine import StateMachine
 from services.common.portfolio import mid_price
+from services.common.resolution import Settlement
 from services.common.timestamps import MS_US, SECOND_US, format_timestamp
 
 __all__ = ["ExecutionMachine"]
@@ -116,6 +118,9 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
         forbidden = self._forbidden(order.purpose)
         if forbidden is not None:
             return Refusal(RejectCode.TRADING_STATE, f"{order.purpose} while {forbidden}")
+        if order.purpose == "entry" and self._risk_is_silent():
+            seconds = shown(self.state.risk_watch.seconds(self.now))
+            return Refusal(RejectCode.RISK_SILENT, f"risk has not answered the clock for {seconds} s")
         key = instrument_key(order.venue, order.symbol)
         spec = self._spec(key)
         if spec is None:
@@ -263,6 +268,9 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
 
     def _on_control(self, event: Control) -> None:
         if event.action == "tick":
+            if event.producer == channels.WS:
+                self.state.risk_watch.tick(self.now)
+            self._risk_is_silent()
             for order in self.state.working:
                 if self.now >= order.deadline:
                     self._report(order, "EXPIRED", reason=order.obstacle)
@@ -275,12 +283,102 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
         elif event.action == "trading_state" and event.producer == channels.RISK:
             self.state.risk_state = reported_state(event)
             self._cancel_forbidden()
+        elif event.action == "heartbeat" and event.producer == channels.RISK:
+            self._on_heartbeat(event)
+        elif event.action == "resolve_order":
+            self._on_resolve_order(event)
 
     def _cancel_forbidden(self) -> None:
         for order in self.state.working:
             forbidden = self._forbidden(order.purpose)
             if forbidden is not None:
                 self._report(order, "CANCELED", reason=f"{CancelCode.TRADING_STATE}: {forbidden}")
+
+    # the dead-man switch
+
+    def _on_heartbeat(self, event: Control) -> None:
+        watch = self.state.risk_watch
+        watch.heartbeat(event.timestamp)
+        if watch.silent and not watch.overdue(self.now, self.settings.RISK_SILENCE_SEC):
+            watch.silent = False
+            self._tell("INFO", "RISK_ANSWERS", "cdb_risk answers the clock again: entries are accepted", {})
+
+    def _risk_is_silent(self) -> bool:
+        """Return whether risk is silent; the first time it is found so, tell it and cancel the entries that work."""
+        watch = self.state.risk_watch
+        if not watch.silent and watch.overdue(self.now, self.settings.RISK_SILENCE_SEC):
+            watch.silent = True
+            seconds = watch.seconds(self.now)
+            message = f"cdb_risk has not answered the clock for {shown(seconds)} s: no entry is accepted, exits run"
+            self._tell("CRITICAL", "RISK_SILENT", message, {"seconds": seconds})
+            for order in self.state.working:
+                if order.purpose == "entry":
+                    self._report(order, "CANCELED", reason=f"{CancelCode.RISK_SILENT}: for {shown(seconds)} s")
+        return watch.silent
+
+    # an operator's word on an order whose end is unknown
+
+    def _on_resolve_order(self, event: Control) -> None:
+        state = self.state
+        if event.producer == channels.OPERATOR:
+            asked = resolving.asked_by(event)
+            if asked is not None:
+                state.resolutions[event.event_id] = asked
+                _keep_last(state.resolutions, resolving.COMMANDS_REMEMBERED)
+            return
+        settlement = resolving.settlement_of(event, state.resolutions.pop(event.causation_id or "", None))
+        if isinstance(settlement, str):
+            self._tell("CRITICAL", "RESOLUTION_REFUSED", settlement, {"by": event.by})
+            return
+        order = next((order for order in state.working if order.order_id == settlement.order_id), None)
+        if order is None and settlement.order_id not in state.known_orders:
+            order = resolving.order_of(settlement)
+        wrong = (
+            f"order {settlement.order_id} has ended already"
+            if order is None
+            else resolving.contradiction(order, settlement)
+        )
+        if wrong is not None or order is None:
+            self._tell("CRITICAL", "RESOLUTION_REFUSED", str(wrong), {"order_id": settlement.order_id, "by": event.by})
+            return
+        if settlement.order_id not in state.known_orders:
+            state.known_orders[order.order_id] = order.client_order_id
+            _keep_last(state.known_orders, ORDERS_REMEMBERED)
+            state.working.append(order)
+        self._settle(order, settlement, f"{event.by}: {event.reason}")
+
+    def _settle(self, order: WorkingOrder, settlement: Settlement, why: str) -> None:
+        if settlement.outcome == "never_arrived":
+            self._report(order, "EXPIRED", reason=f"{ExpiryCode.NEVER_ARRIVED}: {why}")
+            return
+        if settlement.price is not None:
+            self._book_resolved(order, settlement, settlement.price, why)
+        if order.status not in TERMINAL:
+            self._report(order, "CANCELED", reason=f"{CancelCode.RESOLVED}: {why}")
+
+    def _book_resolved(self, order: WorkingOrder, settlement: Settlement, price: Decimal, why: str) -> None:
+        added = settlement.filled_quantity - order.filled_quantity
+        signed = added if order.side == "BUY" else -added
+        self.state.positions[order.instrument] = self.state.positions.get(order.instrument, ZERO) + signed
+        order.book(added, price)
+        told = settlement.fee is not None
+        fee = settlement.fee if settlement.fee is not None else added * price * self.settings.PAPER_TAKER_FEE
+        self._report_result(
+            order,
+            reason=f"{CancelCode.RESOLVED}: {why}",
+            last_quantity=added,
+            last_price=price,
+            fee=fit(fee),
+            fee_currency=_INSTRUMENTS[order.instrument].quote,
+            slippage_bps=_slippage_bps(order),
+            trade_id=derive_id(str(self.fold.run_id), "trade", order.order_id, order.fills),
+            fill={"rule": "operator", "by": why, "fee_told": told},
+        )
+
+    def _tell(
+        self, level: Literal["INFO", "CRITICAL"], code: str, message: str, context: dict[str, str | Decimal | None]
+    ) -> None:
+        self.emit(Alert, level=level, code=code, message=message, context=context)
 
     # reports
 

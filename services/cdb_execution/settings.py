@@ -27,6 +27,7 @@ class ExecutionSettings(MachineSettings):
         MAX_SLIPPAGE_PCT: protection of an order without a price, measured from the touch.
         PRICE_COLLAR_PCT: a quote better for us than mid at decision by more than this is not believed.
         ORDER_MAX_AGE_MS: an entry older than this on the folded clock is refused.
+        RISK_SILENCE_SEC: entries are refused when cdb_risk has left a tick of the clock unanswered for longer.
     """
 
     TRADING_MODE: Literal["paper", "shadow", "live"] = "paper"
@@ -40,6 +41,7 @@ class ExecutionSettings(MachineSettings):
     MAX_SLIPPAGE_PCT: Annotated[Fraction, Field(gt=0, le=Decimal("0.5"))] = Decimal("0.02")
     PRICE_COLLAR_PCT: Annotated[Fraction, Field(gt=0)] = Decimal("0.05")
     ORDER_MAX_AGE_MS: int = Field(5_000, ge=1, le=600_000)
+    RISK_SILENCE_SEC: int = Field(30, ge=15, le=3_600)
 
     @field_validator("TRADING_MODE")
     @classmethod

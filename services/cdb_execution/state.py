@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
+from services.cdb_execution.dead_man import RiskWatch
 from services.cdb_execution.decisions import DecisionRecord
 from services.cdb_execution.market import Market
 from services.cdb_execution.order_state import WorkingOrder
+from services.cdb_execution.resolving import Asked
 from services.cdb_execution.trading_state import TradingState
 from services.common.timestamps import format_timestamp
 
@@ -41,22 +43,26 @@ class ExecutionState:
     Attributes:
         trading_state: the operator's commands, folded.
         risk_state: what risk reported last.
+        risk_watch: whether risk still answers the clock.
         markets: by instrument key.
         positions: base units bought less sold in this run, by instrument key.
         decisions: the last decisions of cdb_risk by their event id, oldest first.
         working: orders that have not ended, in the order of their acceptance.
         known_orders: client order id by order id of the last orders, oldest first.
+        resolutions: operators' commands to end an order, by event id, until risk answers.
         counts: order results by status.
         outcomes: how the last orders ended.
     """
 
     trading_state: TradingState = "ACTIVE"
     risk_state: str = "ACTIVE"
+    risk_watch: RiskWatch = field(default_factory=RiskWatch)
     markets: dict[str, Market] = field(default_factory=dict)
     positions: dict[str, Decimal] = field(default_factory=dict)
     decisions: dict[str, DecisionRecord] = field(default_factory=dict)
     working: list[WorkingOrder] = field(default_factory=list)
     known_orders: dict[str, str] = field(default_factory=dict)
+    resolutions: dict[str, Asked] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     outcomes: deque[Outcome] = field(default_factory=deque)
 
@@ -72,6 +78,7 @@ def summarise(state: ExecutionState) -> dict[str, Any]:
     return {
         "trading_state": state.trading_state,
         "risk_state": state.risk_state,
+        "risk_silent": state.risk_watch.silent,
         "working_orders": [
             {
                 "order_id": order.order_id,

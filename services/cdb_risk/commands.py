@@ -13,9 +13,9 @@ from services.common.events import Control
 
 __all__ = ["COMMANDS", "refusal"]
 
-COMMANDS: Final = frozenset({"halt", "resume", "flatten", "reset_breaker"})
+COMMANDS: Final = frozenset({"halt", "resume", "flatten", "reset_breaker", "resolve_order"})
 
-_NEEDS_NAME_AND_REASON: Final = frozenset({"resume", "reset_breaker"})
+_NEEDS_NAME_AND_REASON: Final = frozenset({"resume", "reset_breaker", "resolve_order"})
 
 
 def refusal(command: Control, trading: TradingState) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from services.cdb_risk.account import Account
 from services.cdb_risk.commands import COMMANDS, refusal
@@ -14,6 +14,7 @@ from services.cdb_risk.market import InstrumentMarket
 from services.cdb_risk.notices import Level, Notice
 from services.cdb_risk.protective import LatchedExit, latch, stop_hit, trigger_price
 from services.cdb_risk.reservations import TERMINAL, Reservation
+from services.cdb_risk.resolving import settlement
 from services.cdb_risk.settings import RiskSettings
 from services.cdb_risk.situation import Outcome, Situation
 from services.cdb_risk.state import COMMANDS_REMEMBERED, RiskState
@@ -36,9 +37,12 @@ from services.common.events import (
 from services.common.identity import client_order_id, order_id
 from services.common.instruments import PERPETUAL, instrument_key
 from services.common.machine import StateMachine
-from services.common.timestamps import format_timestamp
+from services.common.timestamps import SECOND_US, format_timestamp
 
-__all__ = ["RiskMachine"]
+__all__ = ["HEARTBEAT_US", "RiskMachine"]
+
+HEARTBEAT_US: Final = 10 * SECOND_US
+"""Longest stretch of ticks that risk leaves unanswered; execution's RISK_SILENCE_SEC is longer."""
 
 
 class RiskMachine(StateMachine[RiskSettings, RiskState]):
@@ -253,7 +257,17 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
             reference_price=outcome.reference_price,
         )
         state.reservations.add(
-            Reservation(order.order_id, key, order.side, purpose, order.quantity, self.now, leverage=leverage)
+            Reservation(
+                order.order_id,
+                key,
+                order.side,
+                purpose,
+                order.quantity,
+                self.now,
+                leverage=leverage,
+                client_order_id=order.client_order_id,
+                reference_price=order.reference_price,
+            )
         )
         if purpose == "entry":
             state.entries.add(key, order.side, self.now)
@@ -286,12 +300,15 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
     def _on_control(self, event: Control) -> None:
         if event.action == "tick" and event.producer == channels.WS:
             self._on_tick(event)
-        elif event.action in COMMANDS:
+        elif event.action in COMMANDS and event.producer != self.service:
             self._on_command(event)
 
     def _on_tick(self, event: Control) -> None:
         state = self.state
         state.pressure = str(event.details.get("pressure", "none"))
+        if state.heartbeat_at is None or self.now - state.heartbeat_at >= HEARTBEAT_US:
+            state.heartbeat_at = self.now
+            self.emit(Control, action="heartbeat", service=self.service)
         self._watch_losses(None)
         found = conditions(self._situation())
         for key in state.alarms.settle(found, self.now):
@@ -304,6 +321,8 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
                 return
             state.commands = [*state.commands[1 - COMMANDS_REMEMBERED :], command.command_id]
         refused = refusal(command, state.trading)
+        if refused is None and command.action == "resolve_order":
+            refused = self._resolve(command)
         if refused is not None:
             context = {"action": command.action, "by": command.by}
             self._tell(Notice("WARNING", "COMMAND_REFUSED", refused, context))
@@ -316,8 +335,26 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
         elif command.action == "reset_breaker":
             state.account.reset_peak()
             self._clear(reason, by, "breaker")
-        else:
+        elif command.action == "flatten":
             self._flatten(by, reason, command.event_id)
+
+    def _resolve(self, command: Control) -> str | None:
+        """Answer a `resolve_order` with what is reserved, or return why it is refused; nothing is freed by that."""
+        answer = settlement(self._situation(), command)
+        if isinstance(answer, str):
+            return answer
+        by, reason = command.by, command.reason
+        self.emit(
+            Control,
+            action="resolve_order",
+            service=self.service,
+            by=by,
+            reason=reason,
+            details=answer.model_dump(),
+        )
+        message = f"{by} resolves order {answer.order_id} as {answer.outcome}: {reason}"
+        self._tell(Notice("INFO", "ORDER_RESOLVED", message, {"order_id": answer.order_id, "by": by}))
+        return None
 
     def _flatten(self, by: str, reason: str, chain: str) -> None:
         """Close everything and stay flat: trading halts until an operator resumes it."""

@@ -12,6 +12,7 @@ from services.common.events import OrderResult, Purpose, Side
 __all__ = ["TERMINAL", "Reservation", "Reservations"]
 
 TERMINAL: Final = frozenset({"FILLED", "CANCELED", "REJECTED", "EXPIRED"})
+_UNANSWERED: Final = frozenset({"PENDING", "SUBMITTING", "UNKNOWN"})
 
 
 @dataclass
@@ -26,6 +27,7 @@ class Reservation:
         leverage: of the order; 1 on spot.
         status: last reported status; `PENDING` before the first result.
         unknown_since: when it became UNKNOWN, microseconds; None otherwise.
+        client_order_id, reference_price: as ordered, for an order that has to be ended by an operator.
     """
 
     order_id: str
@@ -38,6 +40,15 @@ class Reservation:
     status: str = "PENDING"
     unknown_since: int | None = None
     leverage: int = 1
+    client_order_id: str = ""
+    reference_price: Decimal | None = None
+
+    @property
+    def unanswered_since(self) -> int | None:
+        """Since when nobody knows what became of it, microseconds; None when execution has said."""
+        if self.status not in _UNANSWERED:
+            return None
+        return self.created_at if self.unknown_since is None else self.unknown_since
 
     @property
     def remaining(self) -> Decimal:

@@ -46,6 +46,7 @@ class RiskState:
     Attributes:
         opened: whether the account has been opened with the configured cash.
         pressure: memory pressure of the journal as the last tick said it: `none`, `market_data` or `entries`.
+        heartbeat_at: when the clock was last answered, microseconds; None before the first tick.
         commands: ids of the last operator commands, so that each is done once.
         approved, refused: counts of decisions; refusals by failing layer or reason.
     """
@@ -59,6 +60,7 @@ class RiskState:
     entries: EntryLog = field(default_factory=EntryLog)
     alarms: Alarms = field(default_factory=Alarms)
     pressure: str = "none"
+    heartbeat_at: int | None = None
     commands: list[str] = field(default_factory=list)
     approved: int = 0
     refused: dict[str, int] = field(default_factory=dict)

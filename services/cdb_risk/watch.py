@@ -46,9 +46,12 @@ def _latched_exits(situation: Situation, found: dict[str, Notice]) -> None:
 
 def _unanswered(situation: Situation, found: dict[str, Notice]) -> None:
     for reservation in situation.state.reservations.orders.values():
-        since = reservation.created_at if reservation.unknown_since is None else reservation.unknown_since
-        if reservation.status not in {"PENDING", "SUBMITTING", "UNKNOWN"} or situation.now - since <= ANSWER_US:
+        since = reservation.unanswered_since
+        if since is None or situation.now - since <= ANSWER_US:
             continue
         code = "ORDER_UNKNOWN" if reservation.status == "UNKNOWN" else "ORDER_UNANSWERED"
-        message = f"order {reservation.order_id} is {reservation.status} for over 60 s; it stays reserved"
+        message = (
+            f"order {reservation.order_id} is {reservation.status} for over 60 s; it stays reserved until execution, "
+            f"reconciliation or an operator (resolve_order) says what became of it"
+        )
         found[f"{code}/{reservation.order_id}"] = Notice("CRITICAL", code, message, {"order_id": reservation.order_id})

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from claire.kernel import Kernel, deciding_machines
-from services.cdb_core.settings import CoreSettings
-from services.cdb_execution.settings import ExecutionSettings
-from services.cdb_risk.settings import RiskSettings
-from services.common import channels
-from services.common.events import Control, Event, MarketData, Order, OrderResult, RiskDecision
-from services.common.journal.entry import Cause
-from services.common.journal.foreign import admit
-from services.common.timestamps import SECOND_US
+from tests.unit.claire.pipeline_desk import Pipeline, calls
 
 pytestmark = [pytest.mark.unit, pytest.mark.risk]
 
-START_US = 1_621_425_600_000_000
 BIG = {
     # one entry of about 80 % of the equity, whose stop is far away
     "RISK_PER_TRADE_PCT": "0.4",
@@ -30,89 +19,6 @@ BIG = {
     "MAX_ORDER_NOTIONAL_USDT": "1000000",
     "MAX_SLIPPAGE_PCT": "0.02",
 }
-
-
-class Pipeline:
-    """Core, risk and execution around one journal, fed with quotes, seconds and signals from outside."""
-
-    def __init__(self, **risk: str) -> None:
-        """Begin a run; `risk` are settings that differ from the defaults."""
-        self.kernel = Kernel(deciding_machines())
-        self.now = START_US
-        self.number = 0
-        self.journal: list[Event] = []
-        self._feed(Control, action="started", service=channels.WS, run_id="run")
-        settings = {
-            channels.CORE: CoreSettings(),
-            channels.RISK: RiskSettings.model_validate(risk),
-            channels.EXECUTION: ExecutionSettings(),
-        }
-        self.journal += [entry.event for entry in self.kernel.announce(settings, code_version="test")]
-
-    def _step(self, producer: str, source: str, event: Event) -> list[Event]:
-        follows = [entry.event for entry in self.kernel.step(producer, Cause(source, self.number), [event])]
-        self.journal += follows
-        return follows
-
-    def _feed(self, model: type[Event], **fields: Any) -> list[Event]:
-        self.number += 1
-        event = model(event_id=f"ws-{self.number}", timestamp=self.now, producer=channels.WS, **fields)
-        return self._step(channels.WS, "feed", event)
-
-    def seconds(self, count: int) -> None:
-        """Let the clock tick on."""
-        for _ in range(count):
-            self.now += SECOND_US
-            self._feed(Control, action="tick", details={"pressure": "none"})
-
-    def quote(self, mid: str, *, symbol: str = "BTCUSDT", half_spread: str = "0.5") -> list[Event]:
-        """Quote around `mid`, one second later."""
-        self.now += SECOND_US
-        price = Decimal(mid)
-        return self._feed(
-            MarketData,
-            venue="mexc_spot",
-            symbol=symbol,
-            price=price,
-            volume=Decimal(100),
-            high=price,
-            low=price,
-            bid=price - Decimal(half_spread),
-            ask=price + Decimal(half_spread),
-            bid_size=Decimal(100),
-            ask_size=Decimal(100),
-            sequence=self.number + 1,
-        )
-
-    def buy(self, price: str, symbol: str = "BTCUSDT") -> tuple[RiskDecision, list[Event]]:
-        """Publish a buy signal as a trader would; returns the decision on it and all that followed from it."""
-        self.number += 1
-        raw = json.dumps({"type": "signal", "symbol": symbol, "signal_type": "buy", "price": float(price)}).encode()
-        signal = admit(
-            channels.SIGNALS,
-            raw,
-            owner=channels.RISK,
-            counter=self.number,
-            now=self.now,
-            run_id="run",
-            default_venue="mexc_spot",
-        )
-        follows = self._step(channels.RISK, "foreign", signal)
-        follows += self.quote(price, symbol=symbol)  # what was ordered would fill now
-        (decision,) = [event for event in follows if isinstance(event, RiskDecision) and event.signal_id]
-        return decision, follows
-
-    @property
-    def filled(self) -> Decimal:
-        """Base units bought so far."""
-        return sum(
-            (event.last_quantity or Decimal(0) for event in self.journal if isinstance(event, OrderResult)), Decimal(0)
-        )
-
-
-def calls(events: list[Event]) -> list[str]:
-    """Return what reached execution, and what it did."""
-    return [event.type for event in events if isinstance(event, Order | OrderResult)]
 
 
 def clean() -> Pipeline:

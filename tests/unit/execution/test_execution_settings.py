@@ -30,6 +30,7 @@ def test_defaults_are_those_of_the_trading_rules() -> None:
         "MAX_SLIPPAGE_PCT": Decimal("0.02"),
         "PRICE_COLLAR_PCT": Decimal("0.05"),
         "ORDER_MAX_AGE_MS": 5_000,
+        "RISK_SILENCE_SEC": 30,
     }
 
 
