@@ -15,6 +15,7 @@ from uuid import uuid4
 import typer
 from rich.console import Console
 
+from claire.commands_history import register as register_history
 from claire.operator_commands import register as register_operator_commands
 from claire.options import parse_settings, refuse
 from claire.paper.command import run_paper_command
@@ -173,6 +174,9 @@ def stats(
         print_json(found)
     else:
         Console().print(render_stats(found))
+
+
+register_history(app)
 
 
 def main() -> None:

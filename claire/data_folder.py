@@ -56,6 +56,12 @@ class DataFolder:
         """Whether a stack has run here before."""
         return (self.path / "postgres" / "data" / "PG_VERSION").exists()
 
+    def traces_of_a_run(self) -> str | None:
+        """Return what services have left here besides the database; None when there is nothing."""
+        if any((self.path / "redis").glob("appendonlydir/*")):
+            return "a journal in Redis"
+        return "snapshots" if any(self.state.glob("*/snapshot-*")) else None
+
     def redis(self, *, port: int | None = None, maxmemory: str = "512mb", live: bool = False) -> EmbeddedRedis:
         """Return the folder's Valkey server (not started)."""
         return EmbeddedRedis(

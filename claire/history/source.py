@@ -31,7 +31,7 @@ from services.common.errors import ClaireError, ContractViolation, StoreError
 from services.common.journal.archive import NO_STORE_YET
 from services.common.journal.entry import Entry
 
-__all__ = ["ChainBroken", "DatabaseHistory", "FileHistory", "History", "open_history"]
+__all__ = ["ChainBroken", "DatabaseHistory", "FileHistory", "History", "export_folder", "follow", "open_history"]
 
 _TIMESTAMP: Final = re.compile(rb'"timestamp":"([^"]*)","producer"')
 
@@ -99,8 +99,8 @@ class History(ABC):
     def _first_at(self, since: str) -> int:
         """Return a journal number at or before the first event of cdb_ws at a time; 0 when that cannot be told."""
 
-    def links(self, span: Span = WHOLE) -> Iterator[tuple[Entry, ChainHead]]:
-        """Yield the entries of a span, each with the chain at it.
+    def steps(self, span: Span = WHOLE) -> Iterator[tuple[ChainHead, Entry, ChainHead]]:
+        """Yield the entries of a span, each with the chain before and at it.
 
         Raises:
             HistoryUnusable: something cannot be read; it is named.
@@ -110,7 +110,7 @@ class History(ABC):
         if span.since is not None:
             first = max(first, self._first_at(span.since))
         begun = span.since is None
-        for entry, head in self._walk(max(first - 1, 0)):
+        for before, entry, head in self._walk(max(first - 1, 0)):
             if span.last is not None and head.seq > span.last:
                 return
             if entry.producer == channels.WS and (span.since is not None or span.until is not None):
@@ -119,18 +119,23 @@ class History(ABC):
                 if begun and span.until is not None and timestamp > span.until:
                     return
             if begun and head.seq >= first:
-                yield entry, head
+                yield before, entry, head
+
+    def links(self, span: Span = WHOLE) -> Iterator[tuple[Entry, ChainHead]]:
+        """Yield the entries of a span, each with the chain at it; see :meth:`steps`."""
+        for _, entry, head in self.steps(span):
+            yield entry, head
 
     def entries(self, span: Span = WHOLE) -> Iterator[Entry]:
-        """Yield the entries of a span; see :meth:`links`."""
-        for entry, _ in self.links(span):
+        """Yield the entries of a span; see :meth:`steps`."""
+        for _, entry, _ in self.steps(span):
             yield entry
 
-    def _walk(self, after: int) -> Iterator[tuple[Entry, ChainHead]]:
+    def _walk(self, after: int) -> Iterator[tuple[ChainHead, Entry, ChainHead]]:
         head = self._head_at(after) or self.after
         for record in self.records(head.seq):
-            head = follow(head, record)
-            yield record.entry, head
+            before, head = head, follow(head, record)
+            yield before, record.entry, head
         if self.tip is not None and self.tip != head:
             raise ChainBroken(
                 min(head.seq, self.tip.seq) + (head.seq != self.tip.seq),
@@ -297,6 +302,12 @@ class DatabaseHistory(History):
         return self.tip.seq + 1 if row is None or row[0] is None else int(row[0])
 
 
+def export_folder(given: Path | None) -> Path | None:
+    """Return the folder of market data past retention: what was given, else `EVENT_EXPORT_DIR`."""
+    moved = os.environ.get("EVENT_EXPORT_DIR", "")
+    return given or (Path(moved) if moved else None)
+
+
 @contextmanager
 def open_history(
     journal: Path | None, data_dir: Path, dsn: str = "", export_dir: Path | None = None
@@ -316,8 +327,7 @@ def open_history(
     if journal is not None:
         yield FileHistory(journal)
         return
-    moved = os.environ.get("EVENT_EXPORT_DIR", "")
-    folder = export_dir or (Path(moved) if moved else None)
+    folder = export_folder(export_dir)
     with open_database(data_dir, dsn, os.environ) as database:
         try:
             yield DatabaseHistory(database, "the database" if dsn else str(data_dir), folder)

@@ -29,7 +29,7 @@ from services.common.runtime.publisher import Publisher, Stopped
 from services.common.runtime.run_clock import RunClock
 from services.common.timestamps import DAY_US, format_timestamp
 
-__all__ = ["HealingPublisher", "Writer", "main"]
+__all__ = ["HealingPublisher", "Writer", "fold_clock", "main"]
 
 ResultT = TypeVar("ResultT")
 
@@ -184,7 +184,7 @@ class Writer:
         for start in range(0, len(entries), size):
             part = entries[start : start + size]
             batch = self._recorder.fold(part)
-            _fold_clock(life.clock, part, batch)
+            fold_clock(life.clock, part, batch)
             self._keeper.commit(batch, encode_state(life.clock.dump()))
             self._count(batch)
         place = entries[-1].id
@@ -251,7 +251,7 @@ class Writer:
             self._life.log.warning("fault_not_announced", reason=str(error))
 
 
-def _fold_clock(clock: RunClock, entries: Sequence[Entry], batch: Batch) -> None:
+def fold_clock(clock: RunClock, entries: Sequence[Entry], batch: Batch) -> None:
     """Fold what moves the clock; of market data in a row only the newest counts, so only that one is decoded."""
     newest: tuple[str, Entry] | None = None
     for entry, row in zip(entries, batch.events, strict=True):

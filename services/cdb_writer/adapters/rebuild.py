@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -17,10 +18,15 @@ __all__ = ["rebuild"]
 EVENTS_A_STEP = 5_000
 
 
-def rebuild(store: EventStore, export_folder: Path | None = None) -> int:
+def rebuild(store: EventStore, export_folder: Path | None = None, progress: Callable[[int], None] | None = None) -> int:
     """Replace the content of the five tables by the fold of all events, whole or not at all; returns how many.
 
     The chain is walked on the way. The store must be open (and so no other writer be at work).
+
+    Args:
+        store: where.
+        export_folder: where market data past retention were put.
+        progress: called with the number of events folded so far.
 
     Raises:
         StoreError: the chain is broken; the event is named and nothing was changed.
@@ -42,6 +48,8 @@ def rebuild(store: EventStore, export_folder: Path | None = None) -> int:
                     raise StoreError(f"event {stored.seq} is not what was hashed; the tables stay as they are")
             write_rows(cur, batch.rows)
             state = batch.state
+            if progress is not None:
+                progress(recorder.head.seq)
         if (recorder.head.seq, recorder.head.hash) != (row[0], bytes(row[1])):
             raise StoreError(f"the events end at {recorder.head.seq}, the cursor says {row[0]}")
         cur.execute("UPDATE event_store.cursor SET state = %s", (state,))

@@ -1,0 +1,136 @@
+"""A history from one place to another: out of a database into a file, and back into an empty database, without loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from claire.history.journal_file import JournalWriter
+from claire.history.manifest import Footer
+from claire.history.record import HistoryUnusable
+from claire.history.source import History
+from claire.history.span import WHOLE, Span
+from claire.progress import Tell
+from services.cdb_writer.adapters.store import EventStore, read_cursor
+from services.cdb_writer.chain import ChainHead
+from services.cdb_writer.recorder import Recorder
+from services.cdb_writer.rows import TABLES
+from services.cdb_writer.service import fold_clock
+from services.common.codec import encode_state
+from services.common.errors import StoreError
+from services.common.runtime.run_clock import RunClock
+
+__all__ = ["TargetNotEmpty", "export_history", "import_history", "require_empty"]
+
+EVENTS_A_STEP: Final = 5_000
+
+_FILLED: Final = ("event_store.events", "event_store.runs", "event_store.exports", *(table.table for table in TABLES))
+
+
+class TargetNotEmpty(StoreError):
+    """A journal can only be imported where nothing was recorded yet."""
+
+
+def export_history(history: History, path: Path, span: Span = WHOLE, tell: Tell = lambda _: None) -> Footer:
+    """Write a history, or a part of it, to a journal file.
+
+    Raises:
+        HistoryUnusable: there is nothing in that range, or something cannot be read or written.
+        ChainBroken: an event is not what was hashed; no file is left.
+    """
+    steps = history.steps(span)
+    first = next(steps, None)
+    if first is None:
+        raise HistoryUnusable(f"{history.where}: nothing is recorded in that range; nothing was exported")
+    before, entry, _ = first
+    writer = JournalWriter(path, after=before)
+    try:
+        writer.write(entry)
+        for _, entry, head in steps:
+            writer.write(entry)
+            tell(head.seq - before.seq)
+    except BaseException:
+        writer.abandon()
+        raise
+    return writer.finish()
+
+
+def require_empty(store: EventStore) -> None:
+    """Make sure that nothing was ever recorded in a store.
+
+    Raises:
+        TargetNotEmpty: something was; it is named.
+    """
+    cursor = read_cursor(store.database)
+    found = [f"{cursor.head.seq} events"] if cursor.head != ChainHead() or cursor.state is not None else []
+    with store.database as database, database.cursor() as cur:
+        for table in _FILLED:
+            cur.execute(f"SELECT count(*) FROM {table}")  # noqa: S608 -- our own names
+            row = cur.fetchone()
+            if row is not None and row[0]:
+                found.append(f"{row[0]} rows in {table}")
+    if found:
+        raise TargetNotEmpty(
+            f"the target holds {', '.join(found)}; a journal can only be imported into an empty event store: "
+            "choose another --data-dir"
+        )
+
+
+def import_history(history: History, store: EventStore, tell: Tell = lambda _: None) -> ChainHead:
+    """Write a whole history into an empty store, as the writer would have; returns the end of the chain.
+
+    The history is read twice: first to its end, so that nothing is written of one that is broken. What goes wrong
+    afterwards leaves the store as empty as it was.
+
+    Args:
+        history: what to import.
+        store: where to; open, so that no writer is at work.
+        tell: told of events, those that were only checked included.
+
+    Raises:
+        TargetNotEmpty: something was recorded there before.
+        HistoryUnusable: the history does not begin at its beginning, has no events, or cannot be read.
+        ChainBroken: an event is not what was hashed.
+        ContractViolation, IllegalTransition: an event cannot be folded into the tables.
+    """
+    require_empty(store)
+    if history.after != ChainHead():
+        raise HistoryUnusable(
+            f"{history.where} begins after event {history.after.seq}; a whole one is needed: export it without --from"
+        )
+    checked = 0
+    for _, head in history.links():
+        checked = head.seq
+        tell(checked)
+    if not checked:
+        raise HistoryUnusable(f"{history.where} has no events; there is nothing to import")
+    try:
+        for written in _write(history, store):
+            tell(checked + written)
+    except BaseException:
+        _empty(store)
+        raise
+    return read_cursor(store.database).head
+
+
+def _write(history: History, store: EventStore) -> Iterator[int]:
+    recorder, clock = Recorder(ChainHead(), None), RunClock()
+    entries = history.entries()
+    while page := list(islice(entries, EVENTS_A_STEP)):
+        batch = recorder.fold(page)
+        fold_clock(clock, page, batch)
+        store.write(batch, encode_state(clock.dump()))
+        yield batch.after.seq
+
+
+def _empty(store: EventStore) -> None:
+    store.database.rollback()
+    genesis = ChainHead()
+    with store.database as database, database.cursor() as cur:
+        cur.execute(f"TRUNCATE {', '.join(_FILLED)}, event_store.epochs, event_store.chain_anchor")
+        cur.execute(
+            "UPDATE event_store.cursor SET seq = 0, epoch = 0, chain_head = %s, state = NULL, clock = NULL",
+            (genesis.hash,),
+        )
