@@ -106,7 +106,7 @@ def import_journal(
     """Make a data folder out of a journal file: event store, the five tables, and all that claire up goes on from."""
     from claire.data_folder import DataFolder
     from claire.history.source import FileHistory
-    from claire.history.transfer import TargetNotEmpty, import_history
+    from claire.history.transfer import TargetNotEmpty, import_history, require_whole
     from claire.open_store import open_store
     from claire.progress import progress_bar
     from claire.up import print_json
@@ -117,10 +117,13 @@ def import_journal(
         traces = DataFolder(data_dir).traces_of_a_run()
         if traces:
             raise TargetNotEmpty(f"{data_dir} holds {traces} of another pipeline; choose another --data-dir")
-        with open_store(data_dir, "", os.environ, make=True) as store:
-            total = None if history.total is None else 2 * history.total
-            with progress_bar(errors, "checking and importing", total) as tell:
-                head = import_history(history, store, tell)
+        with progress_bar(errors, "checking", history.total) as tell:
+            head = require_whole(history, tell)
+        with (
+            open_store(data_dir, "", os.environ, make=True) as store,
+            progress_bar(errors, "importing", head.seq) as tell,
+        ):
+            import_history(history, store, tell)
     found = {"data_dir": str(data_dir), "entries": head.seq, "chain_tip": head.hash.hex()}
     if as_json:
         print_json(found)

@@ -22,7 +22,7 @@ from services.common.codec import encode_state
 from services.common.errors import StoreError
 from services.common.runtime.run_clock import RunClock
 
-__all__ = ["TargetNotEmpty", "export_history", "import_history", "require_empty"]
+__all__ = ["TargetNotEmpty", "export_history", "import_history", "require_empty", "require_whole"]
 
 EVENTS_A_STEP: Final = 5_000
 
@@ -78,41 +78,48 @@ def require_empty(store: EventStore) -> None:
         )
 
 
-def import_history(history: History, store: EventStore, tell: Tell = lambda _: None) -> ChainHead:
-    """Write a whole history into an empty store, as the writer would have; returns the end of the chain.
-
-    The history is read twice: first to its end, so that nothing is written of one that is broken. What goes wrong
-    afterwards leaves the store as empty as it was.
-
-    Args:
-        history: what to import.
-        store: where to; open, so that no writer is at work.
-        tell: told of events, those that were only checked included.
+def require_whole(history: History, tell: Tell = lambda _: None) -> ChainHead:
+    """Read a history to its end and return the end of the chain: nothing shall be written of one that is broken.
 
     Raises:
-        TargetNotEmpty: something was recorded there before.
-        HistoryUnusable: the history does not begin at its beginning, has no events, or cannot be read.
+        HistoryUnusable: it does not begin at its beginning, has no events, or cannot be read.
         ChainBroken: an event is not what was hashed.
-        ContractViolation, IllegalTransition: an event cannot be folded into the tables.
     """
-    require_empty(store)
     if history.after != ChainHead():
         raise HistoryUnusable(
             f"{history.where} begins after event {history.after.seq}; a whole one is needed: export it without --from"
         )
-    checked = 0
+    head = ChainHead()
     for _, head in history.links():
-        checked = head.seq
-        tell(checked)
-    if not checked:
+        tell(head.seq)
+    if not head.seq:
         raise HistoryUnusable(f"{history.where} has no events; there is nothing to import")
+    return head
+
+
+def import_history(history: History, store: EventStore, tell: Tell = lambda _: None) -> None:
+    """Write a whole history into an empty store, as the writer would have.
+
+    What goes wrong leaves the store as empty as it was.
+
+    Args:
+        history: what to import; whole.
+        store: where to; open, so that no writer is at work.
+        tell: told of events written.
+
+    Raises:
+        TargetNotEmpty: something was recorded there before.
+        HistoryUnusable: it cannot be read.
+        ChainBroken: an event is not what was hashed.
+        ContractViolation, IllegalTransition: an event cannot be folded into the tables.
+    """
+    require_empty(store)
     try:
         for written in _write(history, store):
-            tell(checked + written)
+            tell(written)
     except BaseException:
         _empty(store)
         raise
-    return read_cursor(store.database).head
 
 
 def _write(history: History, store: EventStore) -> Iterator[int]:
