@@ -7,9 +7,10 @@ on another machine. Whoever wants more of the run than its result (a journal fil
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import islice
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -19,7 +20,6 @@ from claire.paper.feed import PaperFeed, open_feed
 from claire.paper.spec import PaperSpec
 from services.cdb_core.settings import CoreSettings
 from services.cdb_execution.settings import ExecutionSettings
-from services.cdb_risk.machine import RiskMachine
 from services.cdb_risk.settings import RiskSettings
 from services.cdb_writer.chain import GENESIS, link
 from services.cdb_writer.settings import WriterSettings
@@ -36,10 +36,10 @@ from services.common.runtime.build import code_version
 from services.common.settings import load_settings
 from services.common.timestamps import format_timestamp
 
-__all__ = ["PaperRun", "Progress", "Sink", "run_paper", "service_settings"]
+__all__ = ["ClosedLoop", "PaperRun", "Progress", "Sink", "run_paper", "service_settings"]
 
-PROGRESS_EVERY: Final = 500
-"""Batches between two calls of `progress`."""
+PROGRESS_EVERY: Final = 2_000
+"""Entries between two calls of `progress`."""
 
 Sink = Callable[[Entry], None]
 """Takes each journal entry of a run, in order, after all machines have handled it."""
@@ -75,7 +75,7 @@ class PaperRun:
     settings: dict[str, dict[str, Any]]
 
 
-def service_settings(settings: dict[str, str]) -> dict[str, BaseModel]:
+def service_settings(settings: Mapping[str, str]) -> dict[str, BaseModel]:
     """Return the settings models of core, risk, execution and writer, as their processes would read them.
 
     Raises:
@@ -107,61 +107,93 @@ def run_paper(
         SettingsInvalid: settings are wrong.
     """
     use_fixed_context()
-    configured = service_settings(dict(spec.settings))
+    configured = service_settings(spec.settings)
     feed = open_feed(spec)
-    run_id = spec.run_id or derive_id("run-paper", *_identity(feed, configured))
-    machines = deciding_machines()
-    kernel, tally = Kernel(machines), _Tally(sinks)
-    mint = Mint(run_id, feed.settings.VENUE)
-    for entries in _beginning(kernel, feed, configured, run_id):
+    loop = ClosedLoop(feed, configured, spec.run_id or derive_id("run-paper", *_identity(feed, configured)))
+    tally = _Tally(sinks)
+    entries = loop.entries()
+    if progress is None:
         tally.take(entries)
-    for batch in feed.batches:
-        tally.take(kernel.step(channels.WS, Cause(FEED, mint.number(batch)), mint.events(batch)))
-        if progress is not None and batch.number % PROGRESS_EVERY == 0:
-            progress(Progress(batch.timestamp_us, feed.start_us, feed.end_us, kernel.head))
-    now_us = machines[0].fold.now
-    assert now_us is not None, "the feed has begun the run"
-    risk = next(machine for machine in machines if isinstance(machine, RiskMachine))
+    else:
+        while tally.take(islice(entries, PROGRESS_EVERY)):
+            progress(Progress(loop.now_us, feed.start_us, feed.end_us, tally.head))
     return PaperRun(
-        run_id=run_id,
-        period=(format_timestamp(feed.start_us), format_timestamp(now_us)),
+        run_id=loop.run_id,
+        period=(format_timestamp(feed.start_us), format_timestamp(loop.now_us)),
         events=dict(sorted(tally.events.items())),
-        portfolio=_portfolio(risk.state.account.portfolio),
+        portfolio=_portfolio(loop.portfolio),
         chain_tip=tally.tip.hex(),
         settings={channels.WS: feed.settings.model_dump()}
         | {service: model.model_dump() for service, model in configured.items()},
     )
 
 
-def _identity(feed: PaperFeed, configured: dict[str, BaseModel]) -> Iterable[str]:
+class ClosedLoop:
+    """A feed, the deciding machines, and the journal between them.
+
+    Args:
+        feed: what is played; once.
+        configured: settings of the other services.
+        run_id: root of all derived ids.
+    """
+
+    def __init__(self, feed: PaperFeed, configured: Mapping[str, BaseModel], run_id: str) -> None:
+        self.run_id = run_id
+        self._feed = feed
+        self._configured = configured
+        self._machines = deciding_machines()
+        self._kernel = Kernel(self._machines)
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield each journal entry after all machines have handled it; the caller's thread has the fixed context."""
+        yield from self._beginning()
+        mint, kernel = Mint(self.run_id, self._feed.settings.VENUE), self._kernel
+        for batch in self._feed.batches:
+            kernel.publish(channels.WS, Cause(FEED, mint.number(batch)), mint.events(batch))
+            yield from kernel.run()
+
+    def _beginning(self) -> Iterator[Entry]:
+        """Let every service join the run in the order in which the processes do it."""
+        feed, announce, version = self._feed, Cause("announce", 1), code_version()
+
+        def joins(service: str, settings: BaseModel, details: dict[str, Any] | None = None) -> list[Event]:
+            return announcement(
+                service,
+                settings,
+                run_id=self.run_id,
+                now=feed.start_us,
+                number=1,
+                in_force=None,
+                code_version=version,
+                details=details,
+            )
+
+        yield from self._kernel.step(channels.WS, announce, joins(channels.WS, feed.settings, feed.details))
+        yield from self._kernel.announce(self._configured, code_version=version)
+        yield from self._kernel.step(
+            channels.WRITER, announce, joins(channels.WRITER, self._configured[channels.WRITER])
+        )
+
+    @property
+    def now_us(self) -> int:
+        """Feed time reached, microseconds."""
+        now_us = self._machines[0].fold.now
+        assert now_us is not None, "the feed begins the run"
+        return now_us
+
+    @property
+    def portfolio(self) -> Portfolio:
+        """The books, as risk keeps them."""
+        portfolio: Portfolio = self._machines[1].state.account.portfolio
+        return portfolio
+
+
+def _identity(feed: PaperFeed, configured: Mapping[str, BaseModel]) -> Iterable[str]:
     yield feed.play
     yield str(feed.details.get("period"))
     yield str(feed.details.get("stresses"))
     for service in sorted(configured):
         yield settings_hash(configured[service])
-
-
-def _beginning(
-    kernel: Kernel, feed: PaperFeed, configured: dict[str, BaseModel], run_id: str
-) -> Iterable[Iterable[Entry]]:
-    """Let every service join the run in the order in which the processes do it."""
-
-    def joins(service: str, settings: BaseModel, details: dict[str, Any] | None = None) -> list[Event]:
-        return announcement(
-            service,
-            settings,
-            run_id=run_id,
-            now=feed.start_us,
-            number=1,
-            in_force=None,
-            code_version=code_version(),
-            details=details,
-        )
-
-    announce = Cause("announce", 1)
-    yield kernel.step(channels.WS, announce, joins(channels.WS, feed.settings, feed.details))
-    yield kernel.announce(configured, code_version=code_version())
-    yield kernel.step(channels.WRITER, announce, joins(channels.WRITER, configured[channels.WRITER]))
 
 
 class _Tally:
@@ -171,13 +203,19 @@ class _Tally:
         self._sinks = tuple(sinks)
         self.events: Counter[str] = Counter()
         self.tip = GENESIS
+        self.head = 0
 
-    def take(self, entries: Iterable[Entry]) -> None:
+    def take(self, entries: Iterable[Entry]) -> int:
+        """Take entries and return how many there were."""
+        before, tip, events, sinks = self.head, self.tip, self.events, self._sinks
         for entry in entries:
-            self.tip = link(self.tip, entry)
-            self.events[entry.event.type] += 1
-            for sink in self._sinks:
+            tip = link(tip, entry)
+            events[entry.event.type] += 1
+            for sink in sinks:
                 sink(entry)
+            self.head = entry.id.n
+        self.tip = tip
+        return self.head - before
 
 
 def _portfolio(portfolio: Portfolio) -> dict[str, Any]:

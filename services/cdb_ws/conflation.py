@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from services.cdb_ws.observation import Observation
+from operator import attrgetter
+from typing import Final
+
+from services.cdb_ws.observation import Observation, merge
 from services.common.errors import FeedInputInvalid
 from services.common.timestamps import SECOND_US, format_timestamp
 
 __all__ = ["Conflator"]
+
+_PLACE: Final = attrgetter("timestamp_us", "symbol")
 
 
 class Conflator:
@@ -17,12 +22,21 @@ class Conflator:
 
     Args:
         max_hz: slots per second of feed time, at least 1.
+
+    Attributes:
+        append: takes in an observation that lies in the current slot, for callers that know it does (`border_us`).
     """
 
     def __init__(self, max_hz: int) -> None:
         self._max_hz = max_hz
         self._slot = -1
-        self._pending: dict[str, Observation] = {}
+        self._pending: list[Observation] = []
+        self.append = self._pending.append
+
+    @property
+    def border_us(self) -> int:
+        """The first feed time after the current slot, microseconds."""
+        return -(-(self._slot + 1) * SECOND_US // self._max_hz)
 
     def advance(self, timestamp_us: int) -> tuple[Observation, ...]:
         """Return what the slots that ended at or before this time have, in order of time, then of symbol.
@@ -45,14 +59,19 @@ class Conflator:
             FeedInputInvalid: its time lies in a slot before the current one.
         """
         ended = self.advance(observation.timestamp_us)
-        earlier = self._pending.get(observation.symbol)
-        self._pending[observation.symbol] = observation if earlier is None else earlier.then(observation)
+        self.append(observation)
         return ended
 
     def flush(self) -> tuple[Observation, ...]:
         """Return what is pending, as the end of the feed does."""
         if not self._pending:
             return ()
-        ended = tuple(sorted(self._pending.values(), key=lambda o: (o.timestamp_us, o.symbol)))
-        self._pending = {}
-        return ended
+        by_symbol: dict[str, list[Observation]] = {}
+        for observation in self._pending:
+            rows = by_symbol.get(observation.symbol)
+            if rows is None:
+                by_symbol[observation.symbol] = [observation]
+            else:
+                rows.append(observation)
+        self._pending.clear()
+        return tuple(sorted(map(merge, by_symbol.values()), key=_PLACE))

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal, FloatOperation, Inexact, InvalidOperation
+from operator import attrgetter
 from typing import Final
 
 from services.common.decimals import FIXED, ZERO
 from services.common.errors import FeedInputInvalid
 
-__all__ = ["Observation", "RejectedRow", "add_volumes"]
+__all__ = ["Observation", "RejectedRow", "add_volumes", "merge"]
 
 _EXACT: Final = Context(prec=FIXED.prec, traps=[Inexact, InvalidOperation, FloatOperation])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Observation:
-    """One instrument over a stretch of feed time: a single row, or several merged.
+    """One instrument over a stretch of feed time: a single row, or several merged. Nobody changes it once it is made.
+
+    (It is not `frozen` because that would triple what a row costs: there are millions.)
 
     Attributes:
         timestamp_us: feed time of the last row in it, microseconds.
@@ -49,21 +53,52 @@ class Observation:
         Raises:
             FeedInputInvalid: the sum of the volumes does not fit into 28 digits.
         """
-        quoted = later if later.bid is not None or later.ask is not None else self
-        return Observation(
-            timestamp_us=later.timestamp_us,
-            symbol=later.symbol,
-            price=later.price,
-            high=max(self.high, later.high),
-            low=min(self.low, later.low),
-            volume=add_volumes(self.volume, later.volume),
-            bid=quoted.bid,
-            ask=quoted.ask,
-            bid_size=quoted.bid_size,
-            ask_size=quoted.ask_size,
-            gap=self.gap or later.gap,
-            synthetic=self.synthetic or later.synthetic,
-        )
+        return merge((self, later))
+
+
+_GAP: Final = attrgetter("gap")
+_SYNTHETIC: Final = attrgetter("synthetic")
+
+
+def merge(rows: Sequence[Observation]) -> Observation:
+    """Return observations of one instrument, in their order and at least one, as one (see `Observation.then`).
+
+    Raises:
+        FeedInputInvalid: the sum of the volumes does not fit into 28 digits.
+    """
+    last = rows[-1]
+    if len(rows) == 1:
+        return last
+    volume, high, low = ZERO, last.high, last.low
+    seen_high, seen_low = high, low
+    for row in rows:
+        if row.volume:
+            volume = add_volumes(volume, row.volume)
+        if row.high is not seen_high:  # quotes repeat the very number of the last trade
+            seen_high = row.high
+            high = max(high, seen_high)
+        if row.low is not seen_low:
+            seen_low = row.low
+            low = min(low, seen_low)
+    quoted = last
+    for row in reversed(rows):
+        if row.bid is not None or row.ask is not None:
+            quoted = row
+            break
+    return Observation(
+        last.timestamp_us,
+        last.symbol,
+        last.price,
+        high,
+        low,
+        volume,
+        quoted.bid,
+        quoted.ask,
+        quoted.bid_size,
+        quoted.ask_size,
+        True in map(_GAP, rows),
+        True in map(_SYNTHETIC, rows),
+    )
 
 
 @dataclass(frozen=True, slots=True)

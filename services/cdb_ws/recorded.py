@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 from typing import Final, Literal
 
 from services.cdb_ws.clock import Clock
@@ -103,11 +104,14 @@ class RecordedFeed:
         """Yield every batch: warm-up, market data and ticks in order of time, a last tick, and `finished`."""
         if bars := tuple(self._warmup.chunks()):
             yield self._batch("warmup", self.start_us, bars=bars)
-        while self._next is not None:
-            observation = self._next
-            yield from self._advance(observation.timestamp_us)
-            self._conflator.add(observation)
-            self._next = next(self._observations, None)
+        assert self._next is not None, "there is something to play"
+        border_us, append = -1, self._conflator.append
+        for observation in chain((self._next,), self._observations):
+            timestamp_us = observation.timestamp_us
+            if timestamp_us >= border_us:
+                yield from self._advance(timestamp_us)
+                border_us = min(self._conflator.border_us, self._clock.next_us)
+            append(observation)
         end_us = self._clock.next_us
         yield from self._advance(end_us)
         yield self._batch("finished", end_us)
@@ -132,34 +136,45 @@ class RecordedFeed:
 
     def _merge(self, sources: Sequence[Source]) -> Iterator[Observation]:
         order = _Order()
-        for index, row in heapq.merge(*map(_numbered, range(len(sources)), sources), key=lambda r: r[1].timestamp_us):
-            if isinstance(row, RejectedRow):
-                self._rejected.append(row)
-            else:
-                order.check(index, row)
+        merged = (
+            heapq.merge(*map(_numbered, range(len(sources)), sources), key=lambda r: r[1].timestamp_us)
+            if len(sources) != 1
+            else _numbered(0, sources[0])
+        )
+        playing, previous, look_us = order.playing, None, 0
+        for index, row in merged:
+            if type(row) is Observation:
+                if row.timestamp_us > look_us or playing.get(row.symbol) != index:
+                    order.check(index, row, previous)
+                    look_us = row.timestamp_us + LONGEST_SILENCE_US
+                previous = row
                 yield row
+            elif isinstance(row, RejectedRow):
+                self._rejected.append(row)
 
 
 def _numbered(index: int, source: Source) -> Iterable[tuple[int, Observation | RejectedRow]]:
-    return ((index, row) for row in source)
+    return zip(repeat(index), source, strict=False)
 
 
 class _Order:
-    """Watches that the streams make one history: no long hole, and one stream at a time for each instrument."""
+    """Watches that the streams make one history: no long hole, and one stream at a time for each instrument.
+
+    Attributes:
+        playing: the stream that each symbol comes from; a row of another one must be looked at.
+    """
 
     def __init__(self) -> None:
-        self._last_us: int | None = None
-        self._playing: dict[str, int] = {}
+        self.playing: dict[str, int] = {}
         self._ended: set[tuple[str, int]] = set()
 
-    def check(self, index: int, row: Observation) -> None:
-        if self._last_us is not None and row.timestamp_us - self._last_us > LONGEST_SILENCE_US:
+    def check(self, index: int, row: Observation, previous: Observation | None) -> None:
+        if previous is not None and row.timestamp_us - previous.timestamp_us > LONGEST_SILENCE_US:
             raise FeedInputInvalid(
-                f"nothing between {format_timestamp(self._last_us)} and {format_timestamp(row.timestamp_us)}: "
+                f"nothing between {format_timestamp(previous.timestamp_us)} and {format_timestamp(row.timestamp_us)}: "
                 "over seven days; play the parts as runs of their own, or correct the time"
             )
-        self._last_us = row.timestamp_us
-        playing = self._playing.get(row.symbol)
+        playing = self.playing.get(row.symbol)
         if playing == index:
             return
         if (row.symbol, index) in self._ended:
@@ -169,7 +184,7 @@ class _Order:
             )
         if playing is not None:
             self._ended.add((row.symbol, playing))
-        self._playing[row.symbol] = index
+        self.playing[row.symbol] = index
 
 
 def carry(withheld: dict[str, Observation], observations: Iterable[Observation]) -> tuple[Observation, ...]:
