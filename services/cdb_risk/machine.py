@@ -12,7 +12,7 @@ from services.cdb_risk.finding import shown, wire
 from services.cdb_risk.losses import evaluate_losses
 from services.cdb_risk.market import InstrumentMarket
 from services.cdb_risk.notices import Level, Notice
-from services.cdb_risk.protective import LatchedExit, latch, stop_hit, trigger_price
+from services.cdb_risk.protective import LatchedExit, latch, trigger_price
 from services.cdb_risk.reservations import TERMINAL, Reservation
 from services.cdb_risk.resolving import settlement
 from services.cdb_risk.settings import RiskSettings
@@ -20,6 +20,7 @@ from services.cdb_risk.situation import Outcome, Situation
 from services.cdb_risk.state import COMMANDS_REMEMBERED, RiskState
 from services.cdb_risk.summary import summarise
 from services.cdb_risk.trading_state import Latch, LatchName, TradingMode
+from services.cdb_risk.triggers import follow, held_too_long, price_trigger
 from services.cdb_risk.watch import conditions
 from services.common import channels
 from services.common.events import (
@@ -123,29 +124,42 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
             if held or state.account.breach is not None:
                 self._watch_losses(key)
         if quality != "none" and (held or key in state.exits):
-            self._protect(key, event)
+            self._protect(key, event, good=quality == "good")
 
-    def _protect(self, key: str, event: MarketData) -> None:
-        """Trigger the stop, or retry what is latched; the event brought a valid quote."""
-        position = self.state.account.portfolio.positions.get(key)
-        latched = self.state.exits.get(key)
-        price = None if position is None else trigger_price(event, position.quantity)
-        if (
-            position is not None
-            and price is not None
-            and (latched is None or not latched.protective)
-            and stop_hit(position, price, self.settings.STOP_LOSS_PCT)
-            and not self._situation().is_dust(key)
-        ):
-            what = "mark" if event.venue == PERPETUAL else "bid"
-            beyond = "under" if position.quantity > 0 else "over"
-            reason = f"{what} {shown(price)} reached the stop, {self.settings.STOP_LOSS_PCT} {beyond} the entry"
-            self._protect_now(key, LatchedExit("stop_loss", None, event.event_id, self.now, reason))
+    def _protect(self, key: str, event: MarketData, *, good: bool) -> None:
+        """Trigger what the quote sets off, or retry what is latched; the event brought a valid quote."""
+        state = self.state
+        position = state.account.portfolio.positions.get(key)
+        latched = state.exits.get(key)
+        trigger = None
+        if position is not None and position.quantity:
+            price = trigger_price(event, position.quantity)
+            if price is not None:
+                if good:
+                    follow(state.best, key, position, price)
+                if latched is None or not latched.protective:
+                    what = "mark" if event.venue == PERPETUAL else "bid" if position.quantity > 0 else "ask"
+                    best = state.best.get(key)
+                    trigger = price_trigger(self.settings, position, best, what, price, good=good)
+            if trigger is None and latched is None:
+                trigger = held_too_long(self.settings, position, self.now)
+        if trigger is not None and not self._situation().is_dust(key):
+            wanted = LatchedExit(trigger.purpose, None, event.event_id, self.now, trigger.reason)
+            self._protect_now(key, wanted)
         elif latched is not None:
             self._retry(key, latched)
 
+    def _end_long_holds(self, event: Control) -> None:
+        """Latch what has been held too long; a time limit needs no quote to be reached, only to leave."""
+        if not self.settings.MAX_HOLD_MIN:
+            return
+        for key, position in self._situation().open_positions().items():
+            trigger = held_too_long(self.settings, position, self.now)
+            if trigger is not None and key not in self.state.exits:
+                self._protect_now(key, LatchedExit(trigger.purpose, None, event.event_id, self.now, trigger.reason))
+
     def _protect_now(self, key: str, wanted: LatchedExit) -> None:
-        """Latch a protective exit and decide on it at once, recorded whatever the outcome."""
+        """Latch an exit of our own and decide on it at once, recorded whatever the outcome."""
         current = self.state.exits.get(key)
         latched = self.state.exits[key] = latch(current, wanted)
         outcome = examine_exit(self._situation(), key, latched, too_soon=not latched.may_retry(self.now))
@@ -310,6 +324,7 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
             state.heartbeat_at = self.now
             self.emit(Control, action="heartbeat", service=self.service)
         self._watch_losses(None)
+        self._end_long_holds(event)
         found = conditions(self._situation())
         for key in state.alarms.settle(found, self.now):
             self._tell(found[key])

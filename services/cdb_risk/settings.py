@@ -35,6 +35,9 @@ class RiskSettings(MachineSettings):
         PRICE_COLLAR_PCT: largest jump from the last good price that one quote may make.
         RISK_PER_TRADE_PCT: share of equity lost when the stop is hit.
         STOP_LOSS_PCT: distance of the stop from the average entry price.
+        TAKE_PROFIT_PCT: distance of the profit that is taken from the average entry price; 0: off.
+        TRAILING_STOP_PCT: distance of the trailing stop from the best price since entry; 0: off.
+        MAX_HOLD_MIN: minutes after which a position is closed, whatever the strategy says; 0: off.
         SIZING_METHOD: how the requested quantity is found.
         MAX_CONCURRENT_POSITIONS: instruments held or being entered at the same time.
         MAX_ENTRIES_PER_MINUTE: approved entries of one symbol within 60 seconds.
@@ -59,6 +62,9 @@ class RiskSettings(MachineSettings):
     PRICE_COLLAR_PCT: Fraction = Field(Decimal("0.05"), gt=0)
     RISK_PER_TRADE_PCT: Fraction = Decimal("0.0015")
     STOP_LOSS_PCT: Fraction = Field(Decimal("0.02"), ge=Decimal("0.0001"), lt=1)
+    TAKE_PROFIT_PCT: Fraction = Decimal(0)
+    TRAILING_STOP_PCT: Fraction = Field(Decimal(0), lt=1)
+    MAX_HOLD_MIN: int = Field(0, ge=0, le=525_600)
     SIZING_METHOD: Literal["fixed_fractional"] = "fixed_fractional"
     MAX_CONCURRENT_POSITIONS: int = Field(3, ge=0, le=200)
     MAX_ENTRIES_PER_MINUTE: int = Field(6, ge=0, le=1000)

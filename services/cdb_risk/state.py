@@ -10,6 +10,7 @@ from services.cdb_risk.market import InstrumentMarket
 from services.cdb_risk.protective import LatchedExit
 from services.cdb_risk.reservations import Reservations
 from services.cdb_risk.trading_state import TradingState
+from services.cdb_risk.triggers import Best
 from services.common.timestamps import MINUTE_US
 
 __all__ = ["COMMANDS_REMEMBERED", "EntryLog", "RiskState"]
@@ -45,6 +46,7 @@ class RiskState:
 
     Attributes:
         opened: whether the account has been opened with the configured cash.
+        best: the best price since entry of each position, for the trailing stop.
         pressure: memory pressure of the journal as the last tick said it: `none`, `market_data` or `entries`.
         heartbeat_at: when the clock was last answered, microseconds; None before the first tick.
         commands: ids of the last operator commands, so that each is done once.
@@ -56,6 +58,7 @@ class RiskState:
     market: dict[str, InstrumentMarket] = field(default_factory=dict)
     reservations: Reservations = field(default_factory=Reservations)
     exits: dict[str, LatchedExit] = field(default_factory=dict)
+    best: dict[str, Best] = field(default_factory=dict)
     trading: TradingState = field(default_factory=TradingState)
     entries: EntryLog = field(default_factory=EntryLog)
     alarms: Alarms = field(default_factory=Alarms)

@@ -6,8 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 from services.cdb_risk.finding import ratio, wire
-from services.cdb_risk.protective import stop_price
 from services.cdb_risk.situation import Situation
+from services.cdb_risk.triggers import levels
 from services.common.timestamps import format_timestamp
 
 __all__ = ["summarise"]
@@ -97,12 +97,15 @@ def _headroom(situation: Situation) -> dict[str, Decimal | None]:
 def _position(situation: Situation, key: str) -> dict[str, Any]:
     portfolio = situation.state.account.portfolio
     position = portfolio.positions[key]
+    at = levels(situation.settings, position, situation.state.best.get(key))
     return {
         "instrument": key,
         "quantity": wire(position.quantity),
         "entry_price": wire(position.entry_price),
         "value": wire(portfolio.value_of(key)),
-        "stop_price": wire(stop_price(position, situation.settings.STOP_LOSS_PCT)),
+        "stop_price": wire(at.get("stop_loss")),
+        "trailing_stop_price": wire(at.get("trailing_stop")),
+        "take_profit_price": wire(at.get("take_profit")),
         "dust": situation.is_dust(key),
         "opened_at": None if position.opened_at is None else format_timestamp(position.opened_at),
     }

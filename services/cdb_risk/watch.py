@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from services.cdb_risk.account import MARK_STALE_US
+from services.cdb_risk.exits import examine_exit
+from services.cdb_risk.finding import shown
 from services.cdb_risk.notices import Notice
+from services.cdb_risk.protective import LatchedExit
 from services.cdb_risk.situation import Situation
+from services.cdb_risk.triggers import levels
 from services.common.timestamps import SECOND_US
 
 __all__ = ["ANSWER_US", "BLIND_US", "EXIT_LATCHED_US", "conditions"]
@@ -27,20 +31,48 @@ def _blind(situation: Situation, found: dict[str, Notice]) -> None:
     stale = situation.stale_marks()
     for key in situation.open_positions():
         quote = situation.quote(key)
-        age = None if quote is None else (situation.now - quote.timestamp) // SECOND_US
         if quote is None or situation.now - quote.timestamp > BLIND_US:
-            message = f"{key} is held and has had no quote for {age} s: its stop cannot trigger"
+            message = f"{key} is held and {_last_seen(situation, key)}; {_not_knowable(situation, key)}"
             found[f"BLIND_WHILE_POSITIONED/{key}"] = Notice("CRITICAL", "BLIND_WHILE_POSITIONED", message, {"key": key})
         elif key in stale:
             message = f"{key} is held and has had no good mark for 60 s: entries are blocked"
             found[f"MARKS_STALE/{key}"] = Notice("WARNING", "MARKS_STALE", message, {"key": key})
 
 
+def _last_seen(situation: Situation, key: str) -> str:
+    quote = situation.quote(key)
+    if quote is None:
+        return "no quote of it has ever been seen"
+    seconds = (situation.now - quote.timestamp) // SECOND_US
+    return f"its last quote, {shown(quote.bid)} to {shown(quote.ask)}, is {seconds} s old"
+
+
+def _not_knowable(situation: Situation, key: str) -> str:
+    """Say which prices may have been reached without anybody seeing it."""
+    position = situation.state.account.portfolio.positions[key]
+    at = levels(situation.settings, position, situation.state.best.get(key))
+    prices = ", ".join(f"{purpose} {shown(price)}" for purpose, price in at.items())
+    return f"whether it has reached {prices} cannot be known, and nothing is guessed"
+
+
+def _held_back(situation: Situation, key: str, latched: LatchedExit) -> str:
+    """Say what keeps a latched exit from leaving now."""
+    if situation.state.reservations.exit_working(key):
+        return "its order works"
+    outcome = examine_exit(situation, key, latched)
+    if outcome.approved:
+        return "it asks again with the next quote"
+    first = next(layer for layer in outcome.layers if layer.status == "fail")
+    why = _last_seen(situation, key) if first.layer == "timeout_check" else first.detail
+    return f"held back by {first.code}: {why}"
+
+
 def _latched_exits(situation: Situation, found: dict[str, Notice]) -> None:
     for key, latched in situation.state.exits.items():
         seconds = (situation.now - latched.since) // SECOND_US
         if situation.now - latched.since > EXIT_LATCHED_US:
-            message = f"{latched.purpose} of {key} is latched for {seconds} s after {latched.attempts} orders"
+            why = _held_back(situation, key, latched)
+            message = f"{latched.purpose} of {key} is latched for {seconds} s after {latched.attempts} orders: {why}"
             found[f"EXIT_LATCHED/{key}"] = Notice("CRITICAL", "EXIT_LATCHED", message, {"key": key})
 
 
