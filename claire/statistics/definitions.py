@@ -39,6 +39,11 @@ class Definition:
     days: int = 0
     trades: int = 0
 
+    @property
+    def unit_text(self) -> str:
+        """The unit as a person reads it; empty where the value says it."""
+        return {"usdt": "USDT", "per_day": "a day"}.get(self.unit, "")
+
 
 DEFINITIONS: Final[tuple[Definition, ...]] = (
     # result

@@ -1,0 +1,203 @@
+"""Charts as HTML and SVG without any library: the picture stretches to the screen, its labels keep their size.
+
+The SVG has no aspect ratio of its own; labels and marks are HTML placed in per cent above it. The same data stand
+beside it as JSON for the pointer's read-out, so that the page works without scripts, too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Final
+
+from claire.report.axes import Tick, number_ticks, time_ticks
+
+__all__ = ["Marks", "histogram", "time_chart"]
+
+WIDTH: Final = 2000
+HEIGHT: Final = 600
+
+Series = Mapping[str, Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Glyphs of one kind on a time chart.
+
+    Attributes:
+        kind: style class: entry, exit or refused.
+        glyph: the character drawn.
+        label: what it stands for in the legend.
+        points: each with `t`, `price` (None: on the line) and `text`.
+    """
+
+    kind: str
+    glyph: str
+    label: str
+    points: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Frame:
+    first: float
+    last: float
+    low: float
+    high: float
+
+    def x(self, at: float) -> float:
+        return (at - self.first) / (self.last - self.first)
+
+    def y(self, value: float) -> float:
+        return (self.high - value) / (self.high - self.low)
+
+
+def time_chart(
+    name: str,
+    series: Series,
+    *,
+    caption: str,
+    label: Callable[[float], str],
+    kind: str = "line",
+    marks: Sequence[Marks] = (),
+    reference: float | None = None,
+    tall: bool = False,
+) -> str:
+    """Return a series over time as HTML.
+
+    Args:
+        name: makes ids unique on the page.
+        series: `t` in seconds since the epoch and `v`.
+        caption: what is shown, in which unit.
+        label: writes a value at the axis and at the pointer.
+        kind: `line`, or `area` filled towards zero.
+        marks: glyphs upon it.
+        reference: a value with a dashed line.
+        tall: whether it is taller than the others.
+    """
+    times, values = [int(at) for at in series["t"]], [float(value) for value in series["v"]]
+    if not times:
+        return _empty(caption)
+    placed = [(mark, point, _price(point, times, values)) for mark in marks for point in mark.points]
+    shown = [*values, *(value for *_, value in placed)]
+    if kind == "area":
+        shown.append(0.0)
+    if reference is not None:
+        shown.append(reference)
+    frame = _frame(times[0], times[-1], min(shown), max(shown), pad=kind != "area")
+    body = _path(times, values, frame, area=kind == "area")
+    if reference is not None:
+        body += f'<path class="reference" d="M0 {_unit(frame.y(reference), HEIGHT)}H{WIDTH}"/>'
+    glyphs = "".join(
+        f'<i class="mark {mark.kind}" style="left:{frame.x(point["t"]):.2%};top:{frame.y(value):.2%}" '
+        f'title="{escape(_moment(point["t"]))} {escape(label(value))} {escape(str(point["text"]))}">{mark.glyph}</i>'
+        for mark, point, value in placed
+    )
+    legend = "".join(
+        f'<span class="{mark.kind}">{mark.glyph} {escape(mark.label)} {len(mark.points)}</span>' for mark in marks
+    )
+    ticks = [Tick(value, label(value)) for value in number_ticks(frame.low, frame.high)]
+    data = json.dumps({"t": times, "v": [label(value) for value in values]}, separators=(",", ":"), ensure_ascii=False)
+    return _figure(
+        caption + (f'<span class="legend">{legend}</span>' if legend else ""),
+        _plot(body, glyphs, ticks, time_ticks(times[0], times[-1]), frame, classes="tall" if tall else ""),
+        f'<script type="application/json" class="points">{data}</script>',
+        name,
+    )
+
+
+def histogram(distribution: Mapping[str, Any], *, caption: str, label: Callable[[float], str]) -> str:
+    """Return the distribution of net PnL as HTML: losses and gains in their own colours, zero an edge."""
+    counts, first, width = distribution["counts"], float(distribution["first"]), float(distribution["width"])
+    if not counts:
+        return _empty(caption)
+    frame = _Frame(first, first + width * len(counts), 0.0, max(counts) * 1.08)
+    bars = ""
+    for place, count in enumerate(counts):
+        if count:
+            begins = first + place * width
+            left, right = _unit(frame.x(begins), WIDTH), _unit(frame.x(begins + width), WIDTH)
+            top = _unit(frame.y(count), HEIGHT)
+            side = "gain" if begins >= 0 else "loss"
+            bars += (
+                f'<rect class="{side}" x="{left + 3}" y="{top}" width="{right - left - 6}" height="{HEIGHT - top}">'
+                f"<title>{escape(label(begins))} to {escape(label(begins + width))}: {count}</title></rect>"
+            )
+    edges = number_ticks(frame.first, frame.last, 5)
+    rows = [Tick(value, f"{value:.0f}") for value in number_ticks(0, frame.high, 4) if value == int(value)]
+    return _figure(
+        caption, _plot(bars, "", rows, [Tick(edge, label(edge)) for edge in edges], frame, classes="bars"), "", ""
+    )
+
+
+def _price(point: Mapping[str, Any], times: Sequence[int], values: Sequence[float]) -> float:
+    """Return the mark's own price, or the line's last value at its time."""
+    if point["price"] is not None:
+        return float(point["price"])
+    place = next((place for place, time in enumerate(times) if time > point["t"]), len(times))
+    return values[max(place - 1, 0)]
+
+
+def _frame(first: int, last: int, low: float, high: float, *, pad: bool) -> _Frame:
+    room = (high - low) * 0.06 or abs(high) * 0.001 or 1.0
+    return _Frame(
+        first,
+        max(last, first + 1),
+        low - room if pad or low < 0 or high == low == 0 else low,
+        high + room if pad or high > 0 else high,
+    )
+
+
+def _path(times: Sequence[int], values: Sequence[float], frame: _Frame, *, area: bool) -> str:
+    points: list[str] = []
+    before: tuple[int, int] | None = None
+    for at, value in zip(times, values, strict=True):
+        place = _unit(frame.x(at), WIDTH), _unit(frame.y(value), HEIGHT)
+        if place != before:
+            points.append(f"{place[0]} {place[1]}")
+            before = place
+    line = "M" + "L".join(points) if len(points) > 1 else f"M0 {points[0].split()[1]}H{WIDTH}"
+    drawn = f'<path class="line" d="{line}"/>'
+    if area:
+        zero = _unit(frame.y(0.0), HEIGHT)
+        drawn = f'<path class="fill" d="{line}L{WIDTH} {zero}L0 {zero}Z"/>' + drawn
+    return drawn
+
+
+def _unit(share: float, size: int) -> int:
+    return round(share * size)
+
+
+def _plot(body: str, glyphs: str, rows: Sequence[Tick], columns: Sequence[Tick], frame: _Frame, *, classes: str) -> str:
+    grid = "".join(f'<path class="grid" d="M0 {_unit(frame.y(row.at), HEIGHT)}H{WIDTH}"/>' for row in rows)
+    left = "".join(f'<span style="top:{frame.y(row.at):.2%}">{escape(row.label)}</span>' for row in rows)
+    below = "".join(
+        f'<span style="left:{share:.2%}" class="{_edge(share)}">{escape(column.label)}</span>'
+        for column in columns
+        for share in [frame.x(column.at)]
+    )
+    return (
+        f'<div class="plot {classes}"><div class="y">{left}</div><div class="area">'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" aria-hidden="true">{grid}{body}</svg>'
+        f'{glyphs}</div><div class="x">{below}</div></div>'
+    )
+
+
+def _edge(share: float) -> str:
+    return "begin" if share < 0.04 else "end" if share > 0.96 else ""
+
+
+def _figure(caption: str, plot: str, data: str, name: str) -> str:
+    identity = f' id="{escape(name)}"' if name else ""
+    return f"<figure{identity}><figcaption>{caption}</figcaption>{plot}{data}</figure>"
+
+
+def _empty(caption: str) -> str:
+    return f'<figure><figcaption>{caption}</figcaption><p class="nothing">nothing to show</p></figure>'
+
+
+def _moment(at: int) -> str:
+    from datetime import UTC, datetime
+
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}"
