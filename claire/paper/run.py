@@ -6,10 +6,8 @@ on another machine. Whoever wants more of the run than its result (a journal fil
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
@@ -18,6 +16,7 @@ from pydantic import BaseModel
 from claire.kernel import Kernel, deciding_machines
 from claire.paper.feed import PaperFeed, open_feed
 from claire.paper.spec import PaperSpec
+from claire.statistics import Statistics, StatisticsCollector
 from services.cdb_core.settings import CoreSettings
 from services.cdb_execution.settings import ExecutionSettings
 from services.cdb_risk.settings import RiskSettings
@@ -30,7 +29,6 @@ from services.common.decimals import use_fixed_context
 from services.common.events import Event
 from services.common.identity import derive_id
 from services.common.journal.entry import Cause, Entry
-from services.common.portfolio import Portfolio
 from services.common.runtime.announcement import announcement, settings_hash
 from services.common.runtime.build import code_version
 from services.common.settings import load_settings
@@ -41,7 +39,7 @@ __all__ = ["ClosedLoop", "PaperRun", "Progress", "Sink", "run_paper", "service_s
 PROGRESS_EVERY: Final = 2_000
 """Entries between two calls of `progress`."""
 
-Sink = Callable[[Entry], None]
+Sink = Callable[[Entry], object]
 """Takes each journal entry of a run, in order, after all machines have handled it."""
 
 
@@ -65,6 +63,7 @@ class PaperRun:
         portfolio: equity, cash, realized_pnl, unrealized_pnl, fees, positions; money in quote currency, None: unknown.
         chain_tip: hash of the last event, chained to all before it: equal runs have equal tips.
         settings: canonical settings of each service.
+        statistics: all figures of the run, its equity curve and its trades.
     """
 
     run_id: str
@@ -73,6 +72,7 @@ class PaperRun:
     portfolio: dict[str, Any]
     chain_tip: str
     settings: dict[str, dict[str, Any]]
+    statistics: Statistics = field(compare=False, repr=False)
 
 
 def service_settings(settings: Mapping[str, str]) -> dict[str, BaseModel]:
@@ -117,12 +117,14 @@ def run_paper(
     else:
         while tally.take(islice(entries, PROGRESS_EVERY)):
             progress(Progress(loop.now_us, feed.start_us, feed.end_us, tally.head))
+    statistics = tally.statistics.result()
     return PaperRun(
         run_id=loop.run_id,
         period=(format_timestamp(feed.start_us), format_timestamp(loop.now_us)),
-        events=dict(sorted(tally.events.items())),
-        portfolio=_portfolio(loop.portfolio),
+        events=dict(statistics.events),
+        portfolio=dict(statistics.portfolio),
         chain_tip=tally.tip.hex(),
+        statistics=statistics,
         settings={channels.WS: feed.settings.model_dump()}
         | {service: model.model_dump() for service, model in configured.items()},
     )
@@ -181,12 +183,6 @@ class ClosedLoop:
         assert now_us is not None, "the feed begins the run"
         return now_us
 
-    @property
-    def portfolio(self) -> Portfolio:
-        """The books, as risk keeps them."""
-        portfolio: Portfolio = self._machines[1].state.account.portfolio
-        return portfolio
-
 
 def _identity(feed: PaperFeed, configured: Mapping[str, BaseModel]) -> Iterable[str]:
     yield feed.play
@@ -197,48 +193,22 @@ def _identity(feed: PaperFeed, configured: Mapping[str, BaseModel]) -> Iterable[
 
 
 class _Tally:
-    """Counts and chains the entries of a run, and hands them on."""
+    """Chains and observes the entries of a run, and hands them on."""
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = tuple(sinks)
-        self.events: Counter[str] = Counter()
+        self.statistics = StatisticsCollector()
         self.tip = GENESIS
         self.head = 0
 
     def take(self, entries: Iterable[Entry]) -> int:
         """Take entries and return how many there were."""
-        before, tip, events, sinks = self.head, self.tip, self.events, self._sinks
+        before, tip, observe, sinks = self.head, self.tip, self.statistics.observe, self._sinks
         for entry in entries:
             tip = link(tip, entry)
-            events[entry.event.type] += 1
+            observe(entry)
             for sink in sinks:
                 sink(entry)
             self.head = entry.id.n
         self.tip = tip
         return self.head - before
-
-
-def _portfolio(portfolio: Portfolio) -> dict[str, Any]:
-    return {
-        "equity": portfolio.equity,
-        "cash": portfolio.cash,
-        "realized_pnl": portfolio.realized_pnl,
-        "unrealized_pnl": portfolio.unrealized_pnl,
-        "fees": portfolio.fees,
-        "positions": {key: _position(portfolio, key) for key in sorted(portfolio.positions) if _held(portfolio, key)},
-    }
-
-
-def _held(portfolio: Portfolio, key: str) -> bool:
-    return portfolio.positions[key].quantity != Decimal(0)
-
-
-def _position(portfolio: Portfolio, key: str) -> dict[str, Any]:
-    position = portfolio.positions[key]
-    return {
-        "quantity": position.quantity,
-        "entry_price": position.entry_price,
-        "value": portfolio.value_of(key),
-        "realized_pnl": position.realized_pnl,
-        "fees": position.fees,
-    }

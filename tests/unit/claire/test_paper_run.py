@@ -18,11 +18,14 @@ import pytest
 from typer.testing import CliRunner
 
 from claire.cli import app
+from claire.history.journal_file import JournalFile
+from claire.history.manifest import Footer
 from claire.kernel import Kernel
 from claire.paper.run import Progress, run_paper
 from claire.paper.scenarios import SCENARIOS
 from claire.paper.spec import PaperSpec, Period
 from claire.profiles import PROFILES, Profile, profile_settings
+from claire.up import to_json
 from services.cdb_ws.recorded import Source
 from services.common.errors import FeedInputInvalid, SettingsInvalid
 from services.common.journal.entry import Cause, Entry
@@ -122,7 +125,7 @@ class Decoding(Kernel):
             yield entry
 
 
-@pytest.mark.parametrize("scenario", [None, "ticks-2024-08-08"])
+@pytest.mark.parametrize("scenario", [None, pytest.param("ticks-2024-08-08", marks=pytest.mark.slow)])
 def test_made_events_decide_as_their_bytes_do(
     recording: Path, scenario: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,7 +224,12 @@ def test_the_command_gives_json_and_files(recording: Path, tmp_path: Path) -> No
     assert result["chain_tip"] == expected.chain_tip
     assert result["settings"]["cdb_risk"]["MAX_POSITION_PCT"] == 0.05
     assert result["events"] == expected.events
-    assert set(result["portfolio"]) == {"equity", "cash", "realized_pnl", "unrealized_pnl", "fees", "positions"}
+    assert set(result["portfolio"]) >= {"equity", "cash", "realized_pnl", "unrealized_pnl", "fees", "positions"}
+    assert result["statistics"] == json.loads(to_json(expected.statistics.as_json()))
+    *_, footer = JournalFile(tmp_path / "out" / "journal.jsonl.zst").records()
+    assert isinstance(footer, Footer)
+    assert footer.head.hash.hex() == result["chain_tip"]
+    assert len((tmp_path / "out" / "equity.csv").read_text().splitlines()) > 60
     assert json.loads((tmp_path / "out" / "report.json").read_text()) == result
     fills = (tmp_path / "out" / "trades.csv").read_text().splitlines()
     assert len(fills) > 2
