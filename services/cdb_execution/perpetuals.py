@@ -51,7 +51,8 @@ class Perpetual:
     def fund(self, settlement: int) -> Funding | None:
         """Settle funding and return the fact; None while flat.
 
-        Without any mark (an operator's word on a fill) the entry price stands for it. A rate is that of the settlement that follows it within eight hours; an older one counts as unknown.
+        A rate is that of the settlement that follows it within eight hours; an older one counts as unknown. Without any
+        mark (a fill by an operator's word) the entry price stands for it.
         """
         held = self.position.quantity
         if not held:
