@@ -23,6 +23,9 @@ __all__ = ["ADMITTED", "admit"]
 ADMITTED: Final = frozenset({channels.MARKET_DATA, channels.SIGNALS, channels.ALERTS, channels.CONTROL})
 """Where a foreign message may be admitted (on `control` only `halt`); on every other channel it is forbidden."""
 
+MAX_NESTING: Final = 32
+"""Objects within objects that a message may have below its own: every reader recurses, and none near its limit."""
+
 _IDENTITY = frozenset({"event_id", "schema_version", "timestamp", "producer", "causation_id", "type"})
 
 
@@ -54,6 +57,7 @@ def admit(channel: str, raw: bytes, *, owner: str, counter: int, now: int, run_i
         raise ContractViolation(f"{channel}: type={given['type']!r:.80}; {kind!r} is meant")
     own_time = _own_time(given)
     fields = {name: value for name, value in given.items() if name in model.model_fields and name not in _IDENTITY}
+    _require_shallow(channel, fields)
     _READERS[channel](fields, given, own_time, counter)
     if "venue" in model.model_fields:
         fields["venue"] = given.get("venue") or default_venue
@@ -141,11 +145,27 @@ _READERS: Final[dict[str, _Reader]] = {
 }
 
 
+def _require_shallow(channel: str, fields: Mapping[str, Any]) -> None:
+    """Refuse nesting beyond the limit; looks at one level after the other, so that it does not recurse itself."""
+    level = [value for value in fields.values() if isinstance(value, dict | list)]
+    depth = 0
+    while level:
+        depth += 1
+        if depth > MAX_NESTING:
+            raise ContractViolation(f"{channel}: nested deeper than {MAX_NESTING} levels")
+        level = [
+            item
+            for value in level
+            for item in (value.values() if isinstance(value, dict) else value)
+            if isinstance(item, dict | list)
+        ]
+
+
 def _require_encodable(channel: str, event: Event) -> None:
-    """Refuse what cannot stand in the journal (numbers or nesting inside free-form objects, odd Unicode)."""
+    """Refuse what cannot stand in the journal (numbers inside free-form objects, odd Unicode)."""
     try:
         size = len(event.data)
-    except (NumberOutOfContract, RecursionError) as error:
+    except NumberOutOfContract as error:
         raise ContractViolation(f"{channel}: {error}") from error
     if size > MAX_EVENT_BYTES:
         raise ContractViolation(f"{channel}: {size} bytes, over {MAX_EVENT_BYTES}")

@@ -209,6 +209,29 @@ def test_free_form_inputs_that_cannot_be_journalled_are_refused(inputs: bytes) -
     assert parse_event(SIGNALS, event.data) == event
 
 
+@pytest.mark.parametrize("depth", [33, 400, 700, 950])
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"n":', b"}")])
+def test_nesting_beyond_the_limit_is_refused(depth: int, opening: bytes, closing: bytes) -> None:
+    """Whatever a stranger nests is refused before code that recurses sees it: how deep that gets depends on its caller.
+
+    An event that one service could just read would stop another one whose stack is a little higher.
+    """
+    inputs = b'{"n":' + opening * (depth - 1) + b"1" + closing * (depth - 1) + b"}"
+    raw = b'{"symbol":"BTCUSDT","side":"buy","price":1,"inputs":' + inputs + b"}"
+
+    with pytest.raises(ContractViolation, match="32 levels"):
+        take(SIGNALS, raw)
+
+
+def test_nesting_up_to_the_limit_is_admitted() -> None:
+    """Thirty-two levels of free-form objects are more than anybody needs, and they are kept."""
+    raw = b'{"symbol":"BTCUSDT","side":"buy","price":1,"inputs":' + b'{"n":' * 32 + b"1" + b"}" * 33
+
+    event = take(SIGNALS, raw)
+
+    assert parse_event(SIGNALS, event.data) == event
+
+
 def test_event_that_grows_over_the_limit_is_refused() -> None:
     """What fits as a message but not as an event is refused."""
     raw = json.dumps({"level": "INFO", "code": "X1", "message": "x" * 1_048_500}).encode()
