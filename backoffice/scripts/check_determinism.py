@@ -52,7 +52,7 @@ FORBIDDEN_MODULES: Final = {
     "the network": ("socket", "select", "selectors", "ssl", "http", "urllib", "ftplib", "smtplib", "requests"),
     "servers": ("redis", "valkey", "psycopg2", "sqlalchemy", "alembic", "flask", "waitress", "prometheus_client"),
     "the shell's libraries": ("logging", "structlog", "stamina", "rich", "typer", "click", "warnings"),
-    "floats": ("numpy", "pandas", "scipy"),
+    "floats": ("json", "math", "cmath", "statistics", "numpy", "pandas", "scipy"),
 }
 ALLOWED_MODULES: Final = frozenset(
     {
@@ -69,8 +69,6 @@ ALLOWED_MODULES: Final = frozenset(
         "hashlib",
         "heapq",
         "itertools",
-        "json",
-        "math",
         "operator",
         "pydantic",
         "pydantic_core",
@@ -86,10 +84,15 @@ ALLOWED_MODULES: Final = frozenset(
 _REASON_BY_MODULE: Final = {name: reason for reason, names in FORBIDDEN_MODULES.items() for name in names}
 
 OUTSIDE_IMPORTS: Final = re.compile(
-    r"^(services\.[a-z_]+\.(adapters|service)|services\.common\.(runtime(?!\.announcement\b)|log)|claire\.(?!kernel\b)\w+)(\.|$)"
+    r"^(services\.[a-z_]+\.(adapters|service)|services\.common\.(runtime(?!\.announcement\b)|log)"
+    rf"|services\.common\.journal\.(?!(?:{'|'.join(sorted(PURE_JOURNAL_MODULES))})\b)\w+|claire\.(?!kernel\b)\w+)(\.|$)"
 )
 
 READS_THE_ENVIRONMENT: Final = "services.common.settings.read_environment"
+BORROWED: Final = frozenset(
+    {"Path", "builtins", "codecs", "environ", "getenv", "inspect", "io", "os", "read_environment", "sys"}
+)
+"""Ways to the outside that hang on modules which are allowed themselves (`settings.os`, `typing.sys`)."""
 
 FORBIDDEN_CALLS: Final = {
     "open": "opens a file",
@@ -101,11 +104,13 @@ FORBIDDEN_CALLS: Final = {
     "exec": "runs text",
     "compile": "runs text",
     "__import__": "imports past this check",
+    "__builtins__": "reaches past this check",
     "float": "leaves exact arithmetic",
     "globals": "reaches around the state",
     "breakpoint": "stops the process",
 }
 CLOCK_METHODS: Final = frozenset({"now", "utcnow", "today"})
+BY_NAME: Final = frozenset({"getattr", "attrgetter", "methodcaller"})
 ORDER_SENSITIVE: Final = frozenset(
     {"list", "tuple", "enumerate", "iter", "next", "map", "filter", "zip", "dict", "reversed"}
 )
@@ -164,7 +169,7 @@ def check_tree(root: Path) -> list[Finding]:
 
 
 def _walk(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    clocks = _names_of_clocks(tree)
+    clocks, sets = _names_of_clocks(tree), _names_of_sets(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -172,24 +177,34 @@ def _walk(tree: ast.Module) -> Iterator[tuple[int, str]]:
         elif isinstance(node, ast.ImportFrom):
             yield from _check_import_from(node)
         elif isinstance(node, ast.Call):
-            yield from _check_call(node)
-        elif isinstance(node, ast.Attribute):
-            if node.attr in CLOCK_METHODS and _last_name(node.value) in clocks:
-                yield node.lineno, f"{ast.unparse(node)}: the clock is an event"
+            yield from _check_call(node, sets)
+        elif isinstance(node, ast.Name | ast.Attribute):
+            yield from _check_name(node, clocks)
         elif isinstance(node, ast.For | ast.comprehension):
-            yield from _check_iteration(node)
-        elif isinstance(node, ast.Starred) and _is_set(node.value):
+            if _is_set(node.iter, sets):
+                yield node.iter.lineno, _SET_MESSAGE
+        elif isinstance(node, ast.Starred) and _is_set(node.value, sets):
             yield node.lineno, _SET_MESSAGE
         else:
             yield from _check_arithmetic(node)
             yield from _check_shape(node)
 
 
+def _check_name(node: ast.Name | ast.Attribute, clocks: set[str]) -> Iterator[tuple[int, str]]:
+    if isinstance(node, ast.Name):
+        if node.id in FORBIDDEN_CALLS and node.id != "float" and isinstance(node.ctx, ast.Load):
+            yield node.lineno, f"{node.id}: {FORBIDDEN_CALLS[node.id]}"
+    elif node.attr in CLOCK_METHODS and _last_name(node.value) in clocks:
+        yield node.lineno, f"{ast.unparse(node)}: the clock is an event"
+    elif node.attr in BORROWED:
+        yield node.lineno, f"{ast.unparse(node)}: reaches the outside through another module"
+
+
 def _check_arithmetic(node: ast.AST) -> Iterator[tuple[int, str]]:
     if isinstance(node, ast.Constant) and isinstance(node.value, float | complex):
         yield node.lineno, f"float literal {node.value!r}: money is Decimal"
     elif isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.Div):
-        yield node.lineno, "division with /: services.common.decimals.divide rounds to digits that fit the wire"
+        yield node.lineno, _DIVISION_MESSAGE
 
 
 def _check_shape(node: ast.AST) -> Iterator[tuple[int, str]]:
@@ -228,31 +243,63 @@ def _check_import_from(node: ast.ImportFrom) -> Iterator[tuple[int, str]]:
     found = list(_check_import(node.lineno, module))
     for alias in node.names:
         found += list(_check_import(node.lineno, f"{module}.{alias.name}")) if not found else []
+        if not found and (alias.name in BORROWED or alias.name == "*"):
+            found.append((node.lineno, f"import of {alias.name} from {module}: reaches the outside through it"))
+        if not found and (module, alias.name) == ("operator", "truediv"):
+            found.append((node.lineno, _DIVISION_MESSAGE))
     yield from found
 
 
-def _check_call(node: ast.Call) -> Iterator[tuple[int, str]]:
-    function = node.func
+def _check_call(node: ast.Call, sets: set[str]) -> Iterator[tuple[int, str]]:
+    function, name = node.func, _last_name(node.func)
     if isinstance(function, ast.Name):
-        if function.id in FORBIDDEN_CALLS:
-            yield node.lineno, f"{function.id}(): {FORBIDDEN_CALLS[function.id]}"
-        elif function.id in ORDER_SENSITIVE and any(map(_is_set, node.args)):
+        if name == "float" or (name == "map" and node.args and _last_name(node.args[0]) == "float"):
+            yield node.lineno, f"float(): {FORBIDDEN_CALLS['float']}"
+        elif name in ORDER_SENSITIVE and any(_is_set(argument, sets) for argument in node.args):
             yield node.lineno, _SET_MESSAGE
-    elif (
-        isinstance(function, ast.Attribute)
-        and function.attr in {"join", "extend", "fromkeys"}
-        and any(map(_is_set, node.args))
-    ):
-        yield node.lineno, _SET_MESSAGE
+    elif isinstance(function, ast.Attribute):
+        taken = node.args if name in {"join", "extend", "fromkeys"} else []
+        popped = name == "pop" and not node.args and _is_set(function.value, sets)
+        if popped or any(_is_set(argument, sets) for argument in taken):
+            yield node.lineno, _SET_MESSAGE
+        elif name == "truediv":
+            yield node.lineno, _DIVISION_MESSAGE
+    yield from _check_time(node, name)
 
 
-def _check_iteration(node: ast.For | ast.comprehension) -> Iterator[tuple[int, str]]:
-    if _is_set(node.iter):
-        yield node.iter.lineno, _SET_MESSAGE
+def _check_time(node: ast.Call, name: str) -> Iterator[tuple[int, str]]:
+    if name in CLOCK_METHODS and isinstance(node.func, ast.Attribute):
+        yield node.lineno, f"{ast.unparse(node.func)}(): the clock is an event"
+    elif name in BY_NAME and any(isinstance(a, ast.Constant) and a.value in CLOCK_METHODS for a in node.args):
+        yield node.lineno, f"{ast.unparse(node)}: the clock is an event"
+    elif len(node.args) + len(node.keywords) < {"astimezone": 1, "fromtimestamp": 2}.get(name, 0):
+        yield node.lineno, f"{ast.unparse(node)}: takes the time zone of the computer"
 
 
-def _is_set(node: ast.expr) -> bool:
-    """Tell whether an expression is a set by its form (a name that holds one is not seen)."""
+def _names_of_sets(tree: ast.Module) -> set[str]:
+    """Return the names (of variables, arguments and attributes) that a module annotates or assigns as sets."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AnnAssign) and _annotates_set(node.annotation):
+            names.add(_last_name(node.target))
+        elif isinstance(node, ast.arg) and node.annotation is not None and _annotates_set(node.annotation):
+            names.add(node.arg)
+        elif isinstance(node, ast.Assign) and _is_set(node.value, set()):
+            names |= {_last_name(target) for target in node.targets}
+    return names - {""}
+
+
+def _annotates_set(annotation: ast.expr) -> bool:
+    if isinstance(annotation, ast.BinOp):
+        return _annotates_set(annotation.left) or _annotates_set(annotation.right)
+    kind = annotation.value if isinstance(annotation, ast.Subscript) else annotation
+    return _last_name(kind) in {"set", "frozenset", "Set", "MutableSet", "AbstractSet"}
+
+
+def _is_set(node: ast.expr, names: set[str]) -> bool:
+    """Tell whether an expression is a set by its form, or has one of the `names` of sets."""
+    if isinstance(node, ast.Name | ast.Attribute):
+        return _last_name(node) in names
     if isinstance(node, ast.Set | ast.SetComp):
         return True
     if isinstance(node, ast.Call):
@@ -265,7 +312,9 @@ def _is_set(node: ast.expr) -> bool:
             "symmetric_difference",
         }
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitAnd | ast.BitOr | ast.Sub | ast.BitXor):
-        return _is_set(node.left) or _is_set(node.right)
+        return _is_set(node.left, names) or _is_set(node.right, names)
+    if isinstance(node, ast.BoolOp):
+        return any(_is_set(value, names) for value in node.values)
     return False
 
 
@@ -275,6 +324,7 @@ def _last_name(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
+_DIVISION_MESSAGE: Final = "division with /: services.common.decimals.divide rounds to digits that fit the wire"
 _SET_MESSAGE: Final = "order of a set: it differs from process to process; write sorted(…)"
 
 

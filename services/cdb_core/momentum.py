@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from decimal import Decimal
-from math import isqrt
+from math import isqrt  # deterministic: of whole numbers
 from typing import Self
 
 from services.cdb_core.bars import Bar

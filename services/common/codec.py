@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import json
+import json  # deterministic: fractions are read as Decimal, and what is written never was a float
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
-from json.encoder import encode_basestring
+from json.encoder import encode_basestring  # deterministic: text alone
 from typing import Any, Final
 
 from services.common.decimals import format_number
