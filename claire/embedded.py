@@ -238,7 +238,7 @@ class EmbeddedRedis(_EmbeddedServer):
                 pid = client.info("server")["process_id"]
         except redis.RedisError:
             return False
-        if self.process is not None and self.process.poll() is None and pid != self.process.pid:
+        if self.process is not None and pid != self.process.pid:  # also when ours has ended already
             self.kill()
             raise EmbeddedServerFailed(f"port {self.port} belongs to another server (process {pid}); choose another")
         return True

@@ -63,8 +63,6 @@ def test_valkey_keeps_its_data_over_sigkill(short_folder: Path) -> None:
 
 def test_valkey_on_a_port_is_for_this_machine_alone(short_folder: Path) -> None:
     """With a port it listens on 127.0.0.1, and a port that a stranger holds is refused."""
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -74,6 +72,20 @@ def test_valkey_on_a_port_is_for_this_machine_alone(short_folder: Path) -> None:
             assert client.config_get("bind") == {"bind": "127.0.0.1"}
         with pytest.raises(EmbeddedServerFailed):
             EmbeddedRedis(short_folder / "two", port=port).start()
+
+
+def test_a_child_that_has_ended_is_not_ready_because_a_stranger_answers(short_folder: Path) -> None:
+    """Our server ends at once when its port is taken; what answers there then is somebody else's data."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with EmbeddedRedis(short_folder / "one", port=port):
+        second = EmbeddedRedis(short_folder / "two", port=port)
+        second.process = subprocess.Popen([sys.executable, "-c", ""])
+        second.process.wait()
+
+        with pytest.raises(EmbeddedServerFailed, match="belongs to another server"):
+            second.is_ready()
 
 
 def test_a_server_left_by_a_killed_owner_is_taken_over(short_folder: Path) -> None:
