@@ -9,7 +9,7 @@ from typing import Final
 __all__ = ["MAX_DEAD_LETTERS", "MAX_RAW_BYTES", "MAX_REASON", "DeadLetter", "decode_dead_letter"]
 
 MAX_DEAD_LETTERS: Final = 10_000
-MAX_RAW_BYTES: Final = 65_536
+MAX_RAW_BYTES: Final = 4_096
 MAX_REASON: Final = 1_000
 
 
@@ -23,7 +23,7 @@ class DeadLetter:
         channel: where it came.
         reason: why, and what is meant.
         size: its length in bytes.
-        raw: its first 64 KiB.
+        raw: its first 4 KiB.
     """
 
     arrived_ms: int

@@ -536,7 +536,7 @@ def test_trimming_waits_for_every_service(server: Server, client: JournalClient)
 
 
 def test_dead_letters_are_kept_capped_and_counted(server: Server, client: JournalClient) -> None:
-    """A dead letter keeps who, where, why, the length and the first 64 KiB; counts go on for ever."""
+    """A dead letter keeps who, where, why, the length and the first 4 KiB; counts go on for ever."""
     client.keep_dead_letter(CORE, "market_data", "price=NaN", b"\xff" * 70_000)
     client.keep_dead_letter(RISK, "orders", "forbidden", b"{}")
 
@@ -544,7 +544,7 @@ def test_dead_letters_are_kept_capped_and_counted(server: Server, client: Journa
     assert (newest.service, newest.channel, newest.reason, newest.raw, newest.size) == (
         RISK, "orders", "forbidden", b"{}", 2,
     )  # fmt: skip
-    assert (oldest.size, oldest.raw) == (70_000, b"\xff" * 65_536)
+    assert (oldest.size, oldest.raw) == (70_000, b"\xff" * 4_096)
     assert client.dead_letter_counts() == {"market_data": 1, "orders": 1}
     assert client.head() is None, "dead letters are outside the audit trail"
 
