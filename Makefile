@@ -38,7 +38,7 @@ $(STAMP): requirements.txt requirements-dev.txt pyproject.toml
 
 test: setup ## Unit, property and integration tests on embedded real servers, with the coverage gate
 	@rm -f .coverage .coverage.*
-	$(PYTEST) -m "not e2e and not local_only and not slow" -n $(WORKERS) --dist loadfile --cov --cov-report=
+	$(PYTEST) -m "not e2e and not local_only and not slow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=
 	@$(BIN)/coverage json --quiet -o .coverage.json
 	@$(BIN)/python backoffice/scripts/check_coverage.py .coverage.json
 

@@ -76,6 +76,7 @@ def test_status_health_and_metrics_say_what_the_feed_does(feed: MakeFeed, tick_f
 
 
 @pytest.mark.chaos
+@pytest.mark.slow  # many starts of a process
 def test_killed_at_any_moment_the_journal_ends_up_the_same(feed: MakeFeed, tick_file: Path) -> None:
     """Kill -9 while waiting, twice in the middle and after the end: what was published is byte for byte equal."""
     one = feed(FEED_FILES=str(tick_file), PLAYBACK_SPEED="30").start()
