@@ -108,8 +108,9 @@ def read_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]
     """Return the environment with every `NAME_FILE` replaced by `NAME` from that file (compose secrets).
 
     Raises:
-        SettingsInvalid: a file that is named but cannot be read.
+        SettingsInvalid: every file that is named but cannot be read, one a line.
     """
+    mistakes = []
     source = dict(os.environ if environ is None else environ)
     for name in [name for name in source if name.endswith("_FILE") and name[:-5]]:
         path = source[name]
@@ -118,9 +119,13 @@ def read_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]
             try:
                 source[target] = Path(path).read_text(encoding="utf-8").strip()
             except OSError as error:
-                raise SettingsInvalid(
-                    f"{name}={path}: cannot be read ({error.strerror}); name a readable file"
-                ) from error
+                mistakes.append(f"{name}={path}: cannot be read ({error.strerror}); name a readable file")
+            except UnicodeDecodeError:
+                mistakes.append(
+                    f"{name}={path}: cannot be read (it is not UTF-8); name a file that holds the value alone"
+                )
+    if mistakes:
+        raise SettingsInvalid("\n".join(mistakes))
     return source
 
 

@@ -297,7 +297,10 @@ class Lifecycle:
 def _load_all(models: tuple[type[BaseModel], ...], environ: Mapping[str, str]) -> dict[type[BaseModel], BaseModel]:
     loaded: dict[type[BaseModel], BaseModel] = {}
     mistakes: list[str] = []
-    values = read_environment(environ)
+    try:
+        values = read_environment(environ)
+    except SettingsInvalid as invalid:
+        mistakes, values = str(invalid).splitlines(), dict(environ)
     for model in models:
         try:
             loaded[model] = load_settings(model, values)

@@ -99,6 +99,26 @@ def test_a_value_may_stand_in_a_file(tmp_path: Path) -> None:
         read_environment({"REDIS_PASSWORD_FILE": str(tmp_path / "missing")})
 
 
+def test_files_that_cannot_be_read_are_all_named_beside_the_other_mistakes(tmp_path: Path) -> None:
+    """A missing file, one that is no text, and a wrong number are told at the same start."""
+    from services.common.runtime.lifecycle import Lifecycle
+
+    noise = tmp_path / "noise"
+    noise.write_bytes(b"\xff\xfe")
+    environ = {
+        "REDIS_PASSWORD_FILE": str(tmp_path / "missing"),
+        "POSTGRES_PASSWORD_FILE": str(noise),
+        "REDIS_PORT": "0",
+    }
+
+    with pytest.raises(SettingsInvalid) as refused:
+        Lifecycle("cdb_core", environ)
+
+    lines = str(refused.value).splitlines()
+    assert [line.partition("=")[0] for line in lines] == ["REDIS_PASSWORD_FILE", "POSTGRES_PASSWORD_FILE", "REDIS_PORT"]
+    assert "UTF-8" in lines[1]
+
+
 def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an argument the real environment is read."""
     monkeypatch.setenv("CLAIRE_TEST_ONLY", "yes")
