@@ -219,7 +219,8 @@ def test_nesting_beyond_the_limit_is_refused(depth: int, opening: bytes, closing
     inputs = b'{"n":' + opening * (depth - 1) + b"1" + closing * (depth - 1) + b"}"
     raw = b'{"symbol":"BTCUSDT","side":"buy","price":1,"inputs":' + inputs + b"}"
 
-    with pytest.raises(ContractViolation, match="32 levels"):
+    # the decoder has a limit of its own, which the height of the stack moves
+    with pytest.raises(ContractViolation, match=r"32 levels|not JSON: maximum recursion"):
         take(SIGNALS, raw)
 
 
