@@ -1,4 +1,8 @@
-"""Commands on the history: export, import and rebuild."""
+"""Commands on the history: export, import, rebuild and validate.
+
+Exit codes: 0 done, and all holds; 1 something is wrong with what is recorded, or with the target; 2 used wrongly, or
+what was given cannot be used.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,9 @@ ExportDir = Annotated[
     Path | None,
     typer.Option("--export-dir", help="Folder of market data past retention; EVENT_EXPORT_DIR unless given."),
 ]
+Journal = Annotated[
+    Path | None, typer.Option("--journal", help="A journal file (claire export, run-paper) instead of a database.")
+]
 Begin = Annotated[str, typer.Option("--from", help="A journal number, a day or a UTC time; it is included.")]
 End = Annotated[str, typer.Option("--to", help="A journal number, a day or a UTC time; it is included.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The result as JSON on standard output.")]
@@ -34,6 +41,7 @@ def register(app: typer.Typer) -> None:
     app.command(name="export")(export_journal)
     app.command(name="import")(import_journal)
     app.command()(rebuild)
+    app.command()(validate)
 
 
 @contextmanager
@@ -156,3 +164,38 @@ def rebuild(
         print_json({"events": folded})
     else:
         Console().print(f"the five tables were built anew from {folded:,} events", highlight=False)
+
+
+def validate(
+    *,
+    journal: Journal = None,
+    data_dir: DataDir = DEFAULT_FOLDER,
+    dsn: Dsn = "",
+    export_dir: ExportDir = None,
+    complete: Annotated[
+        bool, typer.Option("--complete", help="The run has ended: what a machine has still to say counts as missing.")
+    ] = False,
+    tip: Annotated[
+        str, typer.Option("--tip", help="Where the chain must end (64 hex digits), as it was written down elsewhere.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Check a history: hash chain, every decision derived again byte for byte, causes, orders, books and tables."""
+    from claire.audit.screen import render_verdict
+    from claire.audit.validate import validate as validate_history
+    from claire.history.source import open_history
+    from claire.progress import progress_bar
+    from claire.up import print_json
+
+    errors = Console(stderr=True)
+    with (
+        refusing(),
+        open_history(journal, data_dir, dsn, export_dir) as history,
+        progress_bar(errors, "validating", history.total) as tell,
+    ):
+        verdict = validate_history(history, complete=complete, tip=tip or None, tell=tell)
+    if as_json:
+        print_json(verdict.as_dict())
+    else:
+        Console().print(render_verdict(verdict))
+    raise typer.Exit(0 if verdict.ok else 1)

@@ -227,7 +227,7 @@ class DatabaseHistory(History):
         """
         self.where = where
         self.after = ChainHead()
-        self._database = database
+        self.database = database
         self._folder = export_folder
         database.rollback()
         database.set_session(isolation_level="REPEATABLE READ", readonly=True)
@@ -251,7 +251,7 @@ class DatabaseHistory(History):
         assert self.tip is not None
         before = after
         try:
-            for row in read_all(self._database, self._folder, after):
+            for row in read_all(self.database, self._folder, after):
                 if row.seq > self.tip.seq:
                     return
                 if row.seq > before + 1:
@@ -265,7 +265,7 @@ class DatabaseHistory(History):
 
     def _require_no_export(self, first: int, last: int) -> None:
         """Name the file when missing events have been moved to one."""
-        with self._database.cursor() as cur:
+        with self.database.cursor() as cur:
             cur.execute(
                 "SELECT to_char(day, 'YYYY-MM-DD'), file FROM event_store.exports WHERE dropped_at IS NOT NULL "
                 "AND first_seq <= %s AND last_seq >= %s ORDER BY first_seq LIMIT 1",
@@ -282,14 +282,14 @@ class DatabaseHistory(History):
         )
 
     def _head_at(self, n: int) -> ChainHead | None:
-        with self._database.cursor() as cur:
+        with self.database.cursor() as cur:
             cur.execute("SELECT seq, epoch, hash FROM event_store.events WHERE seq = %s", (n,))
             row = cur.fetchone()
         return None if row is None else ChainHead(row[0], row[1], bytes(row[2]))
 
     def _first_at(self, since: str) -> int:
         """Return the place of the last exported or stored event of cdb_ws before the time."""
-        with self._database.cursor() as cur:
+        with self.database.cursor() as cur:
             cur.execute(
                 "SELECT min(first) FROM (SELECT min(seq) AS first FROM event_store.events "
                 "WHERE producer = %s AND day >= %s::date AND timestamp >= %s::timestamptz "
