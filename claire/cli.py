@@ -20,6 +20,8 @@ from claire.operator_commands import register as register_operator_commands
 from claire.options import parse_settings, refuse
 from claire.paper.command import run_paper_command
 from claire.profiles import Profile, profile_settings
+from claire.report.command import register as register_report
+from claire.status_command import register as register_status_command
 from services.common.errors import ClaireError, SettingsInvalid
 from services.common.runtime.build import code_version
 
@@ -148,6 +150,7 @@ def up(
 
 app.command("run-paper")(run_paper_command)
 register_operator_commands(app)
+register_status_command(app)
 
 
 @app.command()
@@ -177,6 +180,7 @@ def stats(
 
 
 register_history(app)
+register_report(app)
 
 
 def main() -> None:

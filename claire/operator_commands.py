@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from claire.options import refuse
+
 if TYPE_CHECKING:
     from claire.address import Address
     from claire.operator_line import Action, Command, Outcome
@@ -55,10 +57,9 @@ class ExitCode(IntEnum):
 class Resolution(StrEnum):
     """What really became of an order whose result is unknown."""
 
-    filled = "filled"
+    never_arrived = "never-arrived"
     canceled = "canceled"
-    expired = "expired"
-    rejected = "rejected"
+    filled = "filled"
 
 
 def register(app: typer.Typer) -> None:
@@ -134,10 +135,15 @@ def reset_breaker(
 def resolve_order(
     *,
     order_id: Annotated[str, typer.Argument(metavar="ORDER_ID", help="As claire status shows it.")],
-    outcome: Annotated[Resolution, typer.Option("--outcome", help="What the exchange says became of it.")],
-    filled: Annotated[str, typer.Option("--filled", metavar="QUANTITY", help="Filled in all, base units.")] = "",
-    price: Annotated[str, typer.Option("--price", help="Average price of what filled, quote currency.")] = "",
-    fee: Annotated[str, typer.Option("--fee", help="Fee of what filled, quote currency.")] = "",
+    outcome: Annotated[
+        Resolution,
+        typer.Option("--outcome", help="never-arrived; canceled: nothing beyond what was reported; filled."),
+    ],
+    quantity: Annotated[
+        str, typer.Option("--quantity", help="Filled in all, base units; the whole order unless given.")
+    ] = "",
+    price: Annotated[str, typer.Option("--price", help="Average price of what has filled unreported.")] = "",
+    fee: Annotated[str, typer.Option("--fee", help="Paid for that, in quote currency; else the taker fee.")] = "",
     by: By = "",
     reason: Why = "",
     data_dir: DataDir = None,
@@ -147,20 +153,18 @@ def resolve_order(
     as_json: AsJson = False,
 ) -> None:
     """Say what became of an order that is UNKNOWN, so that its reservation ends."""
-    details: dict[str, Any] = {"order_id": order_id, "outcome": outcome.value.upper()}
-    details |= _amounts(
-        {"filled_quantity": ("--filled", filled), "average_price": ("--price", price), "fee": ("--fee", fee)}
-    )
-    if ("filled_quantity" in details) != ("average_price" in details):
-        _refuse("--filled and --price belong together: how much was filled, and at which average price")
-    if outcome is Resolution.filled and "filled_quantity" not in details:
-        _refuse("--outcome filled needs --filled QUANTITY and --price PRICE, as the exchange says them")
+    details = {"order_id": order_id, "outcome": outcome.value.replace("-", "_")}
+    details |= _amounts({"quantity": quantity, "price": price, "fee": fee})
+    if outcome is Resolution.filled and "price" not in details:
+        refuse("--outcome filled needs --price PRICE, the average that the exchange says")
+    if outcome is not Resolution.filled and len(details) > 2:
+        refuse(f"--quantity, --price and --fee belong to --outcome filled, not to {outcome.value}")
     _give("resolve_order", by, reason, details, _Where(data_dir, redis, password_file, timeout, as_json=as_json))
 
 
-def _amounts(given: Mapping[str, tuple[str, str]]) -> dict[str, Decimal]:
+def _amounts(given: Mapping[str, str]) -> dict[str, Any]:
     amounts = {}
-    for name, (option, text) in given.items():
+    for name, text in given.items():
         if not text:
             continue
         try:
@@ -168,7 +172,7 @@ def _amounts(given: Mapping[str, tuple[str, str]]) -> dict[str, Decimal]:
         except InvalidOperation:
             value = Decimal("NaN")
         if not value.is_finite() or value < 0:
-            _refuse(f"{option} {text}: a number not below 0 is meant, for example {option} 0.05")
+            refuse(f"--{name} {text}: a number not below 0 is meant, for example --{name} 0.05")
         amounts[name] = value
     return amounts
 
@@ -190,11 +194,6 @@ class _Where:
         self.timeout_sec, self.as_json = timeout_sec, as_json
 
 
-def _refuse(message: str, code: int = ExitCode.WRONG_USE) -> Any:
-    Console(stderr=True).print(message, style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(code)
-
-
 def _give(action: Action, by: str, reason: str, details: Mapping[str, Any], where: _Where) -> None:
     """Send a command, show what became of it, and end with its exit code."""
     from claire.address import AddressUnknown, find_address
@@ -202,11 +201,11 @@ def _give(action: Action, by: str, reason: str, details: Mapping[str, Any], wher
 
     missing = [option for option, given in (("--by NAME", by), ("--reason TEXT", reason)) if not given.strip()]
     if missing:
-        _refuse(f"{action.replace('_', '-')} needs {' and '.join(missing)}: both stand in the journal for ever")
+        refuse(f"{action.replace('_', '-')} needs {' and '.join(missing)}: both stand in the journal for ever")
     try:
         address = find_address(where.data_dir, where.redis, where.password_file, os.environ)
     except AddressUnknown as unknown:
-        _refuse(f"{action.replace('_', '-')} is not recorded: {unknown}", ExitCode.NOT_RECORDED)
+        refuse(f"{action.replace('_', '-')} is not recorded: {unknown}", ExitCode.NOT_RECORDED)
     command = Command(action, by.strip(), reason.strip(), details)
     raise typer.Exit(_send(command, address, where))
 
@@ -224,10 +223,10 @@ def _send(command: Command, address: Address, where: _Where) -> int:
         try:
             line.follow(outcome, where.timeout_sec)
         except JournalUnreachable as lost:
-            _refuse(str(lost), ExitCode.NOT_ANSWERED)
+            refuse(str(lost), ExitCode.NOT_ANSWERED)
     except JournalUnreachable as unreachable:
         name = command.action.replace("_", "-")
-        _refuse(f"{name} is not recorded in {address.name}: {unreachable}\n{address.fix}", ExitCode.NOT_RECORDED)
+        refuse(f"{name} is not recorded in {address.name}: {unreachable}\n{address.fix}", ExitCode.NOT_RECORDED)
     finally:
         line.close()
     standing = None

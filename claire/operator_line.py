@@ -30,7 +30,6 @@ from services.common.journal.entry import Entry, JournalId
 from services.common.journal.keys import lease_key
 from services.common.journal.link import Link
 from services.common.settings import Infrastructure
-from services.common.timestamps import format_timestamp
 
 __all__ = ["Action", "Command", "JournalUnreachable", "OperatorLine", "Outcome"]
 
@@ -56,14 +55,15 @@ class Command:
     Attributes:
         by, reason: who, and why.
         details: what belongs to the action: `freeze` of a halt; `order_id` and `outcome` of resolve_order.
-        command_id: the same command sent twice is done once.
+        command_id: the same command sent twice is done once. It begins with the wall clock's time: the event itself is
+            stamped with the run's clock, which may be of another year.
     """
 
     action: Action
     by: str
     reason: str
     details: Mapping[str, Any] = field(default_factory=dict)
-    command_id: str = field(default_factory=lambda: uuid4().hex)
+    command_id: str = field(default_factory=lambda: f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid4().hex}")
 
 
 @dataclass
@@ -81,7 +81,8 @@ class Outcome:
         canceled: orders that execution cancelled on it.
         orders: what flatten sent, by order id.
         declined: what flatten could not send, and why.
-        results: the last result of each of these orders.
+        awaited: orders whose end is waited for: those, or the one that was resolved.
+        results: the last result of each of them.
     """
 
     place: JournalId
@@ -96,6 +97,7 @@ class Outcome:
     canceled: list[OrderResult] = field(default_factory=list)
     orders: dict[str, Order] = field(default_factory=dict)
     declined: list[RiskDecision] = field(default_factory=list)
+    awaited: set[str] = field(default_factory=set)
     results: dict[str, OrderResult] = field(default_factory=dict)
 
     @property
@@ -105,8 +107,8 @@ class Outcome:
 
     @property
     def settled(self) -> bool:
-        """Whether every order that was sent has ended."""
-        return all(name in self.results and self.results[name].status in TERMINAL for name in self.orders)
+        """Whether every order that is waited for has ended."""
+        return all(name in self.results and self.results[name].status in TERMINAL for name in self.awaited)
 
 
 class OperatorLine:
@@ -161,7 +163,7 @@ class OperatorLine:
         raise JournalUnreachable(f"Redis does not answer: {failure}") from failure
 
     def _prepare(self, command: Command) -> tuple[int, Control]:
-        """Return the journal's head and the event; it is stamped with the run's clock, and says the wall's too."""
+        """Return the journal's head and the event, which is stamped with the run's clock."""
         head = self._client.head()
         wall = time.time_ns() // 1_000
         now = wall
@@ -178,7 +180,7 @@ class OperatorLine:
             command_id=command.command_id,
             by=command.by,
             reason=command.reason,
-            details={**command.details, "issued_at": format_timestamp(wall)},
+            details=dict(command.details),
         )
         return (0 if head is None else head.n), event
 
@@ -195,7 +197,7 @@ class OperatorLine:
     def follow(self, outcome: Outcome, timeout_sec: float) -> Outcome:
         """Wait until risk and execution have handled the command, and collect what followed from it.
 
-        Who is dead is not waited for. Orders of a flatten are followed to their first result within the same time.
+        Who is dead is not waited for. Orders of a flatten, and a resolved one, are followed to their end in that time.
 
         Raises:
             JournalUnreachable: the command is recorded, but Redis went away before an answer came.
@@ -234,7 +236,7 @@ class OperatorLine:
         elif entry.producer == channels.EXECUTION and entry.channel == channels.ORDER_RESULTS:
             event = entry.event
             assert isinstance(event, OrderResult)
-            if event.order_id in outcome.orders:
+            if event.order_id in outcome.awaited:
                 outcome.results[event.order_id] = event
             elif ours and event.status == "CANCELED":
                 outcome.canceled.append(event)
@@ -254,3 +256,6 @@ def _take_answer(outcome: Outcome, event: Event) -> None:
             outcome.declined.append(event)
         case Order():
             outcome.orders[event.order_id] = event
+            outcome.awaited.add(event.order_id)
+        case Control(action="resolve_order"):
+            outcome.awaited.add(str(event.details.get("order_id")))

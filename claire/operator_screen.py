@@ -52,13 +52,11 @@ def as_record(command: Command, outcome: Outcome, standing: Mapping[str, Any] | 
         "canceled_orders": [result.order_id for result in outcome.canceled],
         "orders": [
             {
-                "order_id": order.order_id,
-                "symbol": order.symbol,
-                "side": order.side,
-                "quantity": order.quantity,
-                "status": outcome.results[order.order_id].status if order.order_id in outcome.results else "PENDING",
+                "order_id": order_id,
+                "status": outcome.results[order_id].status if order_id in outcome.results else "PENDING",
+                "filled_quantity": outcome.results[order_id].filled_quantity if order_id in outcome.results else None,
             }
-            for order in outcome.orders.values()
+            for order_id in sorted(outcome.awaited)
         ],
         "not_sent": [{"symbol": decision.symbol, "reason": decision.reason} for decision in outcome.declined],
     }
@@ -84,7 +82,7 @@ def render_outcome(command: Command, outcome: Outcome, standing: Mapping[str, An
         Text(f"cancelled: working {result.side.lower()} order of {result.symbol} ({result.order_id})")
         for result in outcome.canceled
     )
-    lines.extend(_order_line(outcome, order_id) for order_id in outcome.orders)
+    lines.extend(_order_line(outcome, order_id) for order_id in sorted(outcome.awaited))
     lines.extend(
         Text(f"not sent yet: {_what(decision)}: {decision.reason}; risk retries", style="yellow")
         for decision in outcome.declined
@@ -132,8 +130,9 @@ def _what(decision: RiskDecision) -> str:
 
 
 def _order_line(outcome: Outcome, order_id: str) -> Text:
-    order, result = outcome.orders[order_id], outcome.results.get(order_id)
-    what = f"{order.side.lower()} {order.quantity.normalize():f} {order.symbol}"
+    order, result = outcome.orders.get(order_id), outcome.results.get(order_id)
+    subject = order or result
+    what = order_id if subject is None else f"{subject.side.lower()} {subject.quantity.normalize():f} {subject.symbol}"
     if result is None:
         return Text(f"{what}: sent, no answer yet", style="yellow")
     if result.status == "FILLED":

@@ -9,6 +9,7 @@ from typing import Any
 from claire.history.journal_file import JournalWriter
 from claire.paper.run import PaperRun, Progress, run_paper
 from claire.paper.spec import PaperSpec
+from claire.report import render, report_data
 from claire.statistics import write_equity_csv, write_trades_csv
 from claire.up import to_json
 from services.common.errors import ClaireError
@@ -23,7 +24,7 @@ class OutputUnusable(ClaireError):
 def run_and_write(
     spec: PaperSpec, folder: Path | None, progress: Callable[[Progress], None] | None = None
 ) -> dict[str, Any]:
-    """Run a spec, write `journal.jsonl.zst`, `report.json`, `equity.csv` and `trades.csv` if a folder is given.
+    """Run a spec; into a folder, if one is given, write the journal, `report.html|json`, `equity.csv`, `trades.csv`.
 
     Raises:
         OutputUnusable: the folder cannot be written.
@@ -38,7 +39,12 @@ def run_and_write(
         result = result_of(spec, run)
         write_equity_csv(run.statistics, folder / "equity.csv")
         write_trades_csv(run.statistics, folder / "trades.csv")
-        (folder / "report.json").write_text(to_json(result) + "\n", encoding="utf-8")
+        report = {
+            **report_data(run.statistics, title=spec.title, manifest={"input": [path.name for path in spec.inputs]}),
+            **result,
+        }
+        (folder / "report.json").write_text(to_json(report) + "\n", encoding="utf-8")
+        (folder / "report.html").write_text(render(report), encoding="utf-8")
     except OSError as error:
         raise OutputUnusable(f"--output-dir {folder}: cannot be written ({error.strerror})") from error
     return result

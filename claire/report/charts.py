@@ -62,6 +62,7 @@ def time_chart(
     kind: str = "line",
     marks: Sequence[Marks] = (),
     reference: float | None = None,
+    between: tuple[int, int] | None = None,
     tall: bool = False,
 ) -> str:
     """Return a series over time as HTML.
@@ -74,6 +75,7 @@ def time_chart(
         kind: `line`, or `area` filled towards zero.
         marks: glyphs upon it.
         reference: a value with a dashed line.
+        between: first and last time of the axis, where they are not the series' own.
         tall: whether it is taller than the others.
     """
     times, values = [int(at) for at in series["t"]], [float(value) for value in series["v"]]
@@ -85,7 +87,8 @@ def time_chart(
         shown.append(0.0)
     if reference is not None:
         shown.append(reference)
-    frame = _frame(times[0], times[-1], min(shown), max(shown), pad=kind != "area")
+    first, last = between or (times[0], times[-1])
+    frame = _frame(first, last, min(shown), max(shown), pad=kind != "area")
     body = _path(times, values, frame, area=kind == "area")
     if reference is not None:
         body += f'<path class="reference" d="M0 {_unit(frame.y(reference), HEIGHT)}H{WIDTH}"/>'
@@ -98,10 +101,11 @@ def time_chart(
         f'<span class="{mark.kind}">{mark.glyph} {escape(mark.label)} {len(mark.points)}</span>' for mark in marks
     )
     ticks = [Tick(value, label(value)) for value in number_ticks(frame.low, frame.high)]
-    data = json.dumps({"t": times, "v": [label(value) for value in values]}, separators=(",", ":"), ensure_ascii=False)
+    points = {"from": first, "to": last, "t": times, "v": [label(value) for value in values]}
+    data = json.dumps(points, separators=(",", ":"), ensure_ascii=False)
     return _figure(
         caption + (f'<span class="legend">{legend}</span>' if legend else ""),
-        _plot(body, glyphs, ticks, time_ticks(times[0], times[-1]), frame, classes="tall" if tall else ""),
+        _plot(body, glyphs, ticks, time_ticks(first, last), frame, classes="tall" if tall else ""),
         f'<script type="application/json" class="points">{data}</script>',
         name,
     )

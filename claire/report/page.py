@@ -10,7 +10,7 @@ from typing import Any
 
 from claire.report import tables
 from claire.report.charts import Marks, histogram, time_chart
-from claire.report.numbers import amount, percent, price
+from claire.report.numbers import amount, percent
 from services.common.decimals import ZERO
 
 __all__ = ["render"]
@@ -29,7 +29,7 @@ def render(report: JsonObject) -> str:
     sections = [
         _head(report, title),
         _tiles(values),
-        _section("Equity", _equity(charts, report["portfolio"])),
+        _section("Equity", _equity(charts)),
         *(_section(_instrument(key), _price_chart(key, charts)) for key in charts["prices"]),
         _section("Where the result comes from", tables.pnl_split(values["pnl_split"], values["net_pnl"])),
         _section("Round trips", _trips(values, charts)),
@@ -79,10 +79,10 @@ def _section(heading: str, body: str) -> str:
 def _head(report: JsonObject, title: str) -> str:
     period = report["period"]
     between = " to ".join(str(period[name])[:16].replace("T", " ") for name in ("from", "to") if period[name])
-    mode = report.get("mode") or "paper"
+    mode, days = report.get("mode") or "paper", amount(report["statistics"]["days"], 1)
     return (
         f"<header><p class=brand>Claire de Binare</p><h1>{escape(title)}</h1>"
-        f"<p>{escape(between)} UTC · {amount(period['days'], 1)} days · {escape(mode)} trading</p></header>"
+        f"<p>{escape(between)} UTC · {days} days · {escape(mode)} trading</p></header>"
     )
 
 
@@ -118,21 +118,26 @@ def _money_label(values: Sequence[Decimal]) -> Callable[[float], str]:
     return lambda value: amount(Decimal(str(value)), places)
 
 
+def _price_label(values: Sequence[Decimal]) -> Callable[[float], str]:
+    places = 0 if min(values) >= 1_000 else 2 if min(values) >= 10 else 4 if min(values) >= Decimal("0.1") else 8
+    return lambda value: amount(Decimal(str(value)), places)
+
+
 def _percent_label(values: Sequence[Decimal]) -> Callable[[float], str]:
     largest = max((abs(value) for value in values), default=ZERO)
     places = 0 if largest > Decimal("0.1") else 1 if largest > Decimal("0.01") else 2
     return lambda value: percent(Decimal(str(value)), places)
 
 
-def _equity(charts: JsonObject, portfolio: JsonObject) -> str:
-    equity, initial = charts["equity"], portfolio.get("initial_cash")
+def _equity(charts: JsonObject) -> str:
+    equity = charts["equity"]
     return (
         time_chart(
             "equity",
             equity,
             caption="Equity, USDT",
             label=_money_label(equity["v"]),
-            reference=None if initial is None else float(initial),
+            reference=float(equity["v"][0]) if equity["v"] else None,
             tall=True,
         )
         + time_chart(
@@ -158,12 +163,13 @@ def _instrument(key: str) -> str:
 
 
 def _price_chart(key: str, charts: JsonObject) -> str:
-    marks = charts["marks"][key]
+    marks, times = charts["marks"][key], charts["equity"]["t"]
     return time_chart(
         f"price-{key.replace(':', '-')}",
         charts["prices"][key],
         caption="Price, USDT",
-        label=lambda value: price(Decimal(str(value))),
+        label=_price_label(charts["prices"][key]["v"]),
+        between=(times[0], times[-1]),
         marks=(
             Marks("refused", "\N{MULTIPLICATION SIGN}", "refused", marks["refused"]),
             Marks("entry", "▲", "entries", marks["entries"]),

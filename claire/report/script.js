@@ -3,8 +3,8 @@ for (const figure of document.querySelectorAll("figure")) {
   const source = figure.querySelector(".points");
   const area = figure.querySelector(".area");
   if (!source || !area) continue;
-  const { t, v } = JSON.parse(source.textContent);
-  const first = t[0], span = Math.max(t[t.length - 1] - first, 1);
+  const { from: first, to, t, v } = JSON.parse(source.textContent);
+  const span = Math.max(to - first, 1);
   const reading = document.createElement("span");
   reading.className = "reading";
   figure.querySelector("figcaption").append(reading);

@@ -42,10 +42,10 @@ def _coloured(value: Decimal | int | None, text: str) -> str:
 def periods(rows: Sequence[JsonObject], name: str) -> str:
     """Return the table of months or days."""
     return _table(
-        (name, "return", "net", "max drawdown", "round trips", "won", "fees"),
+        (name, "return", "net", "drawdown", "trips", "won", "fees"),
         [
             (
-                escape(row["name"]),
+                f'<span class="when">{escape(row["name"])}</span>',
                 _coloured(row["return_pct"], percent(row["return_pct"])),
                 _coloured(row["net"], amount(row["net"])),
                 percent(row["max_drawdown_pct"]),
@@ -93,7 +93,7 @@ def refusals(layers: JsonObject, decided: int, refused: int) -> str:
         codes = ", ".join(f"{code} {count}" for code, count in layer["codes"].items())
         rows.append(
             (
-                f"<b>{escape(name)}</b><small>{escape(codes)}</small>",
+                f"<b>{escape(name.replace('_', ' '))}</b><small>{escape(codes)}</small>",
                 _bar(-Decimal(layer["failing"]), largest),
                 amount(layer["decisive"], 0),
                 amount(layer["failing"], 0),
@@ -103,7 +103,7 @@ def refusals(layers: JsonObject, decided: int, refused: int) -> str:
             )
         )
     table = _table(
-        ("layer", "", "decisive", "failing", "would have won", "mean, bp", "sum, USDT"), rows, left=2, classes="split"
+        ("layer", "", "decisive", "failing", "would win", "mean, bp", "sum, USDT"), rows, left=2, classes="split layers"
     )
     return (
         f"<p>{amount(refused, 0)} of {amount(decided, 0)} entries were refused. <i>Decisive</i> counts the first layer "
@@ -119,30 +119,33 @@ def round_trips(rows: Sequence[JsonObject], total: int) -> str:
     if not rows:
         return '<p class="nothing">No round trip has ended.</p>'
     table = _table(
-        ("closed (UTC)", "symbol", "side", "exit", "entry", "exit price", "net", "net %"),
+        ("closed (UTC)", "round trip", "net", "net %", "entry", "exit", "fees"),
         [
             (
-                escape(row["closed_at"][:16].replace("T", " ")),
-                escape(row["symbol"]),
-                escape(row["direction"]),
-                escape(row["exit"].replace("_", " ")),
-                price(row["entry_price"]),
-                price(row["exit_price"]),
+                f'<span class="when">{escape(row["closed_at"][:16].replace("T", " "))}</span>',
+                f"{escape(row['symbol'])}<small>{escape(row['direction'])}, {escape(_words(row['exit']))}</small>",
                 _coloured(row["net"], amount(row["net"])),
                 _coloured(row["net"], percent(row["net_pct"])),
+                price(row["entry_price"]),
+                price(row["exit_price"]),
+                amount(row["fees"]),
             )
             for row in reversed(rows)
         ],
-        left=4,
+        left=2,
     )
     more = f"<p><small>The last {len(rows)} of {amount(total, 0)}; all are in trades.csv.</small></p>"
     return table + (more if total > len(rows) else "")
 
 
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
 def results(groups: JsonObject, name: str) -> str:
     """Return round trips grouped by symbol or exit."""
     return _table(
-        (name, "round trips", "won", "net", "fees"),
+        (name, "trips", "won", "net", "fees"),
         [
             (
                 escape(group.rpartition(":")[2].replace("_", " ")),

@@ -61,6 +61,7 @@ class Statistics:
         """Return everything but the series and the single trades: str, int, Decimal, None, dict and list."""
         return {
             **self.values,
+            "days": self.days,
             "not_shown": dict(self.not_shown),
             "pnl_split": dict(self.pnl_split),
             "orders_by_end": dict(self.orders),

@@ -43,8 +43,9 @@ class RejectCode(_Code):
     RISK_SILENT = "RISK_SILENT", "cdb_risk has left the clock unanswered for over RISK_SILENCE_SEC: no new position"
     UNKNOWN_INSTRUMENT = "UNKNOWN_INSTRUMENT", "no grid is known for this venue and symbol"
     TIME_IN_FORCE = "TIME_IN_FORCE", "only immediate-or-cancel orders are supported"
-    LEVERAGE = "LEVERAGE", "spot has no leverage"
-    SIDE = "SIDE", "on spot an entry buys and everything else sells; an entry is never reduce-only"
+    LEVERAGE = "LEVERAGE", "spot has no leverage; a perpetual's is over that of the tier of the position"
+    SIDE = "SIDE", "on spot an entry buys and everything else sells; an entry is never reduce-only, an exit always"
+    WOULD_FLIP = "WOULD_FLIP", "an entry against what is held or being entered: no order turns a position around"
     PRICE_MISSING = "PRICE_MISSING", "a limit order or entry without protective price, or no mid at decision"
     PRICE_GRID = "PRICE_GRID", "the price is not on the tick grid, or under one tick"
     PRICE_TOO_FAR = "PRICE_TOO_FAR", "a buy whose protective price is absurdly far over mid at decision"
@@ -52,7 +53,7 @@ class RejectCode(_Code):
     MIN_QUANTITY = "MIN_QUANTITY", "the quantity is under the instrument's minimum"
     MIN_NOTIONAL = "MIN_NOTIONAL", "the value at mid is under the instrument's minimum"
     MAX_NOTIONAL = "MAX_NOTIONAL", "the value at mid is over the instrument's maximum"
-    EXCEEDS_POSITION = "EXCEEDS_POSITION", "a sale of more than is held and not yet being sold"
+    EXCEEDS_POSITION = "EXCEEDS_POSITION", "an exit of more than is held and not yet being closed"
 
 
 class ExpiryCode(_Code):
@@ -73,6 +74,7 @@ class CancelCode(_Code):
     TRADING_STATE = "TRADING_STATE", "trading was halted, frozen or reduced while the order worked"
     RISK_SILENT = "RISK_SILENT", "cdb_risk went silent while the entry worked"
     RESOLVED = "RESOLVED", "an operator found that nothing more of the order fills"
+    LIQUIDATED = "LIQUIDATED", "the position was liquidated; the exchange cancels what worked on it"
     FEED_FINISHED = "FEED_FINISHED", "the recorded feed has ended: no further quote can fill the order"
 
 

@@ -13,9 +13,10 @@ from services.cdb_execution import resolving
 from services.cdb_execution.codes import CancelCode, ExpiryCode, Refusal, RejectCode, shown
 from services.cdb_execution.decisions import DECISIONS_REMEMBERED, contradiction, record_of
 from services.cdb_execution.market import Market
-from services.cdb_execution.order_checks import check_age, check_form, check_price, check_quantity
+from services.cdb_execution.order_checks import check_age, check_exposure, check_form, check_price, check_quantity
 from services.cdb_execution.order_state import TERMINAL, OrderStatus, WorkingOrder
 from services.cdb_execution.paper_fills import Obstacle, PaperFill, Request, TopOfBook, attempt_fill, fit
+from services.cdb_execution.perpetuals import Perpetual
 from services.cdb_execution.settings import ExecutionSettings
 from services.cdb_execution.state import ExecutionState, Outcome, summarise
 from services.cdb_execution.trading_state import after_command, permits, reported_state, risk_permits
@@ -23,9 +24,10 @@ from services.common import channels
 from services.common.decimals import ONE, ZERO, divide
 from services.common.events import Alert, Control, Event, MarketData, Order, OrderResult, RiskDecision
 from services.common.identity import derive_id
-from services.common.instruments import DEFAULT_INSTRUMENTS, InstrumentSpec, instrument_key
+from services.common.instruments import DEFAULT_INSTRUMENTS, PERPETUAL, InstrumentSpec, instrument_key
 from services.common.machine import StateMachine
-from services.common.portfolio import mid_price
+from services.common.perpetuals import FUNDING_INTERVAL_US, settlements_between
+from services.common.portfolio import Position, mid_price
 from services.common.resolution import Settlement
 from services.common.timestamps import MS_US, SECOND_US, format_timestamp
 
@@ -49,6 +51,7 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
 
     def on_event(self, event: Event) -> None:
         """Fold one event of a consumed channel."""
+        self._settle_funding()
         if isinstance(event, MarketData):
             self._on_market_data(event)
         elif isinstance(event, Order):
@@ -99,6 +102,7 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
             reference_price=order.reference_price,
             eligible_from=order.timestamp + self.settings.PAPER_LATENCY_MS * MS_US,
             deadline=self.now + self.settings.PAPER_ORDER_LIFE_SEC * SECOND_US,
+            leverage=order.leverage,
             obstacle=f"{ExpiryCode.NO_QUOTE}: none came after the latency of {self.settings.PAPER_LATENCY_MS} ms",
         )
 
@@ -129,7 +133,8 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
             check_age(order, decision.timestamp, self.now, self.settings)
             or check_form(order)
             or check_price(order, spec, self.settings)
-            or check_quantity(order, spec, self._sellable(key))
+            or check_quantity(order, spec, self._closable(key, order.side))
+            or (check_exposure(order, spec, self._held(key), self._entering(key)) if spec.tiers else None)
         )
 
     def _spec(self, key: str) -> InstrumentSpec | None:
@@ -144,12 +149,21 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
             return f"risk is {self.state.risk_state}"
         return None
 
-    def _sellable(self, key: str) -> Decimal:
-        """Base units held and not already being sold."""
-        being_sold = (
-            order.remaining for order in self.state.working if order.instrument == key and order.side == "SELL"
+    def _held(self, key: str) -> Decimal:
+        return self.state.positions.get(key, ZERO)
+
+    def _closable(self, key: str, side: str) -> Decimal:
+        """Base units that an order of this side can close: held in the other direction and not already being closed."""
+        being_closed = (
+            order.remaining for order in self.state.working if order.instrument == key and order.purpose != "entry"
         )
-        return self.state.positions.get(key, ZERO) - sum(being_sold, ZERO)
+        held = self._held(key) if side == "SELL" else -self._held(key)
+        return held - sum(being_closed, ZERO)
+
+    def _entering(self, key: str) -> Decimal:
+        """Base units that working entries may still add, signed."""
+        entries = (order for order in self.state.working if order.instrument == key and order.purpose == "entry")
+        return sum((order.remaining if order.side == "BUY" else -order.remaining for order in entries), ZERO)
 
     def _alert(self, code: str, message: str, order: Order) -> None:
         context = {
@@ -173,9 +187,48 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
         if market is None:
             market = self.state.markets[key] = Market()
         market.observe(event, self.now)
+        if spec.tiers:
+            self._observe_perpetual(event, key, spec)
         for order in self.state.working:
             if order.instrument == key:
                 self._try_to_fill(order, event, market, spec)
+
+    # funding and liquidation
+
+    def _settle_funding(self) -> None:
+        """Settle what became due since the event before this one, with the positions and marks before it."""
+        state, interval = self.state, self.now // FUNDING_INTERVAL_US
+        if state.funding_interval == interval:
+            return
+        passed, state.funding_interval = state.funding_interval, interval
+        since = (interval if passed is None else passed) * FUNDING_INTERVAL_US
+        for settlement in settlements_between(since, self.now):
+            for perpetual in state.perpetuals.values():
+                fact = perpetual.fund(settlement)
+                if fact is not None:
+                    self.emit(Control, action="funding", service=self.service, details=fact.details())
+
+    def _perpetual(self, key: str, symbol: str) -> Perpetual:
+        perpetual = self.state.perpetuals.get(key)
+        if perpetual is None:
+            perpetual = self.state.perpetuals[key] = Perpetual(Position(PERPETUAL, symbol))
+        return perpetual
+
+    def _observe_perpetual(self, event: MarketData, key: str, spec: InstrumentSpec) -> None:
+        state, perpetual = self.state, self._perpetual(key, event.symbol)
+        perpetual.observe(event, self.settings.PRICE_COLLAR_PCT)
+        fact = perpetual.liquidate(spec)
+        if fact is None:
+            return
+        state.positions[key] = ZERO
+        for order in state.working:
+            if order.instrument == key:
+                self._report(order, "CANCELED", reason=f"{CancelCode.LIQUIDATED}: at mark {shown(fact.mark)}")
+        details = fact.details()
+        self.emit(Control, action="liquidation", service=self.service, details=details)
+        loss = f"{shown(fact.margin)} {spec.quote} of margin are lost"
+        message = f"{event.symbol} was liquidated at mark {shown(fact.mark)}: {loss}"
+        self.emit(Alert, level="CRITICAL", code="POSITION_LIQUIDATED", message=message, context=details)
 
     def _try_to_fill(self, order: WorkingOrder, event: MarketData, market: Market, spec: InstrumentSpec) -> None:
         over = self.now >= order.deadline
@@ -197,6 +250,8 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
             return Obstacle(ExpiryCode.NO_QUOTE, "market data without bid and ask")
         if not spec.tick_size <= bid < ask:
             return Obstacle(ExpiryCode.NO_QUOTE, f"bid {shown(bid)} and ask {shown(ask)} are no valid quote")
+        if spec.tiers and self.state.perpetuals[order.instrument].mark is None:
+            return Obstacle(ExpiryCode.NO_QUOTE, "no mark price has come, so margin and liquidation are not known")
         assert order.reference_price is not None, "orders without a mid at decision are refused"
         buys = order.side == "BUY"
         direction, touch = (ONE, ask) if buys else (-ONE, bid)
@@ -233,10 +288,8 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
         self, order: WorkingOrder, event: MarketData, market: Market, spec: InstrumentSpec, made: PaperFill
     ) -> None:
         market.take(order.side, made.at_touch, made.quantity, self.now)
-        signed = made.quantity if order.side == "BUY" else -made.quantity
-        self.state.positions[order.instrument] = self.state.positions.get(order.instrument, ZERO) + signed
-        order.book(made.quantity, made.price)
-        fee_rate = self.settings.PAPER_TAKER_FEE
+        self._take_in(order, made.quantity, made.price)
+        fee_rate = self.settings.taker_fee(order.venue)
         numbers = {
             **made.numbers,
             "mid_at_decision": order.reference_price,
@@ -263,6 +316,14 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
         if order.remaining:
             rest = f"{made.limited_by} let {shown(made.quantity)} fill; {shown(order.remaining)} is given up"
             self._report(order, "CANCELED", reason=f"{CancelCode.REMAINDER}: {rest}")
+
+    def _take_in(self, order: WorkingOrder, quantity: Decimal, price: Decimal) -> None:
+        """Book a fill in the order and in what is held."""
+        key, signed = order.instrument, quantity if order.side == "BUY" else -quantity
+        self.state.positions[key] = self._held(key) + signed
+        order.book(quantity, price)
+        if order.venue == PERPETUAL:
+            self._perpetual(key, order.symbol).position.trade(order.side, quantity, price, order.leverage)
 
     # ends without a fill
 
@@ -358,11 +419,9 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
 
     def _book_resolved(self, order: WorkingOrder, settlement: Settlement, price: Decimal, why: str) -> None:
         added = settlement.filled_quantity - order.filled_quantity
-        signed = added if order.side == "BUY" else -added
-        self.state.positions[order.instrument] = self.state.positions.get(order.instrument, ZERO) + signed
-        order.book(added, price)
+        self._take_in(order, added, price)
         told = settlement.fee is not None
-        fee = settlement.fee if settlement.fee is not None else added * price * self.settings.PAPER_TAKER_FEE
+        fee = settlement.fee if settlement.fee is not None else added * price * self.settings.taker_fee(order.venue)
         self._report_result(
             order,
             reason=f"{CancelCode.RESOLVED}: {why}",

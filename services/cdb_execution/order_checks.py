@@ -8,10 +8,11 @@ from services.cdb_execution.codes import Refusal, RejectCode, shown
 from services.cdb_execution.settings import ExecutionSettings
 from services.common.decimals import ONE, floor_to
 from services.common.events import Order
-from services.common.instruments import InstrumentSpec
+from services.common.instruments import PERPETUAL, InstrumentSpec
+from services.common.perpetuals import tier_of
 from services.common.timestamps import MS_US
 
-__all__ = ["check_age", "check_form", "check_price", "check_quantity"]
+__all__ = ["check_age", "check_exposure", "check_form", "check_price", "check_quantity"]
 
 
 def check_age(order: Order, decided_at: int, now: int, settings: ExecutionSettings) -> Refusal | None:
@@ -25,9 +26,14 @@ def check_age(order: Order, decided_at: int, now: int, settings: ExecutionSettin
 
 
 def check_form(order: Order) -> Refusal | None:
-    """Refuse what spot and the paper exchange do not have."""
+    """Refuse what the paper exchange does not have: resting orders, and on spot leverage and sales without holding."""
     if order.time_in_force != "IOC":
         return Refusal(RejectCode.TIME_IN_FORCE, f"{order.time_in_force} is not supported")
+    if order.venue == PERPETUAL:
+        if (order.purpose == "entry") == order.reduce_only:
+            reducing = "reduce-only" if order.reduce_only else "not reduce-only"
+            return Refusal(RejectCode.SIDE, f"{order.purpose} that is {reducing}")
+        return None
     if order.leverage != 1:
         return Refusal(RejectCode.LEVERAGE, f"leverage {order.leverage} on spot")
     is_entry = order.purpose == "entry"
@@ -59,13 +65,36 @@ def check_price(order: Order, spec: InstrumentSpec, settings: ExecutionSettings)
     return None
 
 
-def check_quantity(order: Order, spec: InstrumentSpec, sellable: Decimal) -> Refusal | None:
-    """Refuse a quantity off the grid or out of bounds (at mid at decision), and a sale of more than is held.
+def check_exposure(order: Order, spec: InstrumentSpec, held: Decimal, entering: Decimal) -> Refusal | None:
+    """Refuse an entry of a perpetual against what is there already, or with more leverage than its tier has.
+
+    Args:
+        order: on a perpetual.
+        spec: of the instrument.
+        held: base units, signed.
+        entering: base units that working entries may still add, signed.
+    """
+    if order.purpose != "entry":
+        return None
+    signed = order.quantity if order.side == "BUY" else -order.quantity
+    if held * signed < 0 or entering * signed < 0:
+        return Refusal(
+            RejectCode.WOULD_FLIP, f"{order.side}, but {shown(held)} is held and {shown(entering)} being entered"
+        )
+    tier = tier_of(held + entering + signed, spec)
+    if tier is None or order.leverage > tier.max_leverage:
+        allowed = "none beyond the largest tier" if tier is None else f"{tier.max_leverage} at this size"
+        return Refusal(RejectCode.LEVERAGE, f"leverage {order.leverage}, allowed is {allowed}")
+    return None
+
+
+def check_quantity(order: Order, spec: InstrumentSpec, closable: Decimal) -> Refusal | None:
+    """Refuse a quantity off the grid or out of bounds (at mid at decision), and an exit of more than is held.
 
     Args:
         order: one that passed `check_price`.
         spec: grids and bounds of the instrument.
-        sellable: base units held and not already being sold.
+        closable: base units that this order's side can close and that are not already being closed.
     """
     assert order.reference_price is not None, "check_price comes first"
     if order.quantity != floor_to(order.quantity, spec.lot_size):
@@ -83,8 +112,9 @@ def check_quantity(order: Order, spec: InstrumentSpec, sellable: Decimal) -> Ref
         return Refusal(
             RejectCode.MAX_NOTIONAL, f"value {shown(notional)} is over {shown(spec.max_notional)} {spec.quote}"
         )
-    if order.side == "SELL" and order.quantity > sellable:
+    if order.purpose != "entry" and order.quantity > closable:
+        does, done = ("sells", "sold") if order.side == "SELL" else ("buys", "bought back")
         return Refusal(
-            RejectCode.EXCEEDS_POSITION, f"sells {shown(order.quantity)}, but only {shown(sellable)} can be sold"
+            RejectCode.EXCEEDS_POSITION, f"{does} {shown(order.quantity)}, but only {shown(closable)} can be {done}"
         )
     return None

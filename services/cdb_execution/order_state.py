@@ -40,6 +40,7 @@ class WorkingOrder:
         reference_price: mid at the decision.
         eligible_from: quotes stamped earlier than this (microseconds) cannot fill it.
         deadline: from this `now` on (microseconds) it expires.
+        leverage: 1 on spot.
         status: None until it is first reported.
         filled_notional: quote currency paid or received so far, without fees.
         fills: number of fills so far.
@@ -64,6 +65,7 @@ class WorkingOrder:
     filled_notional: Decimal = ZERO
     fills: int = 0
     obstacle: str = ""
+    leverage: int = 1
 
     @property
     def remaining(self) -> Decimal:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from services.common.instruments import Venue
+from services.common.instruments import PERPETUAL, Venue
 from services.common.settings import Fraction, MachineSettings
 
 __all__ = ["ExecutionSettings"]
@@ -21,7 +21,8 @@ class ExecutionSettings(MachineSettings):
         VENUE: perpetuals are traded only where it is `mexc_perpetual`; spot always may be, to close what is held.
         PAPER_LATENCY_MS: an order fills only from quotes at least this much later than the order.
         PAPER_ORDER_LIFE_SEC: an immediate-or-cancel order that could not fill lives this long on the folded clock.
-        PAPER_TAKER_FEE, PAPER_MAKER_FEE: shares of the fill's notional, paid in quote currency.
+        PAPER_TAKER_FEE, PAPER_MAKER_FEE: shares of a spot fill's notional, paid in quote currency.
+        PAPER_PERP_TAKER_FEE, PAPER_PERP_MAKER_FEE: the same for perpetuals (the exchange's schedule for its API).
         PAPER_PARTICIPATION: largest share of the last minute's volume that our own fills may be.
         PAPER_MAX_LEVELS: largest fill in multiples of the size at the touch.
         MAX_SLIPPAGE_PCT: protection of an order without a price, measured from the touch.
@@ -36,12 +37,18 @@ class ExecutionSettings(MachineSettings):
     PAPER_ORDER_LIFE_SEC: int = Field(10, ge=1, le=3_600)
     PAPER_TAKER_FEE: Annotated[Fraction, Field(le=Decimal("0.05"))] = Decimal("0.0005")
     PAPER_MAKER_FEE: Annotated[Fraction, Field(le=Decimal("0.05"))] = Decimal(0)
+    PAPER_PERP_TAKER_FEE: Annotated[Fraction, Field(le=Decimal("0.05"))] = Decimal("0.0008")
+    PAPER_PERP_MAKER_FEE: Annotated[Fraction, Field(le=Decimal("0.05"))] = Decimal("0.0006")
     PAPER_PARTICIPATION: Annotated[Fraction, Field(gt=0)] = Decimal("0.10")
     PAPER_MAX_LEVELS: int = Field(4, ge=1, le=20)
     MAX_SLIPPAGE_PCT: Annotated[Fraction, Field(gt=0, le=Decimal("0.5"))] = Decimal("0.02")
     PRICE_COLLAR_PCT: Annotated[Fraction, Field(gt=0)] = Decimal("0.05")
     ORDER_MAX_AGE_MS: int = Field(5_000, ge=1, le=600_000)
     RISK_SILENCE_SEC: int = Field(30, ge=15, le=3_600)
+
+    def taker_fee(self, venue: str) -> Decimal:
+        """Return the fee rate of a fill that takes."""
+        return self.PAPER_PERP_TAKER_FEE if venue == PERPETUAL else self.PAPER_TAKER_FEE
 
     @field_validator("TRADING_MODE")
     @classmethod

@@ -11,6 +11,7 @@ from services.cdb_execution.dead_man import RiskWatch
 from services.cdb_execution.decisions import DecisionRecord
 from services.cdb_execution.market import Market
 from services.cdb_execution.order_state import WorkingOrder
+from services.cdb_execution.perpetuals import Perpetual
 from services.cdb_execution.resolving import Asked
 from services.cdb_execution.trading_state import TradingState
 from services.common.timestamps import format_timestamp
@@ -45,7 +46,9 @@ class ExecutionState:
         risk_state: what risk reported last.
         risk_watch: whether risk still answers the clock.
         markets: by instrument key.
-        positions: base units bought less sold in this run, by instrument key.
+        positions: base units bought less sold in this run, by instrument key; signed on perpetuals.
+        perpetuals: what the exchange keeps of each perpetual that has had market data.
+        funding_interval: number of the eight hours (since the epoch) up to which funding is settled.
         decisions: the last decisions of cdb_risk by their event id, oldest first.
         working: orders that have not ended, in the order of their acceptance.
         known_orders: client order id by order id of the last orders, oldest first.
@@ -59,6 +62,8 @@ class ExecutionState:
     risk_watch: RiskWatch = field(default_factory=RiskWatch)
     markets: dict[str, Market] = field(default_factory=dict)
     positions: dict[str, Decimal] = field(default_factory=dict)
+    perpetuals: dict[str, Perpetual] = field(default_factory=dict)
+    funding_interval: int | None = None
     decisions: dict[str, DecisionRecord] = field(default_factory=dict)
     working: list[WorkingOrder] = field(default_factory=list)
     known_orders: dict[str, str] = field(default_factory=dict)
@@ -95,6 +100,7 @@ def summarise(state: ExecutionState) -> dict[str, Any]:
             for order in state.working
         ],
         "positions": {key: quantity for key, quantity in state.positions.items() if quantity},
+        "perpetuals": {key: perpetual.shown() for key, perpetual in state.perpetuals.items()},
         "order_results": dict(state.counts),
         "last_outcomes": [
             {**asdict(outcome), "timestamp": format_timestamp(outcome.timestamp)} for outcome in state.outcomes

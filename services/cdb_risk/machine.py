@@ -38,6 +38,7 @@ from services.common.events import (
 from services.common.identity import client_order_id, order_id
 from services.common.instruments import PERPETUAL, instrument_key
 from services.common.machine import StateMachine
+from services.common.perpetual_facts import book_fact
 from services.common.timestamps import SECOND_US, format_timestamp
 
 __all__ = ["HEARTBEAT_US", "RiskMachine"]
@@ -316,6 +317,15 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
             self._on_tick(event)
         elif event.action in COMMANDS and event.producer != self.service:
             self._on_command(event)
+        elif event.action in {"funding", "liquidation"} and event.producer == channels.EXECUTION:
+            self._on_exchange_fact(event)
+
+    def _on_exchange_fact(self, event: Control) -> None:
+        """Book funding or a liquidation; what was wanted of a position that is gone is dropped."""
+        key = book_fact(self.state.account.portfolio, event)
+        self._watch_losses(None)
+        if key in self.state.exits:
+            self._settle_exit(key)
 
     def _on_tick(self, event: Control) -> None:
         state = self.state

@@ -21,9 +21,11 @@ from services.common.codec import decode, encode_state
 from services.common.decimals import ONE, ZERO, divide, quantise
 from services.common.errors import ContractViolation, StateMismatch
 from services.common.events import Control, Order, OrderResult, Signal
-from services.common.instruments import instrument_key
+from services.common.instruments import DEFAULT_INSTRUMENTS, PERPETUAL, instrument_key
 from services.common.journal.entry import Entry
-from services.common.portfolio import Mark, Portfolio
+from services.common.perpetual_facts import book_fact
+from services.common.perpetuals import liquidation_price, maintenance_fraction
+from services.common.portfolio import Mark, Portfolio, Position
 from services.common.timestamps import MINUTE_US, format_timestamp, parse_timestamp
 
 __all__ = ["Projection", "ProjectionState"]
@@ -46,6 +48,10 @@ ORDER_STATUS: Final = {
 TERMINAL: Final = frozenset({"filled", "cancelled", "rejected", "expired"})
 
 EXCHANGE: Final = "MEXC"
+
+_PERPETUALS: Final = {
+    instrument_key(spec.venue, spec.symbol): spec for spec in DEFAULT_INSTRUMENTS if spec.venue == PERPETUAL
+}
 
 
 @dataclass
@@ -160,6 +166,8 @@ class Projection:
             self._on_risk_config(event)
         elif event.producer == channels.RISK and event.action == "start_of_day":
             self.state.start_of_day_equity = _number(event.details, "equity", event)
+        elif event.producer == channels.EXECUTION and event.action in {"funding", "liquidation"}:
+            self._on_exchange_fact(event)
 
     def _begin_run(self, run_id: str) -> None:
         old = self.state
@@ -216,7 +224,7 @@ class Projection:
             return
         before = self._realized(result)
         if new_fill:
-            self._book(result)
+            self._book(result, order.leverage)
         self._update_order(order, result, new_fill=new_fill)
         if new_fill:
             self._put(_trade_row(result, order, run_id, self._realized(result) - before))
@@ -227,10 +235,10 @@ class Projection:
         portfolio = self.state.portfolio
         return ZERO if portfolio is None else portfolio.position(result.venue, result.symbol).realized_pnl
 
-    def _book(self, result: OrderResult) -> None:
+    def _book(self, result: OrderResult, leverage: int) -> None:
         if self.state.portfolio is None:
             raise ContractViolation(f"event {result.event_id}: a fill before cdb_risk said what the account holds")
-        self.state.portfolio.book(result)
+        self.state.portfolio.book(result, leverage)
 
     def _update_order(self, order: OrderRow, result: OrderResult, *, new_fill: bool) -> None:
         at = format_timestamp(result.timestamp)
@@ -268,6 +276,14 @@ class Projection:
             del self.state.closed[oldest]
             if self.state.portfolio is not None:
                 self.state.portfolio.booked.pop(oldest, None)
+
+    def _on_exchange_fact(self, event: Control) -> None:
+        """Book funding or a liquidation: it changes a position and the portfolio, but is no trade of an order."""
+        if self.state.portfolio is None or self.state.run_id is None:
+            raise ContractViolation(f"event {event.event_id}: {event.action} before any books were opened")
+        key = book_fact(self.state.portfolio, event)
+        self._put_position(self.state.run_id, key, event.timestamp)
+        self._snapshot(event.timestamp)
 
     # positions and the portfolio
 
@@ -309,6 +325,8 @@ class Projection:
                 drawdown_pct=drawdown,
                 max_drawdown_pct=state.max_drawdown,
                 open_positions=len(held),
+                total_margin=portfolio.margin,
+                total_funding=portfolio.funding,
             )
         )
 
@@ -334,15 +352,15 @@ def _number(details: Mapping[str, Any], name: str, event: Control) -> Decimal:
 
 
 def _reserved(working: Mapping[str, OrderRow]) -> Decimal:
-    """Return what the working buy orders may still spend, at their price (fees not included)."""
-    return sum(
-        (
-            (order.size - order.filled_size) * (order.price or order.reference_price or ZERO)
-            for order in working.values()
-            if order.side == "buy" and not order.reduce_only
-        ),
-        ZERO,
-    )
+    """Return what the working entries may still spend or lock as margin, at their price (fees not included)."""
+    return sum((_may_spend(order) for order in working.values() if not order.reduce_only), ZERO)
+
+
+def _may_spend(order: OrderRow) -> Decimal:
+    notional = (order.size - order.filled_size) * (order.price or order.reference_price or ZERO)
+    if order.venue == PERPETUAL:
+        return divide(notional, Decimal(order.leverage))
+    return notional if order.side == "buy" else ZERO
 
 
 def _fee_in_quote(result: OrderResult) -> Decimal:
@@ -459,8 +477,15 @@ def _position_row(
         fees=position.fees,
         stop_loss_price=stop,
         take_profit_price=None,
-        liquidation_price=None,
+        liquidation_price=_liquidation_price(position, key),
         opened_at=None if position.opened_at is None else format_timestamp(position.opened_at),
         updated_at=at,
         closed_at=None if position.quantity else at,
+        margin=position.margin,
+        funding=position.funding,
     )
+
+
+def _liquidation_price(position: Position, key: str) -> Decimal | None:
+    spec = _PERPETUALS.get(key)
+    return None if spec is None else liquidation_price(position, maintenance_fraction(position.quantity, spec))

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from services.cdb_writer.envelope import Envelope
 from services.common.codec import encode_value
+from services.common.decimals import ZERO
 from services.common.journal.entry import Entry, JournalId
 
 __all__ = [
@@ -245,6 +246,8 @@ class PositionRow(Row):
     opened_at: str | None
     updated_at: str
     closed_at: str | None
+    margin: Decimal = ZERO
+    funding: Decimal = ZERO
 
 
 @dataclass
@@ -269,6 +272,8 @@ class SnapshotRow(Row):
     drawdown_pct: Decimal
     max_drawdown_pct: Decimal
     open_positions: int
+    total_margin: Decimal = ZERO
+    total_funding: Decimal = ZERO
 
 
 TABLES: tuple[type[Row], ...] = (SignalRow, OrderRow, TradeRow, PositionRow, SnapshotRow)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any, Literal
 
 from services.cdb_ws.observation import Observation
@@ -11,7 +12,8 @@ from services.common.channels import WS
 from services.common.decimals import wire_form
 from services.common.events import Control, Event, MarketData
 from services.common.identity import derive_id
-from services.common.instruments import Venue
+from services.common.instruments import PERPETUAL, Venue
+from services.common.portfolio import mid_price
 
 __all__ = ["Mint", "Pressure"]
 
@@ -31,6 +33,7 @@ class Mint:
     def __init__(self, run_id: str, venue: Venue, base: int = 0) -> None:
         self._run_id = run_id
         self._venue: Venue = venue
+        self._perpetual = venue == PERPETUAL
         self._base = base
 
     def number(self, batch: Batch) -> int:
@@ -66,12 +69,22 @@ class Mint:
                 ask=None if o.ask is None else wire_form(o.ask),
                 bid_size=None if o.bid_size is None else wire_form(o.bid_size),
                 ask_size=None if o.ask_size is None else wire_form(o.ask_size),
+                mark_price=self._mark(o),
+                funding_rate=wire_form(o.funding_rate) if self._perpetual and o.funding_rate is not None else None,
                 sequence=number,
                 gap=o.gap,
                 synthetic=o.synthetic,
             )
             for o in observations
         ]
+
+    def _mark(self, o: Observation) -> Decimal | None:
+        """Return the mark price of a perpetual; the mid stands for it in a recording that has none."""
+        if not self._perpetual:
+            return None
+        if o.mark_price is None and o.bid is not None and o.ask is not None and o.bid < o.ask:
+            return wire_form(mid_price(o.bid, o.ask))
+        return None if o.mark_price is None else wire_form(o.mark_price)
 
     def tick(self, timestamp_us: int, pressure: Pressure) -> Control:
         """Return a tick of the clock."""

@@ -10,7 +10,7 @@ from services.common.decimals import quantise
 from services.common.errors import FeedInputInvalid
 from services.common.timestamps import MS_US
 
-__all__ = ["DECIMALS", "WHOLE_DIGITS", "milliseconds", "not_negative", "positive"]
+__all__ = ["DECIMALS", "WHOLE_DIGITS", "milliseconds", "not_negative", "positive", "signed_fraction"]
 
 WHOLE_DIGITS: Final = 12
 DECIMALS: Final = 16
@@ -67,3 +67,15 @@ def positive(name: str, text: str) -> Decimal:
     if not value:
         raise FeedInputInvalid(f"{name}={text}: a number above 0 is meant")
     return value
+
+
+def signed_fraction(name: str, text: str) -> Decimal:
+    """Return a rate between -1 and 1, as a funding rate.
+
+    Raises:
+        FeedInputInvalid: outside of that, or what `not_negative` refuses of its digits.
+    """
+    value = not_negative(name, text.removeprefix("-"))
+    if value > 1:
+        raise FeedInputInvalid(f"{name}={text}: a fraction between -1 and 1 is meant, as 0.0001 for 0.01 %")
+    return -value if text.startswith("-") else value

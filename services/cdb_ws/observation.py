@@ -30,6 +30,7 @@ class Observation:
         bid, ask, bid_size, ask_size: the last quote in it; None when it has none. Sizes in base units.
         gap: rows were lost before or in it.
         synthetic: quotes or times are constructed.
+        mark_price, funding_rate: the last in it; None when it has none. Perpetuals only.
     """
 
     timestamp_us: int
@@ -44,6 +45,8 @@ class Observation:
     ask_size: Decimal | None = None
     gap: bool = False
     synthetic: bool = False
+    mark_price: Decimal | None = None
+    funding_rate: Decimal | None = None
 
     def then(self, later: Observation) -> Observation:
         """Return this observation and a later one of the same instrument as one: nothing is lost but the order in it.
@@ -58,6 +61,8 @@ class Observation:
 
 _GAP: Final = attrgetter("gap")
 _SYNTHETIC: Final = attrgetter("synthetic")
+_MARK: Final = attrgetter("mark_price")
+_RATE: Final = attrgetter("funding_rate")
 
 
 def merge(rows: Sequence[Observation]) -> Observation:
@@ -85,6 +90,8 @@ def merge(rows: Sequence[Observation]) -> Observation:
         if row.bid is not None or row.ask is not None:
             quoted = row
             break
+    marks = [mark for mark in map(_MARK, rows) if mark is not None]
+    rates = [rate for rate in map(_RATE, rows) if rate is not None]
     return Observation(
         last.timestamp_us,
         last.symbol,
@@ -98,6 +105,8 @@ def merge(rows: Sequence[Observation]) -> Observation:
         quoted.ask_size,
         True in map(_GAP, rows),
         True in map(_SYNTHETIC, rows),
+        marks[-1] if marks else None,
+        rates[-1] if rates else None,
     )
 
 

@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final
 
-from services.cdb_ws.numbers import milliseconds, not_negative, positive
+from services.cdb_ws.numbers import milliseconds, not_negative, positive, signed_fraction
 from services.cdb_ws.observation import Observation
 from services.common.decimals import ZERO, divide
 from services.common.errors import FeedInputInvalid
 
-__all__ = ["SIZED_TICK_COLUMNS", "TICK_COLUMNS", "TickReader"]
+__all__ = ["MARKED_TICK_COLUMNS", "SIZED_TICK_COLUMNS", "TICK_COLUMNS", "TickReader"]
 
 TICK_COLUMNS: Final = ("ts_ms", "symbol", "price", "qty", "side", "bid", "ask")
 SIZED_TICK_COLUMNS: Final = (*TICK_COLUMNS, "bid_size", "ask_size")
+MARKED_TICK_COLUMNS: Final = (*SIZED_TICK_COLUMNS, "mark_price", "funding_rate")
+"""Of a perpetual whose recorder also wrote down its mark price and funding rate, each where it is known."""
 
 
 class TickReader:
@@ -57,6 +59,8 @@ class TickReader:
             ask=ask,
             bid_size=bid_size,
             ask_size=ask_size,
+            mark_price=positive("mark_price", row["mark_price"]) if row.get("mark_price") else None,
+            funding_rate=signed_fraction("funding_rate", row["funding_rate"]) if row.get("funding_rate") else None,
         )
 
 

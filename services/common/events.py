@@ -455,7 +455,8 @@ class Control(Event):
         action: `tick` (the clock, by cdb_ws), `warmup` (closed bars before the first market data, by cdb_ws),
             `finished` (a recorded feed has ended, by cdb_ws), `started` and `config` (every service),
             `start_of_day`, `trading_state` (`details.state`, `.previous`, `.causes`) and `heartbeat` (its answer to
-            the clock, by cdb_risk), or an operator's command; a `resolve_order` is answered by cdb_risk with its own.
+            the clock, by cdb_risk), `funding` and `liquidation` (of a perpetual position, by cdb_execution), or an
+            operator's command; a `resolve_order` is answered by cdb_risk with its own.
         service: whom it is about.
         run_id: root of all derived ids, on `started` of cdb_ws.
         command_id: an operator's command is done once.
@@ -475,6 +476,8 @@ class Control(Event):
         "start_of_day",
         "trading_state",
         "heartbeat",
+        "funding",
+        "liquidation",
         "halt",
         "resume",
         "flatten",

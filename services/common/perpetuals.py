@@ -11,13 +11,15 @@ from decimal import Decimal
 from typing import Final
 
 from services.common.decimals import ONE, ZERO, divide, quantise
+from services.common.events import MarketData
 from services.common.instruments import InstrumentSpec, RiskTier
-from services.common.portfolio import Position
+from services.common.portfolio import Position, mid_price
 from services.common.timestamps import HOUR_US
 
 __all__ = [
     "FUNDING_INTERVAL_US",
     "UNKNOWN_FUNDING_RATE",
+    "believable_mark",
     "contracts",
     "funding_amount",
     "is_liquidated",
@@ -37,6 +39,19 @@ UNKNOWN_FUNDING_RATE: Final = Decimal("0.0001")
 """What a settlement whose rate is not known costs us, whatever the direction."""
 
 _RATIO_BOUND: Final = Decimal(10) ** 15
+
+
+def believable_mark(event: MarketData, collar_pct: Decimal) -> Decimal | None:
+    """Return the mark price of an event; None when it has none, or one too far from the quote beside it.
+
+    A mark decides about stops and liquidations, so one bad tick must not move it. Without a valid quote beside it it is
+    believed as it is.
+    """
+    mark = event.mark_price
+    if mark is None or event.bid is None or event.ask is None or event.bid >= event.ask:
+        return mark
+    mid = mid_price(event.bid, event.ask)
+    return None if abs(mark - mid) > collar_pct * mid else mark
 
 
 def contracts(quantity: Decimal, spec: InstrumentSpec) -> Decimal:

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeVar
 from services.cdb_ws.candles import CANDLE_COLUMNS, candle_path, parse_candle
 from services.cdb_ws.observation import Observation, RejectedRow
 from services.cdb_ws.recorded import Source
-from services.cdb_ws.ticks import SIZED_TICK_COLUMNS, TICK_COLUMNS, TickReader
+from services.cdb_ws.ticks import MARKED_TICK_COLUMNS, SIZED_TICK_COLUMNS, TICK_COLUMNS, TickReader
 from services.common.errors import ContractViolation, FeedInputInvalid
 from services.common.instruments import normalise_symbol
 from services.common.timestamps import format_timestamp
@@ -28,6 +28,7 @@ FileKind = Literal["ticks", "candles"]
 _KINDS: Final[Mapping[tuple[str, ...], FileKind]] = {
     TICK_COLUMNS: "ticks",
     SIZED_TICK_COLUMNS: "ticks",
+    MARKED_TICK_COLUMNS: "ticks",
     CANDLE_COLUMNS: "candles",
 }
 _ParsedT = TypeVar("_ParsedT")
@@ -76,7 +77,8 @@ class RecordedFile:
         if kind is None:
             raise FeedInputInvalid(
                 f"{path}:1: header {','.join(header)!r:.200}; {','.join(CANDLE_COLUMNS)!r} (candles) or "
-                f"{','.join(TICK_COLUMNS)!r}, if known with ',bid_size,ask_size' (ticks), is meant"
+                f"{','.join(TICK_COLUMNS)!r}, if known with ',bid_size,ask_size' and then ',mark_price,funding_rate' "
+                "(ticks), is meant"
             )
         return cls(path, kind, digest.hexdigest(), size)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ import redis
 from redis.exceptions import NoPermissionError
 
 from claire.embedded import EmbeddedRedis
-from claire.operator_line import Command, JournalUnreachable, OperatorLine
+from claire.operator_line import Command, JournalUnreachable, OperatorLine, Outcome
 from services.common import channels
-from services.common.events import Alert, Control
+from services.common.events import Alert, Control, Event, Order, OrderResult
 from services.common.identity import derive_id
 from services.common.journal.client import JournalClient
-from services.common.journal.entry import Cause
+from services.common.journal.entry import Cause, JournalId
 from services.common.journal.lease import Lease
 from services.common.journal.opening import open_bus
 from services.common.settings import Infrastructure, load_settings
@@ -32,11 +33,13 @@ ROOT = Path(__file__).resolve().parents[3]
 class Key(threading.Thread):
     """Stands in for a service: holds its lease, and answers every command with what it is told to say."""
 
-    def __init__(self, infra: Infrastructure, service: str, says: Any = None) -> None:
+    def __init__(
+        self, infra: Infrastructure, service: str, says: Any = None, hears: tuple[str, ...] = (channels.OPERATOR,)
+    ) -> None:
         super().__init__(daemon=True)
         self._client = JournalClient(infra, name=service)
         self._lease = Lease(infra)
-        self._service, self._says = service, says
+        self._service, self._says, self._hears = service, says, hears
         self._fence = self._lease.acquire(service, service)
         self._stop_asked = threading.Event()
         self._after = 0
@@ -46,7 +49,7 @@ class Key(threading.Thread):
         while not self._stop_asked.is_set():
             for entry in self._client.read(self._after, 100, block_ms=20):
                 self._after = entry.id.n
-                answer = self._says(entry.event) if self._says and entry.producer == channels.OPERATOR else None
+                answer = self._says(entry.event) if self._says and entry.producer in self._hears else None
                 if answer is None:
                     self._client.advance(self._service, self._fence, entry.id)
                 else:
@@ -57,6 +60,7 @@ class Key(threading.Thread):
         self._stop_asked.set()
         self.join()
         self._lease.release()
+        self._lease.close()
         self._client.close()
 
 
@@ -73,6 +77,27 @@ def refused(command: Control) -> Alert:
     return Alert(
         event_id=derive_id("no", command.event_id), timestamp=T0, producer=channels.RISK, level="WARNING",
         code="COMMAND_REFUSED", message="the circuit breaker has not tripped", causation_id=command.event_id,
+    )  # fmt: skip
+
+
+def selling(command: Control) -> Order:
+    """Return what risk orders on a flatten."""
+    return Order(
+        event_id=derive_id("order", command.event_id), timestamp=T0, producer=channels.RISK, order_id="ord-1",
+        client_order_id="cdb-1", signal_id=None, decision_id="d", venue="mexc_spot", symbol="BTCUSDT", side="SELL",
+        order_type="LIMIT", quantity=Decimal(1), price=Decimal(1), reduce_only=True, purpose="flatten",
+        reference_price=Decimal(1), causation_id=command.event_id,
+    )  # fmt: skip
+
+
+def reported(event: Event) -> OrderResult:
+    """Return what execution makes of a command (a working order is cancelled) and of an order (it is filled)."""
+    filled = isinstance(event, Order)
+    return OrderResult(
+        event_id=derive_id("result", event.event_id), timestamp=T0, producer=channels.EXECUTION,
+        order_id="ord-1" if filled else "ord-0", client_order_id="cdb", status="FILLED" if filled else "CANCELED",
+        venue="mexc_spot", symbol="BTCUSDT", side="SELL" if filled else "BUY", quantity=Decimal(1),
+        filled_quantity=Decimal(int(filled)), average_price=Decimal(1) if filled else None,
     )  # fmt: skip
 
 
@@ -133,7 +158,7 @@ def test_a_command_is_one_entry_of_the_operator_and_its_answer_comes_back(
     assert (entry.id, entry.cause, event.timestamp) == (outcome.place, "", T0)
     assert (event.action, event.by, event.reason) == ("halt", "ada", "lunch")
     assert event.details["freeze"] is True
-    assert str(event.details["issued_at"]).endswith("Z")
+    assert str(event.command_id).startswith(time.strftime("%Y%m%dT", time.gmtime()))
 
 
 def test_a_refusal_comes_with_its_reason(infra: Infrastructure, line: OperatorLine, keys: list[Key]) -> None:
@@ -144,6 +169,20 @@ def test_a_refusal_comes_with_its_reason(infra: Infrastructure, line: OperatorLi
 
     assert outcome.refused == "the circuit breaker has not tripped"
     assert outcome.state is None
+
+
+def test_a_flatten_is_followed_to_the_end_of_its_orders(
+    infra: Infrastructure, line: OperatorLine, keys: list[Key]
+) -> None:
+    """What execution cancels on the command, and the fill of what risk ordered on it, are part of the outcome."""
+    execution = Key(infra, channels.EXECUTION, reported, (channels.OPERATOR, channels.RISK))
+    start(keys, execution, Key(infra, channels.RISK, selling))
+
+    outcome = line.follow(line.send(Command("flatten", "ada", "home")), 10)
+
+    assert [result.order_id for result in outcome.canceled] == ["ord-0"]
+    assert outcome.results["ord-1"].status == "FILLED"
+    assert outcome.settled
 
 
 def test_who_is_dead_is_not_waited_for(infra: Infrastructure, line: OperatorLine, keys: list[Key]) -> None:
@@ -204,7 +243,11 @@ def test_a_lost_reply_never_makes_two_entries(infra: Infrastructure, line: Opera
 
 def test_what_cannot_be_recorded_is_said(infra: Infrastructure, line: OperatorLine, embedded_redis: Any) -> None:
     """A server that goes away, a journal that is not open, and one that refuses to write are three different things."""
+    lost = Outcome(JournalId(1, 1), T0)
     LostReply(line, 3, before=True)
+    line._client.cursors = lambda: (_ for _ in ()).throw(redis.ConnectionError("gone"))  # type: ignore[method-assign]
+    with pytest.raises(JournalUnreachable, match="recorded as 1-1"):
+        line.follow(lost, 1)
     with pytest.raises(JournalUnreachable, match="does not answer"):
         line.send(Command("halt", "ada", "now"))
     with embedded_redis.client() as client:

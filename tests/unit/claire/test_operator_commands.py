@@ -63,11 +63,11 @@ WHO = ("--by", "ada", "--reason", "test")
         (["flatten", "--reason", "x"], "flatten needs --by NAME"),
         (["reset-breaker"], "reset-breaker needs --by NAME and --reason TEXT"),
         (["resolve-order", "ord-1", "--outcome", "canceled"], "resolve-order needs --by NAME and --reason TEXT"),
-        (["resolve-order", "ord-1", "--outcome", "filled", *WHO], "needs --filled QUANTITY and --price PRICE"),
-        (["resolve-order", "ord-1", "--outcome", "canceled", "--filled", "1", *WHO], "belong together"),
-        (["resolve-order", "ord-1", "--outcome", "canceled", "--fee", "NaN", *WHO], "--fee NaN: a number"),
-        (["resolve-order", "ord-1", "--outcome", "canceled", "--fee", "much", *WHO], "--fee much: a number"),
-        (["resolve-order", "ord-1", "--outcome", "canceled", "--fee", "-1", *WHO], "--fee -1: a number"),
+        (["resolve-order", "ord-1", "--outcome", "filled", *WHO], "--outcome filled needs --price PRICE"),
+        (["resolve-order", "ord-1", "--outcome", "never-arrived", "--price", "1", *WHO], "belong to --outcome filled"),
+        (["resolve-order", "ord-1", "--outcome", "filled", "--fee", "NaN", *WHO], "--fee NaN: a number"),
+        (["resolve-order", "ord-1", "--outcome", "filled", "--price", "much", *WHO], "--price much: a number"),
+        (["resolve-order", "ord-1", "--outcome", "filled", "--quantity", "-1", *WHO], "--quantity -1: a number"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_sent(arguments: list[str], words: str) -> None:
@@ -173,7 +173,7 @@ def test_redis_lost_while_waiting_is_exit_code_4(line: type[Line], tmp_path: Pat
 def test_json_says_everything(line: type[Line], tmp_path: Path) -> None:
     """One object on standard output, with the outcome that resolve-order was given as the exchange's word."""
     code, text = run(
-        "resolve-order", "ord-1", "--outcome", "filled", "--filled", "0.5", "--price", "50000", *WHO,
+        "resolve-order", "ord-1", "--outcome", "filled", "--quantity", "0.5", "--price", "50000", *WHO,
         "--redis", str(tmp_path / "x"), "--json",
     )  # fmt: skip
     record = json.loads(text)
@@ -182,7 +182,7 @@ def test_json_says_everything(line: type[Line], tmp_path: Path) -> None:
     assert record["changed"] is False
     assert line.given is not None
     assert line.given.details == {
-        "order_id": "ord-1", "outcome": "FILLED", "filled_quantity": Decimal("0.5"), "average_price": Decimal(50000),
+        "order_id": "ord-1", "outcome": "filled", "quantity": Decimal("0.5"), "price": Decimal(50000),
     }  # fmt: skip
 
 
@@ -236,6 +236,7 @@ def test_the_answer_is_gathered_from_what_risk_emits() -> None:
         decision(),
         decision(approved=True, reason="approved"),
         order("o1"),
+        Control(event_id="5", action="resolve_order", details={"order_id": "o2"}, **common),
     ):  # fmt: skip
         _take_answer(outcome, event)
 
@@ -246,6 +247,8 @@ def test_the_answer_is_gathered_from_what_risk_emits() -> None:
     assert list(outcome.orders) == ["o1"]
     assert not outcome.settled
     outcome.results["o1"] = result("o1", "FILLED", "1")
+    assert not outcome.settled
+    outcome.results["o2"] = result("o2", "CANCELED", "0")
     assert outcome.settled
 
 
@@ -261,7 +264,7 @@ def test_flatten_shows_each_order_and_what_became_of_it() -> None:
     outcome = Outcome(JournalId(1, 7), T0, folded=dict.fromkeys((channels.RISK, channels.EXECUTION), True))
     outcome.state, outcome.previous, outcome.causes = "HALTED", "ACTIVE", ["halt"]
     for name in ("o1", "o2", "o3"):
-        outcome.orders[name] = order(name)
+        _take_answer(outcome, order(name))
     outcome.results = {"o1": result("o1", "FILLED", "1"), "o2": result("o2", "EXPIRED", "0.25")}
     outcome.declined.append(decision())
     outcome.canceled.append(result("e1", "CANCELED", "0"))

@@ -230,7 +230,10 @@ def test_the_command_gives_json_and_files(recording: Path, tmp_path: Path) -> No
     assert isinstance(footer, Footer)
     assert footer.head.hash.hex() == result["chain_tip"]
     assert len((tmp_path / "out" / "equity.csv").read_text().splitlines()) > 60
-    assert json.loads((tmp_path / "out" / "report.json").read_text()) == result
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert {name: report[name] for name in result} == result
+    assert "charts" in report
+    assert "BTCUSDT, spot" in (tmp_path / "out" / "report.html").read_text()
     fills = (tmp_path / "out" / "trades.csv").read_text().splitlines()
     assert len(fills) > 2
 

@@ -137,6 +137,7 @@ class Desk:
         symbol: str = "BTCUSDT",
         venue: str = SPOT,
         synthetic: bool = False,
+        **fields: Any,
     ) -> list[Event]:
         """Journal market data and return the outputs; `size` stands on both sides unless `bid_size` differs."""
         self.sequence += 1
@@ -158,6 +159,7 @@ class Desk:
                 ask_size=number(size),
                 sequence=self.sequence,
                 synthetic=synthetic,
+                **fields,
             )
         )
 

@@ -25,6 +25,8 @@ def test_defaults_are_those_of_the_trading_rules() -> None:
         "PAPER_ORDER_LIFE_SEC": 10,
         "PAPER_TAKER_FEE": Decimal("0.0005"),
         "PAPER_MAKER_FEE": Decimal(0),
+        "PAPER_PERP_TAKER_FEE": Decimal("0.0008"),
+        "PAPER_PERP_MAKER_FEE": Decimal("0.0006"),
         "PAPER_PARTICIPATION": Decimal("0.10"),
         "PAPER_MAX_LEVELS": 4,
         "MAX_SLIPPAGE_PCT": Decimal("0.02"),

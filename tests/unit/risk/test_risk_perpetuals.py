@@ -193,3 +193,48 @@ def test_the_screen_shows_the_stop_of_a_short(desk: PerpetualDesk) -> None:
     shown = desk.machine.summary()["positions"][0]
     assert (shown["quantity"], shown["stop_price"]) == (Decimal("-0.15"), 51_000)
     assert stop_price(Position(PERPETUAL, "BTCUSDT"), Decimal("0.02")) is None
+
+
+# what the exchange does
+
+
+def fact(desk: PerpetualDesk, action: str, producer: str = "cdb_execution", **details: Any) -> list[Event]:
+    """Journal funding or a liquidation of the BTC perpetual."""
+    return desk.command(action, producer, details={"venue": PERPETUAL, "symbol": "BTCUSDT", **details})
+
+
+def test_funding_counts_in_equity_and_losses() -> None:
+    """A payment of 2 USDT lowers cash and equity; one that reaches the daily limit ends the day's entries."""
+    desk = PerpetualDesk(LEVERAGE=5)
+    desk.hold_short()
+    portfolio = desk.machine.state.account.portfolio
+    before = portfolio.equity
+    fact(desk, "funding", amount=Decimal(-2))
+    assert before is not None
+    assert (portfolio.funding, portfolio.equity) == (-2, before - 2)
+    fact(desk, "funding", amount=Decimal(-5_000))
+    assert desk.states == ["REDUCING"]
+
+
+def test_a_liquidation_empties_the_position_and_drops_what_was_wanted_of_it() -> None:
+    """The working exit ends with its own result; then the position is gone, and nothing is latched any more."""
+    desk = PerpetualDesk(LEVERAGE=5)
+    desk.hold_short()
+    desk.quote(mark=51_000, at_ms=1_000)
+    stop = desk.orders[-1]
+    assert stop.purpose == "stop_loss"
+    desk.result(stop, "CANCELED", reason="LIQUIDATED: at mark 59990")
+    assert KEY in desk.machine.state.exits
+    fact(desk, "liquidation")
+    portfolio = desk.machine.state.account.portfolio
+    assert (desk.held, portfolio.margin, portfolio.realized_pnl) == (0, 0, -1_500)
+    assert not desk.machine.state.exits
+    assert not desk.machine.state.reservations.orders
+    assert portfolio.equity == 98_500
+
+
+def test_facts_of_others_are_not_believed(desk: PerpetualDesk) -> None:
+    """Only cdb_execution speaks for the exchange."""
+    desk.hold_short()
+    fact(desk, "liquidation", "operator")
+    assert desk.held == Decimal("-0.15")

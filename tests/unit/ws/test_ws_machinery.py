@@ -218,6 +218,27 @@ def test_minted_events_keep_the_contract() -> None:
     assert (end.action, end.producer) == ("finished", "cdb_ws")
 
 
+@pytest.mark.parametrize(
+    ("fields", "mark", "rate"),
+    [
+        ({"bid": Decimal(99), "ask": Decimal(102)}, Decimal("100.5"), None),
+        ({"bid": Decimal(99), "ask": Decimal(102), "mark_price": Decimal(101)}, Decimal(101), None),
+        ({"mark_price": Decimal(101), "funding_rate": Decimal("0.0001")}, Decimal(101), Decimal("0.0001")),
+        ({"bid": Decimal(102), "ask": Decimal(99)}, None, None),
+        ({}, None, None),
+    ],
+)
+def test_a_perpetual_has_a_mark(fields: dict[str, Any], mark: Decimal | None, rate: Decimal | None) -> None:
+    """Its own where the recording has it, else the mid of a valid quote; spot has neither mark nor funding."""
+    batch = Batch(1, T0, "market_data", (seen(0, **fields),))
+    (event,) = Mint("run", "mexc_perpetual").events(batch)
+    assert isinstance(event, MarketData)
+    assert (event.mark_price, event.funding_rate) == (mark, rate)
+    (spot,) = Mint("run", "mexc_spot").events(batch)
+    assert isinstance(spot, MarketData)
+    assert (spot.mark_price, spot.funding_rate) == (None, None)
+
+
 def test_minted_warmup_events_carry_the_bars() -> None:
     """Each part of the bars is an event with its venue and symbol, in order, with an id of its own."""
     bars = WarmupBars()

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from services.cdb_ws.candles import candle_path, parse_candle
-from services.cdb_ws.numbers import milliseconds, not_negative, positive
+from services.cdb_ws.numbers import milliseconds, not_negative, positive, signed_fraction
 from services.cdb_ws.observation import Observation, add_volumes
 from services.cdb_ws.ticks import TickReader
 from services.common.errors import FeedInputInvalid
@@ -209,3 +209,22 @@ def test_a_volume_beyond_28_digits_is_refused_rather_than_rounded() -> None:
     """Sums are exact or an error."""
     with pytest.raises(FeedInputInvalid, match="does not fit"):
         add_volumes(Decimal("999999999999.9999999999999999"), Decimal("0.0000000000000002"))
+
+
+def test_a_perpetual_recording_may_have_mark_and_funding_rate() -> None:
+    """Each where it is known; a later row without them keeps the earlier ones when rows are merged."""
+    reader = TickReader()
+    first = reader.read(tick_row(mark_price="100.45", funding_rate="-0.0001"), "BTCUSDT")
+    second = reader.read(tick_row(mark_price="", funding_rate=""), "BTCUSDT")
+    assert (first.mark_price, first.funding_rate) == (Decimal("100.45"), Decimal("-0.0001"))
+    assert (second.mark_price, second.funding_rate) == (None, None)
+    merged = first.then(second)
+    assert (merged.mark_price, merged.funding_rate) == (Decimal("100.45"), Decimal("-0.0001"))
+    assert second.then(first).mark_price == Decimal("100.45")
+
+
+@pytest.mark.parametrize("text", ["1.5", "-2", "NaN", "--1", "x"])
+def test_bad_funding_rates_are_refused(text: str) -> None:
+    """A fraction between -1 and 1 is meant."""
+    with pytest.raises(FeedInputInvalid, match="funding_rate"):
+        signed_fraction("funding_rate", text)
