@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
@@ -129,17 +129,30 @@ def read_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]
     return source
 
 
+_EARLIER_NAMES: Final = {"MAX_DRAWDOWN_PCT": "MAX_DAILY_DRAWDOWN_PCT", "MAX_EXPOSURE_PCT": "MAX_TOTAL_EXPOSURE_PCT"}
+"""Limits under the names of earlier versions: ignoring one would trade under a looser limit than was meant."""
+
+
 def load_settings(model: type[ModelT], environ: Mapping[str, str]) -> ModelT:
     """Read a settings model from an environment; an empty variable counts as not set.
 
     Raises:
         SettingsInvalid: every mistake, one a line, each with the value (secrets masked) and the fix.
     """
+    mistakes = [
+        f"{earlier}={environ[earlier]}: this limit is called {name} here; set {name} instead"
+        for earlier, name in _EARLIER_NAMES.items()
+        if name in model.model_fields and environ.get(earlier, "") != ""
+    ]
     given = {name: environ[name] for name in model.model_fields if environ.get(name, "") != ""}
     try:
-        return model.model_validate(given)
+        settings = model.model_validate(given)
     except ValidationError as error:
-        raise SettingsInvalid("\n".join(mistake(model, details) for details in error.errors())) from None
+        mistakes += [mistake(model, details) for details in error.errors()]
+    else:
+        if not mistakes:
+            return settings
+    raise SettingsInvalid("\n".join(mistakes))
 
 
 def canonical_settings(settings: BaseModel) -> dict[str, Any]:

@@ -181,3 +181,25 @@ def test_what_is_meant_is_said_in_plain_words(name: str, value: str, line: str) 
         load_settings(Many, {name: value})
 
     assert str(caught.value) == f"{name}={value}: {line}"
+
+
+class Limits(MachineSettings):
+    """Limits that had other names once."""
+
+    MAX_DAILY_DRAWDOWN_PCT: Fraction = Decimal("0.05")
+    MAX_TOTAL_EXPOSURE_PCT: Fraction = Decimal("0.30")
+
+
+def test_limits_under_earlier_names_are_refused_not_ignored() -> None:
+    """A tighter limit under its earlier name must not leave the looser default in force: it is named with its fix."""
+    with pytest.raises(SettingsInvalid) as refused:
+        load_settings(Limits, {"MAX_EXPOSURE_PCT": "0.2", "MAX_DRAWDOWN_PCT": "0.03", "MAX_TOTAL_EXPOSURE_PCT": "7"})
+
+    lines = str(refused.value).splitlines()
+    assert lines[0] == (
+        "MAX_DRAWDOWN_PCT=0.03: this limit is called MAX_DAILY_DRAWDOWN_PCT here; set MAX_DAILY_DRAWDOWN_PCT instead"
+    )
+    assert lines[1].startswith("MAX_EXPOSURE_PCT=0.2: this limit is called MAX_TOTAL_EXPOSURE_PCT here")
+    assert lines[2].startswith("MAX_TOTAL_EXPOSURE_PCT=7: ")
+    assert load_settings(Limits, {"MAX_EXPOSURE_PCT": ""}) == Limits()
+    assert load_settings(Infrastructure, {"MAX_EXPOSURE_PCT": "0.2"}) == load_settings(Infrastructure, {})
