@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from claire.commands_history import register as register_history
+from claire.drill.command import register as register_drill
 from claire.operator_commands import register as register_operator_commands
 from claire.options import parse_settings, refuse
 from claire.paper.command import run_paper_command
@@ -151,6 +152,7 @@ def up(
 app.command("run-paper")(run_paper_command)
 register_operator_commands(app)
 register_status_command(app)
+register_drill(app)
 
 
 @app.command()
