@@ -23,6 +23,7 @@ class Code(StrEnum):
     SIGNAL_PRICE_COLLAR = "SIGNAL_PRICE_COLLAR"
     EQUITY_UNKNOWN = "EQUITY_UNKNOWN"
     MARKS_STALE = "MARKS_STALE"
+    MARK_MISSING = "MARK_MISSING"
 
     SHORT_NOT_ALLOWED = "SHORT_NOT_ALLOWED"
     ALREADY_POSITIONED = "ALREADY_POSITIONED"
@@ -30,6 +31,9 @@ class Code(StrEnum):
     TOO_MANY_POSITIONS = "TOO_MANY_POSITIONS"
     ORDER_RATE = "ORDER_RATE"
     ENTRY_SPACING = "ENTRY_SPACING"
+    LEVERAGE_LIMIT = "LEVERAGE_LIMIT"
+    LIQUIDATION_TOO_CLOSE = "LIQUIDATION_TOO_CLOSE"
+    INSUFFICIENT_MARGIN = "INSUFFICIENT_MARGIN"
     SIZING_INPUT_UNKNOWN = "SIZING_INPUT_UNKNOWN"
     POSITION_LIMIT = "POSITION_LIMIT"
     BELOW_MINIMUM = "BELOW_MINIMUM"
@@ -74,12 +78,16 @@ MEANINGS: Final[dict[Code, str]] = {
     Code.SIGNAL_PRICE_COLLAR: "the signal's price is further from the market than PRICE_COLLAR_PCT",
     Code.EQUITY_UNKNOWN: "the equity is not known or not above zero",
     Code.MARKS_STALE: "a held position has had no good mark for 60 seconds",
+    Code.MARK_MISSING: "the perpetual has had no mark price for 60 seconds that could be believed",
     Code.SHORT_NOT_ALLOWED: "spot sells only what is held; perpetuals are sold short only with SIGNAL_ALLOW_SHORT",
     Code.ALREADY_POSITIONED: "the instrument is held already (no pyramiding)",
     Code.ENTRY_WORKING: "an entry of the instrument is still working",
     Code.TOO_MANY_POSITIONS: "MAX_CONCURRENT_POSITIONS instruments are held or being entered",
     Code.ORDER_RATE: "MAX_ENTRIES_PER_MINUTE entries of the symbol within the last minute",
     Code.ENTRY_SPACING: "the last entry in this direction was less than ENTRY_SPACING_SEC ago",
+    Code.LEVERAGE_LIMIT: "LEVERAGE is over what the exchange allows a position of this size",
+    Code.LIQUIDATION_TOO_CLOSE: "the liquidation would lie closer than twice STOP_LOSS_PCT",
+    Code.INSUFFICIENT_MARGIN: "margin and fee of the order are more than the free cash",
     Code.SIZING_INPUT_UNKNOWN: "the sizing method lacks an input, so the size is zero",
     Code.POSITION_LIMIT: "MAX_POSITION_PCT leaves no room in the instrument",
     Code.BELOW_MINIMUM: "what is left after the caps is under the exchange's minimum order",

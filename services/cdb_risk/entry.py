@@ -17,6 +17,12 @@ from services.cdb_risk.layers.data_quality import (
     check_symbol,
     price_collar,
 )
+from services.cdb_risk.layers.perpetual_limits import (
+    check_leverage,
+    check_liquidation_distance,
+    check_margin,
+    check_mark,
+)
 from services.cdb_risk.layers.position_limits import (
     check_concurrent,
     check_entry_working,
@@ -35,9 +41,11 @@ from services.cdb_risk.market import UNKNOWN_VOLATILITY, InstrumentMarket, Quote
 from services.cdb_risk.prices import ENTRY_PROTECTION_PCT, expected_slippage, protection_price, touch, worst_price
 from services.cdb_risk.situation import Outcome, Situation
 from services.cdb_risk.sizing import Request, fixed_fractional, headroom_quantity, round_to_lot
-from services.common.decimals import ZERO
+from services.common.decimals import ZERO, divide
 from services.common.events import LayerVerdict, Side, Signal, Sizing
 from services.common.instruments import PERPETUAL, InstrumentSpec, instrument_key
+from services.common.perpetuals import liquidation_distance, maintenance_fraction, tier_of
+from services.common.portfolio import Position
 
 __all__ = ["daily_loss_findings", "examine_entry", "halt_findings", "missing_data", "slippage_finding"]
 
@@ -165,6 +173,9 @@ def _data_quality(
     known = spec is not None and settings.may_enter(signal.venue, signal.symbol)
     findings = [check_symbol(signal.symbol, known=known)]
     collar = []
+    if signal.venue == PERPETUAL:
+        mark = situation.state.account.portfolio.marks.get(instrument_key(signal.venue, signal.symbol))
+        findings.append(check_mark(None if mark is None else mark.timestamp, situation.now))
     if market is None or market.good is None:
         findings.append(missing_data())
     else:
@@ -193,6 +204,8 @@ def _position_limits(
     ]
     equity, notional = state.account.equity, situation.notional(key)
     if spec is not None and quote is not None and equity is not None and notional is not None and plan.unit_cost:
+        if spec.tiers and plan.quantity:
+            findings += _perpetual_limits(situation, spec, quote, plan)
         findings.append(
             check_minimum(
                 plan.for_position,
@@ -207,6 +220,23 @@ def _position_limits(
     else:
         findings.append(Finding(Code.SIZING_INPUT_UNKNOWN, "quote, equity, mark or grid is not known", value=ZERO))
     return verdict("position_limits", findings)
+
+
+def _perpetual_limits(situation: Situation, spec: InstrumentSpec, quote: Quote, plan: _Plan) -> list[Finding]:
+    """Return what leverage, liquidation and margin of the position that would be opened say."""
+    settings, leverage = situation.settings, situation.settings.leverage(spec.venue)
+    price, opened = touch(plan.side, quote), Position(spec.venue, spec.symbol)
+    opened.trade(plan.side, plan.quantity, price, leverage)
+    tier = tier_of(plan.quantity, spec)
+    distance = liquidation_distance(opened, price, maintenance_fraction(plan.quantity, spec))
+    assert distance is not None, "something would be held"
+    worst, free = plan.quantity * plan.unit_cost, situation.free_cash()
+    fee = plan.quantity * plan.unit_cost * settings.taker_fee(spec.venue)
+    return [
+        check_leverage(leverage, tier),
+        check_liquidation_distance(distance, settings.STOP_LOSS_PCT),
+        check_margin(divide(worst, Decimal(leverage)) + fee, ZERO if free is None else free),
+    ]
 
 
 def _total_exposure(situation: Situation, plan: _Plan) -> LayerVerdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, ClassVar, Final
 
 from services.cdb_risk.account import Account
@@ -9,6 +10,7 @@ from services.cdb_risk.commands import COMMANDS, refusal
 from services.cdb_risk.entry import examine_entry
 from services.cdb_risk.exits import examine_exit
 from services.cdb_risk.finding import shown, wire
+from services.cdb_risk.liquidation import guard_trigger
 from services.cdb_risk.losses import evaluate_losses
 from services.cdb_risk.market import InstrumentMarket
 from services.cdb_risk.notices import Level, Notice
@@ -119,26 +121,29 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
         if market is None:
             market = state.market[key] = InstrumentMarket()
         quality = market.update(event, self.settings.PRICE_COLLAR_PCT)
+        mark = market.mark_of(event, quality, self.settings.PRICE_COLLAR_PCT)
         held = state.account.held(key)
-        if quality == "good":
+        good = quality == "good" if event.venue != PERPETUAL else mark is not None and quality != "valid"
+        if good:
             state.account.portfolio.mark(event)
             if held or state.account.breach is not None:
                 self._watch_losses(key)
-        if quality != "none" and (held or key in state.exits):
-            self._protect(key, event, good=quality == "good")
+        if (quality != "none" or mark is not None) and (held or key in state.exits):
+            self._protect(key, event, mark, good=good)
 
-    def _protect(self, key: str, event: MarketData, *, good: bool) -> None:
-        """Trigger what the quote sets off, or retry what is latched; the event brought a valid quote."""
+    def _protect(self, key: str, event: MarketData, mark: Decimal | None, *, good: bool) -> None:
+        """Trigger what quote or mark set off, or retry what is latched; the event brought a valid one."""
         state = self.state
         position = state.account.portfolio.positions.get(key)
         latched = state.exits.get(key)
         trigger = None
         if position is not None and position.quantity:
-            price = trigger_price(event, position.quantity)
-            if price is not None:
+            price, spec = trigger_price(event, position.quantity, mark), self.settings.spec(key)
+            if price is not None and spec is not None:
+                trigger = guard_trigger(self.settings, spec, position, price, latched)
                 if good:
                     follow(state.best, key, position, price)
-                if latched is None or not latched.protective:
+                if trigger is None and (latched is None or not latched.protective):
                     what = "mark" if event.venue == PERPETUAL else "bid" if position.quantity > 0 else "ask"
                     best = state.best.get(key)
                     trigger = price_trigger(self.settings, position, best, what, price, good=good)

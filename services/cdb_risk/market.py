@@ -166,6 +166,18 @@ class InstrumentMarket:
         self._add_close(event.timestamp, mid)
         return "good"
 
+    def mark_of(self, event: MarketData, quality: Quality, collar_pct: Decimal) -> Decimal | None:
+        """Return the mark price that an event just folded brought; None when it has none, or none to be believed.
+
+        A mark decides about stops and liquidation, so one bad tick must not move it: it lies within the collar of the
+        quote beside it, or, when it comes alone, of the last good quote.
+        """
+        mark, alone = event.mark_price, event.bid is None and event.ask is None
+        if mark is None or self.good is None or self.quote is None or (quality == "none" and not alone):
+            return None
+        reference = self.good if alone else self.quote.mid
+        return None if outside_collar(mark, reference, collar_pct) else mark
+
     def problem(self, collar_pct: Decimal) -> Code:
         """Return what is wrong with the last quotes, or with the last traded price beside them."""
         if self.quote_problem is Code.OK and self.good is not None and self.last_price is not None:

@@ -91,13 +91,18 @@ def closable(quantity: Decimal, side: Side) -> Decimal:
     return max(quantity if side == "SELL" else -quantity, ZERO)
 
 
-def trigger_price(event: MarketData, quantity: Decimal) -> Decimal | None:
+def trigger_price(event: MarketData, quantity: Decimal, mark: Decimal | None) -> Decimal | None:
     """Return the price at which a protective exit of a position triggers; None when the event does not tell.
 
     The mark price on perpetuals; on spot what closing would meet: the bid for a long, the ask for a short.
+
+    Args:
+        event: market data of the instrument.
+        quantity: of the position, signed.
+        mark: the event's mark price, if it can be believed.
     """
     if event.venue == PERPETUAL:
-        return event.mark_price
+        return mark
     return event.bid if quantity > 0 else event.ask
 
 

@@ -47,6 +47,7 @@ class RiskSettings(MachineSettings):
         SIGNAL_ALLOW_SHORT: whether perpetuals may be sold short; spot never is.
         LEVERAGE: of a perpetual entry: its isolated margin is its notional / leverage.
         MAX_LEVERAGE: highest LEVERAGE that the settings may have.
+        LIQUIDATION_GUARD_PCT: distance from mark to liquidation at which the guard closes a perpetual position.
     """
 
     VENUE: Venue = "mexc_spot"
@@ -75,6 +76,7 @@ class RiskSettings(MachineSettings):
     SIGNAL_ALLOW_SHORT: bool = False
     LEVERAGE: int = Field(1, ge=1, le=125)
     MAX_LEVERAGE: int = Field(5, ge=1, le=125)
+    LIQUIDATION_GUARD_PCT: Fraction = Field(Decimal("0.01"), gt=0, lt=1)
 
     @model_validator(mode="after")
     def _symbols_have_a_grid(self) -> Self:
@@ -85,9 +87,14 @@ class RiskSettings(MachineSettings):
         return self
 
     @model_validator(mode="after")
-    def _leverage_within_its_limit(self) -> Self:
+    def _leverage_and_guard_agree(self) -> Self:
         if self.LEVERAGE > self.MAX_LEVERAGE:
             raise ValueError(f"LEVERAGE={self.LEVERAGE}: must not be over MAX_LEVERAGE={self.MAX_LEVERAGE}")
+        if self.VENUE == PERPETUAL and self.LIQUIDATION_GUARD_PCT >= 2 * self.STOP_LOSS_PCT:
+            raise ValueError(
+                f"LIQUIDATION_GUARD_PCT={self.LIQUIDATION_GUARD_PCT}: must be under twice "
+                f"STOP_LOSS_PCT={self.STOP_LOSS_PCT}, or an entry could be guarded at once"
+            )
         return self
 
     def spec(self, key: str) -> InstrumentSpec | None:

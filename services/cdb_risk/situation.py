@@ -10,7 +10,7 @@ from services.cdb_risk.market import InstrumentMarket, Quote
 from services.cdb_risk.protective import closing_side, is_dust, sellable
 from services.cdb_risk.settings import RiskSettings
 from services.cdb_risk.state import RiskState
-from services.common.decimals import ZERO
+from services.common.decimals import ZERO, divide
 from services.common.events import LayerVerdict, PortfolioView, Side, Sizing
 from services.common.portfolio import Position
 
@@ -104,6 +104,18 @@ class Situation:
                 return None
             total += notional
         return total
+
+    def free_cash(self) -> Decimal | None:
+        """Return the cash that pending entries cannot still spend or lock as margin; None when one is unmarked."""
+        portfolio = self.state.account.portfolio
+        free = portfolio.cash
+        for order in self.state.reservations.orders.values():
+            if order.purpose == "entry":
+                mark = portfolio.marks.get(order.key)
+                if mark is None:
+                    return None
+                free -= divide(order.remaining * mark.price, Decimal(order.leverage))
+        return free
 
     def stale_marks(self) -> list[str]:
         """Return the held instruments (more than dust) without a fresh mark."""

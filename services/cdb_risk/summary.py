@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from services.cdb_risk.finding import ratio, wire
+from services.cdb_risk.liquidation import liquidation_view
 from services.cdb_risk.situation import Situation
 from services.cdb_risk.triggers import levels
 from services.common.timestamps import format_timestamp
@@ -72,6 +73,8 @@ def _money(situation: Situation) -> dict[str, Any]:
         "realized_pnl": wire(account.portfolio.realized_pnl),
         "unrealized_pnl": wire(account.portfolio.unrealized_pnl),
         "fees": wire(account.portfolio.fees),
+        "funding": wire(account.portfolio.funding),
+        "margin": wire(account.portfolio.margin),
         "stale_marks": situation.stale_marks(),
     }
 
@@ -98,6 +101,8 @@ def _position(situation: Situation, key: str) -> dict[str, Any]:
     portfolio = situation.state.account.portfolio
     position = portfolio.positions[key]
     at = levels(situation.settings, position, situation.state.best.get(key))
+    mark = portfolio.marks.get(key)
+    near = liquidation_view(situation.settings.spec(key), position, None if mark is None else mark.price)
     return {
         "instrument": key,
         "quantity": wire(position.quantity),
@@ -106,6 +111,11 @@ def _position(situation: Situation, key: str) -> dict[str, Any]:
         "stop_price": wire(at.get("stop_loss")),
         "trailing_stop_price": wire(at.get("trailing_stop")),
         "take_profit_price": wire(at.get("take_profit")),
+        "margin": wire(position.margin),
+        "funding": wire(position.funding),
+        "liquidation_price": None if near is None else wire(near.price),
+        "liquidation_distance": None if near is None else wire(near.distance),
+        "margin_ratio": None if near is None else wire(near.margin_ratio),
         "dust": situation.is_dust(key),
         "opened_at": None if position.opened_at is None else format_timestamp(position.opened_at),
     }

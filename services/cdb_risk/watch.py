@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from services.cdb_risk.account import MARK_STALE_US
 from services.cdb_risk.exits import examine_exit
-from services.cdb_risk.finding import shown
+from services.cdb_risk.finding import shown, wire
+from services.cdb_risk.liquidation import liquidation_view
 from services.cdb_risk.notices import Notice
 from services.cdb_risk.protective import LatchedExit
 from services.cdb_risk.situation import Situation
 from services.cdb_risk.triggers import levels
+from services.common.instruments import PERPETUAL
 from services.common.timestamps import SECOND_US
 
 __all__ = ["ANSWER_US", "BLIND_US", "EXIT_LATCHED_US", "conditions"]
@@ -22,6 +24,7 @@ def conditions(situation: Situation) -> dict[str, Notice]:
     """Return what holds now, by a key that names the condition and what it is about."""
     found: dict[str, Notice] = {}
     _blind(situation, found)
+    _liquidation(situation, found)
     _latched_exits(situation, found)
     _unanswered(situation, found)
     return found
@@ -34,9 +37,24 @@ def _blind(situation: Situation, found: dict[str, Notice]) -> None:
         if quote is None or situation.now - quote.timestamp > BLIND_US:
             message = f"{key} is held and {_last_seen(situation, key)}; {_not_knowable(situation, key)}"
             found[f"BLIND_WHILE_POSITIONED/{key}"] = Notice("CRITICAL", "BLIND_WHILE_POSITIONED", message, {"key": key})
+        elif key in stale and key.startswith(PERPETUAL):
+            message = f"{key} is held and has had no mark price for 60 s: neither its stop nor its guard can trigger"
+            found[f"BLIND_WHILE_POSITIONED/{key}"] = Notice("CRITICAL", "BLIND_WHILE_POSITIONED", message, {"key": key})
         elif key in stale:
             message = f"{key} is held and has had no good mark for 60 s: entries are blocked"
             found[f"MARKS_STALE/{key}"] = Notice("WARNING", "MARKS_STALE", message, {"key": key})
+
+
+def _liquidation(situation: Situation, found: dict[str, Notice]) -> None:
+    """Page when a position is within twice the guard's distance of its liquidation."""
+    portfolio, near = situation.state.account.portfolio, 2 * situation.settings.LIQUIDATION_GUARD_PCT
+    for key, position in portfolio.positions.items():
+        mark = portfolio.marks.get(key)
+        view = liquidation_view(situation.settings.spec(key), position, None if mark is None else mark.price)
+        if view is not None and view.distance <= near:
+            message = f"{key} is {shown(view.distance)} from its liquidation at {shown(view.price)}"
+            context = {"key": key, "distance": wire(view.distance), "price": wire(view.price)}
+            found[f"LIQUIDATION_NEAR/{key}"] = Notice("CRITICAL", "LIQUIDATION_NEAR", message, context)
 
 
 def _last_seen(situation: Situation, key: str) -> str:

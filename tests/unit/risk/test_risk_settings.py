@@ -44,6 +44,7 @@ def test_defaults_are_those_of_the_trading_rules() -> None:
         "SIGNAL_ALLOW_SHORT": False,
         "LEVERAGE": 1,
         "MAX_LEVERAGE": 5,
+        "LIQUIDATION_GUARD_PCT": Decimal("0.01"),
     }
 
 
@@ -80,6 +81,7 @@ def test_all_mistakes_are_named_at_once_with_the_fix() -> None:
         ({"ACCOUNT_EQUITY": "0.5"}, "greater than or equal to 1"),
         ({"VENUE": "mexc_margin"}, "mexc_spot"),
         ({"LEVERAGE": "6"}, "LEVERAGE=6: must not be over MAX_LEVERAGE=5"),
+        ({"VENUE": "mexc_perpetual", "STOP_LOSS_PCT": "0.005"}, "LIQUIDATION_GUARD_PCT=0.01: must be under twice"),
         ({"LEVERAGE": "126", "MAX_LEVERAGE": "125"}, "LEVERAGE"),
         ({"MAX_POSITION": "0.1"}, "Extra inputs"),
     ],
