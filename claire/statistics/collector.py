@@ -19,6 +19,7 @@ from services.common.decimals import ZERO
 from services.common.events import Control, Event, MarketData, Order, OrderResult, RiskDecision, Signal
 from services.common.instruments import instrument_key
 from services.common.journal.entry import Entry
+from services.common.perpetual_facts import book_fact
 from services.common.portfolio import Portfolio
 
 __all__ = ["Books", "StatisticsCollector"]
@@ -75,7 +76,8 @@ class Books:
         """Book what is new in an order result."""
         self.mode = result.mode
         if self.portfolio is not None:
-            quantity = self.portfolio.book(result)
+            order = self.flow.orders.get(result.order_id)
+            quantity = self.portfolio.book(result, 1 if order is None else order.leverage)
             if quantity:
                 self._on_fill(self.flow.fill_of(result, quantity))
         self.flow.on_result(result)
@@ -88,7 +90,7 @@ class Books:
         self.fills.append(Fill(**{**fill.__dict__, "round_trip": number}))
 
     def on_control(self, event: Control) -> None:
-        """Take over settings; open the books with the configured cash."""
+        """Take over settings, open the books with the configured cash, and book funding and liquidations."""
         if event.action == "started":
             self.code_version = _text(event.details, "code_version") or self.code_version
         elif event.action == "config" and event.service is not None and event.producer == event.service:
@@ -96,6 +98,22 @@ class Books:
             settings = event.details.get("settings")
             if isinstance(settings, Mapping):
                 self._on_settings(event.service, settings)
+        elif event.action in {"funding", "liquidation"} and event.producer == channels.EXECUTION:
+            self._on_exchange_fact(event)
+
+    def _on_exchange_fact(self, event: Control) -> None:
+        if self.portfolio is None:
+            return
+        before = {key: (p.funding, p.cost - p.margin) for key, p in self.portfolio.positions.items()}
+        key = book_fact(self.portfolio, event)
+        funding, proceeds = before[key]
+        if event.action == "funding":
+            received = self.portfolio.positions[key].funding - funding
+            self.funding += received
+            self.trips.fund(key, received)
+        else:
+            self.price_flow += proceeds
+            self.trips.liquidate(key, event.timestamp, proceeds)
 
     def _on_settings(self, service: str, settings: Mapping[str, Any]) -> None:
         if service == channels.RISK:

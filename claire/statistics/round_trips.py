@@ -191,19 +191,21 @@ class RoundTrips:
         if trip is not None:
             trip.funding += amount
 
-    def liquidate(self, key: str, timestamp: int, price: Decimal, result: Decimal) -> None:
+    def liquidate(self, key: str, timestamp: int, proceeds: Decimal) -> None:
         """Close what the exchange has liquidated.
 
         Args:
             key: of the instrument.
             timestamp: microseconds.
-            price: mark at the liquidation.
-            result: of the whole position before fees, quote currency: what was realised less the margin lost.
+            proceeds: cash that the position's cost less its lost margin stands for; negative for a short.
         """
-        trip = self._open[key]
+        trip = self._open.get(key)
+        if trip is None:
+            return
         trip.left += abs(self._held[key])
-        trip.left_value += abs(self._held[key]) * price
+        trip.left_value += abs(proceeds)
         self._held[key] = ZERO
+        result = trip.cash + proceeds - trip.carried
         trip.look(result)
         self._close(key, timestamp, "liquidation", result)
 
