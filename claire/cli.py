@@ -162,23 +162,31 @@ def stats(
     dsn: Annotated[
         str, typer.Option("--dsn", help="Connection string of a database instead of a data folder (Docker).")
     ] = "",
+    statistics: Annotated[
+        bool, typer.Option("--statistics", help="And the statistics of the last run: all its events are read.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
 ) -> None:
-    """Show what is stored: rows of each table, the portfolio, events by type."""
+    """Show what is stored: rows of each table, the portfolio, events by type; and what trading has come to."""
     from claire.database import open_database
     from claire.screen import render_stats
+    from claire.statistics.observe import statistics_of
+    from claire.statistics.screen import render_statistics
     from claire.stats import collect
     from claire.up import print_json
 
     try:
         with open_database(data_dir, dsn, os.environ) as connection:
             found = collect(connection)
+            figures = statistics_of(connection, dsn or str(data_dir)) if statistics else None
     except ClaireError as error:
         refuse(str(error), 1)
     if as_json:
-        print_json(found)
+        print_json(found if figures is None else {**found, "statistics": figures.as_json()})
     else:
         Console().print(render_stats(found))
+        if figures is not None:
+            Console().print(render_statistics(figures))
 
 
 register_history(app)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from claire.commands_history import DEFAULT_FOLDER, DataDir, Dsn, ExportDir, refusing
 
-__all__ = ["observe_history", "register", "report"]
+__all__ = ["register", "report"]
 
 
 def register(app: typer.Typer) -> None:
@@ -73,31 +73,15 @@ def _write(target: Path, page: str) -> None:
 
 
 def _observe(journal: Path | None, data_dir: Path, dsn: str, export_dir: Path | None) -> Mapping[str, Any]:
-    from claire.report.data import report_data
-
-    statistics, tip, where = observe_history(journal, data_dir, dsn, export_dir)
-    return report_data(statistics, title=statistics.run_id or where, chain_tip=tip, manifest={"history": where})
-
-
-def observe_history(journal: Path | None, data_dir: Path, dsn: str, export_dir: Path | None) -> tuple[Any, str, str]:
-    """Return the statistics of the last run in a history, the chain at its end, and what the history is called.
-
-    Raises:
-        ClaireError: the history cannot be read, or its chain is broken.
-    """
     from claire.history.source import open_history
     from claire.progress import progress_bar
-    from claire.statistics import StatisticsCollector
-    from services.common.decimals import use_fixed_context
+    from claire.report.data import report_data
+    from claire.statistics.observe import observe
 
-    use_fixed_context()
-    collector, tip = StatisticsCollector(), ""
     with (
         open_history(journal, data_dir, dsn, export_dir) as history,
         progress_bar(Console(stderr=True), "reading", history.total) as tell,
     ):
-        for entry, head in history.links():
-            collector.observe(entry)
-            tip = head.hash.hex()
-            tell(head.seq)
-        return collector.result(), tip, history.where
+        statistics, tip = observe(history, tell)
+        title = f"run {statistics.run_id}" if statistics.run_id else history.where
+        return report_data(statistics, title=title, chain_tip=tip, manifest={"history": history.where})

@@ -10,7 +10,7 @@ from typing import Any
 
 from claire.report import tables
 from claire.report.charts import Marks, histogram, time_chart
-from claire.report.numbers import amount, percent
+from claire.statistics.numbers import amount, percent
 from services.common.decimals import ZERO
 
 __all__ = ["render"]

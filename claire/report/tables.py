@@ -7,8 +7,8 @@ from decimal import Decimal
 from html import escape
 from typing import Any
 
-from claire.report.numbers import amount, percent, price, show
 from claire.statistics.definitions import DEFINITIONS
+from claire.statistics.numbers import amount, percent, price, show
 from services.common.events import LAYERS
 
 __all__ = ["periods", "pnl_split", "refusals", "results", "round_trips", "statistics_table"]

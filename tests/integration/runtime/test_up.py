@@ -190,15 +190,17 @@ def test_a_recording_runs_through_and_its_summary_balances(undisturbed: tuple[Pa
 
 
 def test_stats_starts_the_database_of_a_folder_at_rest(undisturbed: tuple[Path, str]) -> None:
-    """`claire stats --json` shows the same tables and portfolio as the summary did."""
+    """`claire stats --json` shows the same tables and portfolio as the summary did, and statistics that agree."""
     summary = json.loads(undisturbed[1])
     done = subprocess.run(
-        [sys.executable, "-m", "claire", "stats", "--data-dir", str(undisturbed[0]), "--json"],
+        [sys.executable, "-m", "claire", "stats", "--data-dir", str(undisturbed[0]), "--statistics", "--json"],
         cwd=ROOT, capture_output=True, check=True,
     )  # fmt: skip
     stats = json.loads(done.stdout)
     for part in ("tables", "portfolio", "events"):
         assert stats[part] == summary[part]
+    assert stats["statistics"]["net_pnl"] == pytest.approx(summary["portfolio"]["equity"] - 100_000, abs=1e-9)
+    assert stats["statistics"]["fills"] == len(summary["trades"])
 
 
 def test_the_kernel_gives_the_same_journal_byte_for_byte(undisturbed: tuple[Path, str]) -> None:
