@@ -255,6 +255,10 @@ class Lifecycle:
                 self._lease_failure = str(lost)
                 self.log.critical("fence_lost", reason=str(lost))
                 self.fail(lost)
+            except Exception as error:  # the edge of this thread: without it the lease would run out in silence
+                self._lease_failure = f"cannot be renewed: {type(error).__name__}: {error}"
+                self.log.critical("lease_not_renewed", reason=self._lease_failure)
+                self.fail(error)
             else:
                 self._lease_failure = None
         if isinstance(self.failure, FenceLost):

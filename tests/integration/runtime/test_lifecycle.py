@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 import structlog
 from feeder import Feeder
 from pydantic import BaseModel
@@ -93,6 +94,25 @@ def test_a_failure_of_another_thread_ends_the_service(environ: dict[str, str], e
         assert life.failure is error
 
     assert run(environ, body) == code
+
+
+def test_a_lease_that_cannot_be_renewed_for_an_unknown_reason_ends_the_service(
+    environ: dict[str, str], infrastructure: Infrastructure
+) -> None:
+    """Whatever the renewal did not foresee (here somebody else's value under the name) stops the service loudly."""
+
+    def body(life: Lifecycle) -> None:
+        with redis.Redis(unix_socket_path=infrastructure.REDIS_SOCKET) as client:
+            client.delete("lease:cdb_core")
+            client.rpush("lease:cdb_core", "not a lease")
+        try:
+            assert life.stop.wait(10), "the service goes on without renewing its lease"
+            assert "WRONGTYPE" in life.health.failing()["lease"]
+        finally:
+            with redis.Redis(unix_socket_path=infrastructure.REDIS_SOCKET) as client:
+                client.delete("lease:cdb_core")
+
+    assert run(environ, body) == ExitCode.FAULT
 
 
 def test_what_a_service_has_in_its_hands(environ: dict[str, str]) -> None:
