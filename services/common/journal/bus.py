@@ -115,6 +115,7 @@ class Bus:
             StateMismatch: the journal does not have the cursor's entry (any more): take an older snapshot.
             redis.ConnectionError, redis.TimeoutError: Redis cannot be reached within `timeout_sec`.
         """
+        self._keep_foreign()
         self.close()
         self.cursor = BEGINNING if cursor is None else cursor
         self._ready = []

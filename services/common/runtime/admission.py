@@ -5,6 +5,10 @@ The service that owns the channel admits them to the journal, or keeps them as d
 
 from __future__ import annotations
 
+from collections import deque
+from typing import Final
+
+from services.common import channels
 from services.common.errors import ContractViolation
 from services.common.journal.bus import Bus, ForeignMessage
 from services.common.journal.foreign import ADMITTED, admit
@@ -15,6 +19,8 @@ __all__ = ["Admission"]
 
 SOURCE = "foreign"
 SHOWN_BYTES = 200
+STAMPED_WITH_NOW: Final = frozenset({channels.MARKET_DATA, channels.SIGNALS})
+"""Where a message lives by its time: one stamped with a `now` that stands still would look fresh for ever."""
 
 
 class Admission:
@@ -25,6 +31,7 @@ class Admission:
         self._life = life
         self._publisher = publisher
         self._default_venue = default_venue
+        self._waiting: deque[ForeignMessage] = deque()  # taken and not done: a start over of the service loses nothing
         self._dropped = 0
 
     def admit(self, bus: Bus) -> int:
@@ -34,7 +41,11 @@ class Admission:
         """
         if self._life.clock.now is None or self._life.clock.run_id is None:
             return 0
-        admitted = sum(self._one(message) for message in bus.take_foreign())
+        self._waiting.extend(bus.take_foreign())
+        admitted = 0
+        while self._waiting:
+            admitted += self._one(self._waiting[0])
+            self._waiting.popleft()
         self._tell_dropped(bus.foreign_dropped)
         return admitted
 
@@ -49,6 +60,10 @@ class Admission:
         life = self._life
         assert life.clock.now is not None
         assert life.clock.run_id is not None
+        stalled = life.clock.stalled() if message.channel in STAMPED_WITH_NOW else None
+        if stalled is not None:
+            self._bury(message, f"nothing that could trade is admitted while the clock stands still: {stalled}")
+            return False
         number = self._publisher.next_number(SOURCE)
         try:
             event = admit(

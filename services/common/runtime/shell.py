@@ -50,7 +50,8 @@ class MachineShell:
         self._publisher = Publisher(life)
         self._admission = Admission(life, self._publisher)
         self._snapshots = SnapshotStore(life.folder.path)
-        self._bus: Bus | None = None
+        consumed = channels.CHANNELS if life.infra.TURNSTILE else (*machine_type.consumes, channels.CONTROL)
+        self._bus = Bus(life.infra, life.service, frozenset(consumed), mode=life.infra.BUS_MODE, archive=life.archive)
         self._turnstile: Turnstile | None = None
         if life.infra.TURNSTILE:
             self._turnstile = Turnstile(self._cursors, WakeUps(life.infra))
@@ -86,8 +87,8 @@ class MachineShell:
     def _journal_status(self) -> dict[str, Any]:
         return {
             "last_id": None if self._folded is None else str(self._folded),
-            "lag": None if self._bus is None else self._bus.lag,
-            "at_head": False if self._bus is None else self._bus.at_head,
+            "lag": self._bus.lag,
+            "at_head": self._bus.at_head,
             "bus_mode": self._life.infra.BUS_MODE,
             "turnstile": self._life.infra.TURNSTILE,
         }
@@ -124,8 +125,7 @@ class MachineShell:
             self._report(fault)
             raise
         finally:
-            if self._bus is not None:
-                self._bus.close()
+            self._bus.close()
             if self._turnstile is not None:
                 self._turnstile.close()
 
@@ -142,7 +142,6 @@ class MachineShell:
             self._idle()
 
     def _poll(self) -> list[Entry]:
-        assert self._bus is not None
         self._life.beat()
         entries = self._bus.poll(POLL_SEC)
         if self._bus.problem is None:
@@ -213,7 +212,6 @@ class MachineShell:
 
     def _idle(self) -> None:
         """Between polls: what does not come from an entry."""
-        assert self._bus is not None
         if self._bus.cursor.n > (0 if self._folded is None else self._folded.n):
             self._folded = self._bus.cursor  # entries of channels that are not ours have been passed over
             self._unadvanced += 1
@@ -244,7 +242,7 @@ class MachineShell:
             self._life.log.info("folding_from_the_beginning")
         self._since_snapshot = self._unadvanced = 0
         self._in_flight = False
-        self._publisher.patiently(self._open_bus)
+        self._publisher.patiently(lambda: self._bus.open(self._folded))
 
     def _restore(self) -> bool:
         clock = RunClock()
@@ -262,19 +260,6 @@ class MachineShell:
             return True
         self._machine, self._life.clock, self._folded = self._machine_type(), RunClock(), None
         return False
-
-    def _open_bus(self) -> None:
-        if self._bus is not None:
-            self._bus.close()
-        consumed = channels.CHANNELS if self._turnstile is not None else (*self._machine.consumes, channels.CONTROL)
-        self._bus = Bus(
-            self._life.infra,
-            self._life.service,
-            frozenset(consumed),
-            mode=self._life.infra.BUS_MODE,
-            archive=self._life.archive,
-        )
-        self._bus.open(self._folded)
 
     def _save_snapshot(self) -> None:
         assert self._folded is not None

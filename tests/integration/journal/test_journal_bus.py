@@ -568,6 +568,23 @@ def test_foreign_messages_before_a_lost_connection_are_kept(server: Server) -> N
     assert [message.data for message in arrived] == [b"first", b"second"]
 
 
+def test_foreign_messages_outlive_a_new_opening(
+    server: Server, client: JournalClient, buses: MakeBus, mode: str
+) -> None:
+    """A service that goes back to its snapshot opens its bus again: what had come, read or not, is still there."""
+    bus = buses(server, RISK, MARKET_DATA, mode=mode)
+    bus.open(None)
+    eventually(lambda: bus.poll(0.05) == [] and bus.at_head)
+    with server.admin() as admin:
+        admin.publish("signals", "read")
+        eventually(lambda: bus.poll(0.05) == [] and bus._foreign)
+        admin.publish("signals", "not read")
+
+    bus.open(None)
+
+    assert [message.raw for message in bus.take_foreign()] == [b"read", b"not read"]
+
+
 def test_no_message_of_a_flood_is_lost_to_a_look_or_a_new_start(
     server: Server, client: JournalClient, buses: MakeBus, mode: str
 ) -> None:
