@@ -219,14 +219,18 @@ class Writer:
             self._housekeeping.day(format_timestamp(self._life.clock.now - self._life.clock.now % DAY_US)[:10])
 
     def _watch_clock(self) -> None:
-        """Say once a stall that the clock stands still; while services are awaited it rightly does."""
+        """Say once a stall that the clock stands still; before its first tick, while services are awaited, it rightly does.
+
+        Also when the last stall was a moment ago: `now` stands still with the clock, so there is no later.
+        """
         clock = self._life.clock
         reason = clock.stalled()
         if reason is None:
             self._stall_told = False
-        elif not self._stall_told and clock.announced.issuperset(channels.SERVICES):
+        elif not self._stall_told and (clock.ticked or clock.announced.issuperset(channels.SERVICES)):
             self._stall_told = True
-            self._publisher.alert("CRITICAL", CLOCK_STALLED, f"the clock stands still: {reason}; no order is sent")
+            message = f"the clock stands still: {reason}; no order is sent"
+            self._publisher.alert("CRITICAL", CLOCK_STALLED, message, again=True)
 
     def _trim(self) -> None:
         if time.monotonic() - self._trimmed_at < self._settings.JOURNAL_TRIM_EVERY_SEC:

@@ -146,8 +146,16 @@ class Publisher:
 
     # what a process says of itself
 
-    def alert(self, level: AlertLevel, code: str, message: str, context: dict[str, Any] | None = None) -> Alert | None:
-        """Raise an alert, at most once a code and minute of `now`; None when it was held back.
+    def alert(
+        self,
+        level: AlertLevel,
+        code: str,
+        message: str,
+        context: dict[str, Any] | None = None,
+        *,
+        again: bool = False,
+    ) -> Alert | None:
+        """Raise an alert, at most once a code and minute of `now` (unless `again`); None when it was held back.
 
         Before the first event of cdb_ws there is no `now` and no run to belong to: then it is only logged.
         """
@@ -155,7 +163,7 @@ class Publisher:
         now, run_id = life.clock.now, life.clock.run_id
         life.log.warning("alert", level_=level, code=code, message=message, context=context or {})
         last = self._last_alert.get(code)
-        if now is None or run_id is None or (last is not None and last <= now < last + ALERT_AGAIN_US):
+        if now is None or run_id is None or (not again and last is not None and last <= now < last + ALERT_AGAIN_US):
             return None
         self._last_alert[code] = now
         number = self.next_number("alert")

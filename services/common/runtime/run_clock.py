@@ -81,6 +81,11 @@ class RunClock:
         elif event.producer == channels.WS and event.action == "finished":
             self.finished = True
 
+    @property
+    def ticked(self) -> bool:
+        """Whether the clock of this run has begun to tick."""
+        return self._last_tick is not None
+
     def age_sec(self) -> float:
         """Return the wall time since the clock last moved, as this process saw it."""
         return self._wall() - self._moved

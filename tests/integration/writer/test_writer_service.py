@@ -13,6 +13,7 @@ from services.cdb_writer.adapters.connection import Connect
 from services.cdb_writer.adapters.schema import migrate
 from services.cdb_writer.adapters.store import EventStore
 from services.common.errors import ContractViolation, LeaseHeld, StoreError
+from services.common.runtime import run_clock
 from tests.integration.writer.writer_support import (
     Feeder,
     WriterThread,
@@ -117,6 +118,29 @@ def test_a_clock_that_stands_still_is_told_once(new_thread: NewWriter, feeder: N
     source.publish(story.entries[begun:])
     wait_for(lambda: writer.failing() == {}, "a finished feed may stand still")
     assert len(query(connect, told)) == 1
+    writer.stop()
+
+
+def test_every_stall_is_told_whoever_is_missing(
+    new_thread: NewWriter, feeder: NewFeeder, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that has ticked may not stop: also when a service never came, and again within the same minute."""
+    monkeypatch.setattr(run_clock, "STALL_SEC", 0.5)
+    writer = new_thread().start()
+    source = feeder()
+    story = Story()
+    story.begin()
+    story.tick()
+    source.publish(story.entries)
+    told = "SELECT level, code FROM alerts"
+    wait_for(lambda: len(query(connect, told)) == 1, "the stall is told although core, risk and execution are missing")
+
+    begun = len(story.entries)
+    story.tick()
+    source.publish(story.entries[begun:])
+    wait_for(lambda: "clock" not in writer.failing(), "it ticks again")
+
+    wait_for(lambda: query(connect, told) == [("CRITICAL", "CLOCK_STALLED")] * 2, "the second stall is told too")
     writer.stop()
 
 
