@@ -219,7 +219,7 @@ class Writer:
             self._housekeeping.day(format_timestamp(self._life.clock.now - self._life.clock.now % DAY_US)[:10])
 
     def _watch_clock(self) -> None:
-        """Say once a stall that the clock stands still; before its first tick, while services are awaited, it rightly does.
+        """Say once a stall that the clock stands still (before its first tick, while services are awaited, it may).
 
         Also when the last stall was a moment ago: `now` stands still with the clock, so there is no later.
         """

@@ -58,7 +58,7 @@ class MachineShell:
         self._folded: JournalId | None = None
         self._in_flight = False  # the state is ahead of what was published: it must not become a snapshot
         self._handled = 0
-        self._losses = 0
+        self._losses = self._breaks = (0, 0)
         self._since_snapshot = 0
         self._unadvanced = 0
         self._advanced_at = time.monotonic()
@@ -201,10 +201,15 @@ class MachineShell:
 
     def _learn_of_losses(self, place: JournalId) -> None:
         assert self._turnstile is not None
-        if self._losses != self._life.redis_losses:
-            self._losses = self._life.redis_losses
+        if self._losses != self._losses_seen:
+            self._losses = self._losses_seen
             self._turnstile.forget()  # with the tail of the journal the cursors may have fallen back
             self._require_lineage(place)
+
+    @property
+    def _losses_seen(self) -> tuple[int, int]:
+        """How often Redis went away, as the process noticed it and as its bus alone did."""
+        return self._life.redis_losses, self._bus.restarts
 
     def _require_lineage(self, place: JournalId) -> None:
         if not self._publisher.patiently(lambda: self._life.client.lineage_ok(place)):
@@ -215,6 +220,9 @@ class MachineShell:
         if self._bus.cursor.n > (0 if self._folded is None else self._folded.n):
             self._folded = self._bus.cursor  # entries of channels that are not ours have been passed over
             self._unadvanced += 1
+        if self._breaks != self._losses_seen and self._folded is not None:
+            self._breaks = self._losses_seen
+            self._unadvanced += 1  # Redis may have lost how far we are, and nothing but a peer's wait would show it
         if self._unadvanced and time.monotonic() - self._advanced_at >= ADVANCE_SEC:
             self._advance()
         if self._bus.at_head:
@@ -240,7 +248,8 @@ class MachineShell:
             self._life.log.info("restored", snapshot=str(self._folded))
         else:
             self._life.log.info("folding_from_the_beginning")
-        self._since_snapshot = self._unadvanced = 0
+        self._since_snapshot = 0
+        self._unadvanced = 0 if self._folded is None else 1  # what a snapshot knows, Redis may have lost
         self._in_flight = False
         self._publisher.patiently(lambda: self._bus.open(self._folded))
 

@@ -92,3 +92,39 @@ def test_an_entry_lost_while_its_turn_is_awaited_sends_the_machine_back(
         feeder.client.close()
         feeder._lease.close()
         server.stop()
+
+
+def test_an_advance_that_redis_lost_is_said_again(environment: dict[str, str], short_folder: Path) -> None:
+    """Redis keeps every entry and loses how far core was: core says it again, or the feed would wait for ever."""
+    server = EmbeddedRedis(short_folder / "redis", appendfsync="always").start()
+    environ = {**environment, **server.environment, "TURNSTILE": "true"}
+    infra = load_settings(Infrastructure, environ)
+    open_bus(infra)
+    feeder, peers = Feeder(infra), Peers(infra)
+    feeder.begin()
+    core = Process(environ, short_folder / "core.log").start()
+    try:
+        eventually(lambda: peers.follow() or len(announced(feeder)) == 2)
+        feeder.price(1)
+        eventually(peers.all_at_head)
+        with server.client() as client:
+            client.hincrby("cursor", channels.CORE, -1)  # as a lost tail would
+        server.kill()
+        server.start()
+        open_bus(infra)
+        peers.close()
+        feeder, peers = feeder.again(), Peers(infra)
+        eventually(peers.all_at_head)
+        core.terminate()
+        with server.client() as client:
+            client.hincrby("cursor", channels.CORE, -1)
+        core.start()
+        eventually(peers.all_at_head)
+        assert core.terminate() == 0
+    finally:
+        if core.process is not None and core.process.poll() is None:
+            core.kill()
+        peers.close()
+        feeder.client.close()
+        feeder._lease.close()
+        server.stop()
