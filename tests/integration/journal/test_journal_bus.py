@@ -579,6 +579,8 @@ def test_foreign_messages_outlive_a_new_opening(
         admin.publish("signals", "read")
         eventually(lambda: bus.poll(0.05) == [] and bus._foreign)
         admin.publish("signals", "not read")
+    assert bus._subscriber is not None
+    eventually(lambda: bus._subscriber._connection.can_read(0.1))
 
     bus.open(None)
 
