@@ -339,6 +339,8 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
             for order in self.state.working:
                 self._report(order, "CANCELED", reason=f"{CancelCode.FEED_FINISHED}: no further quote will come")
         elif event.action in {"halt", "resume", "flatten"}:
+            if self.state.is_repeated(event.command_id) and event.action != "halt":
+                return
             self.state.trading_state = after_command(self.state.trading_state, event)
             self._cancel_forbidden()
         elif event.action == "trading_state" and event.producer == channels.RISK:

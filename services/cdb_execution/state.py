@@ -19,6 +19,7 @@ from services.common.timestamps import format_timestamp
 __all__ = ["ExecutionState", "Outcome", "summarise"]
 
 OUTCOMES_SHOWN: Final = 20
+COMMANDS_REMEMBERED: Final = 256
 
 
 @dataclass
@@ -55,6 +56,7 @@ class ExecutionState:
         resolutions: operators' commands to end an order, by event id, until risk answers.
         counts: order results by status.
         outcomes: how the last orders ended.
+        commands: ids of the last commands, oldest first.
     """
 
     trading_state: TradingState = "ACTIVE"
@@ -70,6 +72,15 @@ class ExecutionState:
     resolutions: dict[str, Asked] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     outcomes: deque[Outcome] = field(default_factory=deque)
+    commands: list[str] = field(default_factory=list)
+
+    def is_repeated(self, command_id: str | None) -> bool:
+        """Tell whether a command came before; it has now."""
+        if command_id is None:
+            return False
+        repeated = command_id in self.commands
+        self.commands = [*(known for known in self.commands if known != command_id), command_id][-COMMANDS_REMEMBERED:]
+        return repeated
 
     def remember(self, outcome: Outcome) -> None:
         """Keep how an order ended, among the last few."""

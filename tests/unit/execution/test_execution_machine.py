@@ -9,6 +9,7 @@ import pytest
 
 from services.cdb_execution.decisions import DECISIONS_REMEMBERED
 from services.cdb_execution.machine import ORDERS_REMEMBERED, ExecutionMachine
+from services.common import channels
 from services.common.codec import encode
 from services.common.errors import StateMismatch
 from services.common.events import OrderResult
@@ -618,6 +619,23 @@ def test_a_halted_execution_refuses_what_its_state_forbids(freeze: bool, accepte
 
     assert passed == accepted
     assert statuses(desk)[-2:] == ["REJECTED", "NEW"]
+
+
+@pytest.mark.risk
+def test_a_command_that_comes_twice_is_done_once_but_a_halt_always() -> None:
+    """A resume sent again after its answer was lost does not undo the halt between; a repeated halt halts."""
+    desk = Desk()
+    desk.halt()
+    desk.resume(command_id="c1")
+    desk.control("halt", producer=channels.OPERATOR, by="ben", reason="stop", command_id="c2")
+
+    desk.resume(command_id="c1")
+
+    assert desk.machine.state.trading_state == "HALTED"
+    desk.resume(command_id="c3")
+    assert desk.machine.state.trading_state == "ACTIVE"
+    desk.control("halt", producer=channels.OPERATOR, by="ben", reason="stop", command_id="c2")
+    assert desk.machine.state.trading_state == "HALTED"
 
 
 @pytest.mark.risk
