@@ -76,10 +76,17 @@ class WallFeedClock:
         return time.time_ns() // 1000
 
     def now_us(self) -> int:
-        """Return the feed time. At speed 1 it follows the wall clock when that is ahead (the machine slept)."""
-        elapsed_us = int((time.monotonic() - self._since) * SECOND_US * self._speed)
-        now_us = self._from_us + elapsed_us
-        return max(now_us, self._wall_us()) if self._speed == 1 else now_us
+        """Return the feed time. At speed 1 it follows the wall clock when that is ahead (the machine slept).
+
+        From there it goes on: a wall clock that is set back again must not stop it until the wall has caught up.
+        """
+        monotonic = time.monotonic()
+        now_us = self._from_us + int((monotonic - self._since) * SECOND_US * self._speed)
+        wall_us = self._wall_us()
+        if self._speed == 1 and wall_us > now_us:
+            self._since, self._from_us = monotonic, wall_us
+            return wall_us
+        return now_us
 
     def due(self, timestamp_us: int) -> float:
         """Return the `time.monotonic()` at which a feed time is reached."""

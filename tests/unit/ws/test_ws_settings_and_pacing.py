@@ -148,6 +148,20 @@ def test_the_feed_clock_never_goes_back() -> None:
         assert clock.now_us() >= 1_700_003_600 * SECOND_US
 
 
+def test_the_feed_clock_goes_on_when_the_wall_clock_is_set_back() -> None:
+    """A wall clock that jumped ahead and was corrected does not stop feed time until it has caught up."""
+    with time_machine.travel(1_700_000_000.0, tick=False) as traveller:
+        clock = WallFeedClock(Decimal(1), None)
+        traveller.move_to(1_700_003_600.0)
+        ahead = clock.now_us()
+        traveller.move_to(1_700_000_000.0)
+
+        later = [clock.now_us() for _ in range(2)]
+
+    assert ahead <= later[0] <= later[1] < ahead + 60 * SECOND_US
+    assert clock.due(later[1] + SECOND_US) - time.monotonic() <= 1.0
+
+
 def test_a_fast_clock_keeps_its_own_count() -> None:
     """At another speed than 1 only elapsed time counts, and `due` says when a feed time comes."""
     clock = WallFeedClock(Decimal(100), None)
