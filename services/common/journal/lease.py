@@ -56,9 +56,7 @@ class Lease:
         """
         deadline = time.monotonic() + timeout_sec
         while True:
-            reply = self._run(
-                ACQUIRE, (keys.lease_key(service), keys.FENCE, keys.BUS), (service, holder, self._ttl_ms)
-            )
+            reply = self._run(ACQUIRE, (keys.lease_key(service), keys.FENCE, keys.BUS), (service, holder, self._ttl_ms))
             if reply[0] == b"acquired":
                 self._service, self._holder, self._fence = service, holder, int(reply[1])
                 return self._fence

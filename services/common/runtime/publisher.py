@@ -16,6 +16,7 @@ from services.common import channels
 from services.common.errors import JournalClosed, PublishRefused, StateMismatch
 from services.common.events import Alert, Event
 from services.common.identity import derive_id
+from services.common.journal.admission import admission_class
 from services.common.journal.client import PublishResult
 from services.common.journal.entry import Cause
 from services.common.runtime.announcement import announcement, services_ahead
@@ -50,6 +51,7 @@ class Publisher:
         self._numbers: dict[str, int] = {}
         self._last_alert: dict[str, int] = {}
         self._refused: str | None = None
+        self._alerting = False
         self._announced_run: str | None = None
         self._count = {name: life.metrics.outputs_published.labels(name) for name in channels.CHANNELS}
         life.check("journal_memory", lambda: self._refused)
@@ -79,7 +81,8 @@ class Publisher:
                 self._life.metrics.publish_refused.inc()
                 if self._refused is None:
                     self._refused = str(refusal)
-                    self.alert("CRITICAL", MEMORY_ALERT, f"{self._life.service} waits: {refusal}")
+                    if not self._alerting:  # an alert that waits keeps its number to itself
+                        self.alert("CRITICAL", MEMORY_ALERT, f"{self._life.service} waits: {refusal}")
             else:
                 self._refused = None
                 self._life.redis_back()
@@ -126,13 +129,19 @@ class Publisher:
         return result
 
     def offer_numbered(self, source: str, number: int, events: Sequence[Event]) -> PublishRefused | None:
-        """As `publish_numbered`, but what a journal short of memory refuses is not waited for: returned is why."""
+        """As `publish_numbered`, but what a journal short of memory refuses is not waited for: returned is why.
+
+        What such a journal always takes (a halt) is waited for: then Redis does not write at all.
+        """
         life = self._life
+        always_taken = admission_class(events) == "vital"
 
         def once() -> PublishRefused | None:
             try:
                 life.client.publish(life.service, life.fence, Cause(source, number), events)
             except PublishRefused as refusal:
+                if always_taken:
+                    raise
                 life.metrics.publish_refused.inc()
                 return refusal
             return None
@@ -176,7 +185,11 @@ class Publisher:
             message=message,
             context=context or {},
         )
-        self.publish_numbered("alert", number, [event])
+        self._alerting = True
+        try:
+            self.publish_numbered("alert", number, [event])
+        finally:
+            self._alerting = False
         life.metrics.alerts_raised.labels(level, code).inc()
         return event
 
