@@ -440,7 +440,7 @@ def test_paused_holder_goes_on_when_nobody_else_came(server: Server, leases: Any
 
 
 def test_fence_that_redis_lost_is_not_given_again(own_server: Server, clients: Any, leases: Any) -> None:
-    """The tail with a lease is lost and another instance comes: the first one is refused at once, not at its renewal."""
+    """The tail with a lease is lost, another instance comes: the first is refused at once, not at its renewal."""
     size = own_server.aof_size()
     first, second = leases(own_server), leases(own_server)
     lost = first.acquire(CORE, "here")

@@ -1,4 +1,4 @@
-"""A Redis that cannot write now is waited for: nothing that must pass is given up, and no alert takes another's place."""
+"""A Redis that cannot write now is waited for: what must pass is not given up, no alert takes another's place."""
 
 from __future__ import annotations
 
