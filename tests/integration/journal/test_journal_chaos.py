@@ -423,8 +423,6 @@ def test_lease_that_ran_out_goes_to_whoever_wants_it(server: Server, leases: Any
     first, second = leases(server, ttl_sec=0.1), leases(server, ttl_sec=0.1)
     first.acquire(CORE, "here")
     assert second.acquire(CORE, "elsewhere", timeout_sec=5) == 2
-    with pytest.raises(redis.ConnectionError):
-        first.renew()  # its connection died with the server
     with pytest.raises(FenceLost):
         first.renew()
 
@@ -435,6 +433,7 @@ def test_paused_holder_goes_on_when_nobody_else_came(server: Server, leases: Any
     fence = lease.acquire(CORE, "here")
     with server.admin() as admin:
         eventually(lambda: admin.get("lease:cdb_core") is None)
+        lease._ttl_ms = 60_000  # the answer may be read late on a busy machine
         lease.renew()
         assert admin.get("lease:cdb_core") == f"{fence}:here".encode()
 
