@@ -19,7 +19,7 @@ from services.cdb_writer.recorder import Batch, Recorder
 from services.cdb_writer.settings import WriterSettings, WriterShellSettings
 from services.common import channels
 from services.common.codec import decode, encode_state
-from services.common.errors import ClaireError, FenceLost, JournalClosed, StateMismatch
+from services.common.errors import ClaireError, FenceLost, JournalClosed, PublishRefused, StateMismatch
 from services.common.journal.bus import Bus
 from services.common.journal.entry import Entry, JournalId
 from services.common.journal.trimming import trim
@@ -46,9 +46,15 @@ class HealingPublisher(Publisher):
         """Heal through `keeper`."""
         super().__init__(life)
         self._keeper = keeper
+        self.impatient = False
+        """Whether a loss is raised instead of waited for: while PostgreSQL is awaited nobody can heal."""
+        self.waiting = 0
+        """How many things are being done patiently now, one within the other."""
 
     def patiently(self, action: Callable[[], ResultT], still_valid: Callable[[], None] | None = None) -> ResultT:
         """Do something idempotent with the journal, again after every loss; see :meth:`Publisher.patiently`."""
+        if self.impatient:
+            return action()
 
         def healing() -> ResultT:
             try:
@@ -57,7 +63,11 @@ class HealingPublisher(Publisher):
                 self._keeper.heal()
                 raise
 
-        return super().patiently(healing, still_valid)
+        self.waiting += 1
+        try:
+            return super().patiently(healing, still_valid)
+        finally:
+            self.waiting -= 1
 
 
 class Writer:
@@ -80,6 +90,7 @@ class Writer:
         self._written = 0
         self._wrote_at = self._trimmed_at = time.monotonic()
         self._stall_told = False
+        keeper.while_away = self._while_store_is_away
         life.check("clock", life.clock.stalled)
         life.check("lag", self._lag_check)
         life.check("retention", lambda: self._housekeeping.failure)
@@ -217,6 +228,23 @@ class Writer:
         self._trim()
         if self._life.clock.now is not None:
             self._housekeeping.day(format_timestamp(self._life.clock.now - self._life.clock.now % DAY_US)[:10])
+
+    def _while_store_is_away(self) -> None:
+        """Admit what was published by hand: a halt may not wait for PostgreSQL.
+
+        The bus is not opened here: entries that were read may not be in the store yet. What cannot be published now
+        stays with the admission.
+        """
+        if self._publisher.waiting:
+            return  # PostgreSQL is missed while Redis is: what is being admitted may be among it
+        self._publisher.impatient = True
+        try:
+            self._bus.hear()
+            self._admission.admit(self._bus)
+        except (*CONNECTION_LOST, JournalClosed, PublishRefused, StateMismatch) as error:
+            self._life.log.info("foreign_messages_wait", reason=str(error))
+        finally:
+            self._publisher.impatient = False
 
     def _watch_clock(self) -> None:
         """Say once a stall that the clock stands still (before its first tick, while services are awaited, it may).

@@ -7,6 +7,7 @@ from Redis are not in the store yet: so recovery and batches cannot cross.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import psycopg2
 
@@ -42,6 +43,8 @@ class Keeper:
         self._migrated = False
         self._locked_once = False
         self._failure: str | None = "not connected yet"
+        self.while_away: Callable[[], None] = lambda: None
+        """Called again and again while PostgreSQL is awaited: what may not wait for it."""
         life.check("postgresql", lambda: self._failure)
 
     @property
@@ -89,6 +92,7 @@ class Keeper:
                 self._back()
                 return cursor
             self._life.beat()
+            self.while_away()
             if backoff.wait():
                 raise Stopped
 

@@ -115,7 +115,7 @@ class Bus:
             StateMismatch: the journal does not have the cursor's entry (any more): take an older snapshot.
             redis.ConnectionError, redis.TimeoutError: Redis cannot be reached within `timeout_sec`.
         """
-        self._keep_foreign()
+        self.hear()
         self.close()
         self.cursor = BEGINNING if cursor is None else cursor
         self._ready = []
@@ -156,6 +156,18 @@ class Bus:
             if self._ready or self._foreign or time.monotonic() >= deadline:
                 ready, self._ready = self._ready, []
                 return ready
+
+    def hear(self) -> None:
+        """Take the foreign messages that have arrived, and only them: they stand nowhere else.
+
+        In mode `pubsub` this drops what else had arrived: only for a bus that starts over, or reads the stream itself.
+        """
+        with contextlib.suppress(redis.ConnectionError, redis.TimeoutError, OSError):
+            for _ in range(MAX_FOREIGN // PAGE + 1):
+                messages = self._receive(0.0)
+                if not messages:
+                    return
+                self._take_foreign_from(messages)
 
     def take_foreign(self) -> list[ForeignMessage]:
         """Return the foreign messages that came on channels this service owns, in order of arrival."""
@@ -203,7 +215,7 @@ class Bus:
             self._subscriber = None
 
     def _start_over(self) -> None:
-        self._keep_foreign()
+        self.hear()
         self._drop_subscriber()
         self.restarts += 1
 
@@ -338,15 +350,6 @@ class Bus:
             raise _StartOver
 
     # foreign messages
-
-    def _keep_foreign(self) -> None:
-        """Take what has arrived on a connection that is about to be dropped: foreign messages stand nowhere else."""
-        with contextlib.suppress(redis.ConnectionError, redis.TimeoutError, OSError):
-            for _ in range(MAX_FOREIGN // PAGE + 1):
-                messages = self._receive(0.0)
-                if not messages:
-                    return
-                self._take_foreign_from(messages)
 
     def _take_foreign_from(self, messages: Iterable[Message]) -> None:
         for message in messages:

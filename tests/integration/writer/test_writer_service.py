@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from claire.embedded import EmbeddedRedis
@@ -94,6 +95,46 @@ def test_foreign_alerts_are_admitted_and_others_buried(
     assert (action, by) == ("halt", "me")
     assert redis.xlen("dead_letter") == 1
     redis.close()
+    writer.stop()
+
+
+@pytest.mark.chaos
+def test_a_foreign_halt_is_admitted_while_postgresql_is_away(
+    new_thread: NewWriter,
+    feeder: NewFeeder,
+    connect: Connect,
+    embedded_redis: EmbeddedRedis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Trading goes on without PostgreSQL for a while, so stopping it may not wait for PostgreSQL either."""
+    writer = new_thread().start()
+    source = feeder()
+    story = Story()
+    story.begin()
+    source.publish(story.entries)
+    wait_for(caught_up(connect, 2), "written")
+
+    def away(*_: object, **__: object) -> None:
+        raise psycopg2.OperationalError("the server is away")
+
+    with monkeypatch.context() as outage, embedded_redis.client() as redis:
+        outage.setattr(EventStore, "write", away)
+        outage.setattr(EventStore, "open", away)
+        begun = len(story.entries)
+        story.tick()
+        source.publish(story.entries[begun:])
+        wait_for(lambda: "postgresql" in writer.failing(), "PostgreSQL is missed")
+        redis.publish("control", '{"type":"control","action":"halt","by":"me","reason":"lunch"}')
+
+        def halted() -> bool:
+            entries = source.client.read(3, 10)
+            return [(entry.channel, entry.producer) for entry in entries] == [("control", "cdb_writer")]
+
+        wait_for(halted, "the halt is in the journal")
+        assert stored_cursor(connect).head.seq == 2
+
+    wait_for(caught_up(connect, 4), "written on")
+    assert verified(connect).ok
     writer.stop()
 
 
