@@ -67,7 +67,9 @@ class Keeper:
         self._open_bus()
 
     def stored(self) -> StoredCursor:
-        """Return what the store holds, over a connection made anew; waits while PostgreSQL is away.
+        """Return what the store holds; waits while PostgreSQL is away.
+
+        A connection that is alive is kept, and the writer's lock with it: another writer could take what is let go.
 
         Raises:
             LeaseHeld: another writer holds the lock, and this process has never had it.
@@ -80,9 +82,13 @@ class Keeper:
                     before = migrate(self._connect)
                     self._migrated = True
                     self._life.log.info("schema_ready", found=before)
-                cursor = self._store.open(lock_wait_sec=RELOCK_SEC if self._locked_once else FIRST_LOCK_SEC)
+                if self._store.is_open:
+                    cursor = self._store.stored()
+                else:
+                    cursor = self._store.open(lock_wait_sec=RELOCK_SEC if self._locked_once else FIRST_LOCK_SEC)
             except POSTGRES_LOST as error:
                 self._lost(error)
+                self._store.close()
             except LeaseHeld as held:
                 if not self._locked_once:
                     raise
@@ -103,6 +109,7 @@ class Keeper:
             StoreError: the store does not hold what the batch was made for.
             Stopped: the process shall end; the batch may be in or not.
         """
+        backoff = Backoff(self._life.stop)
         while True:
             started = time.perf_counter()
             try:
@@ -121,6 +128,10 @@ class Keeper:
                     f"the store stands at {head.epoch}-{head.seq}, neither before nor after the batch "
                     f"{batch.before.seq + 1} to {batch.after.seq}: another writer was here"
                 )
+            self._life.beat()
+            self.while_away()
+            if backoff.wait():  # a server that answers and cannot write (a full disk) is away too
+                raise Stopped
 
     def heal(self) -> bool:
         """Try once to open the bus when Redis has restarted; True when it is open.

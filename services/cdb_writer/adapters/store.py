@@ -122,6 +122,14 @@ class EventStore:
                 f"PostgreSQL refuses the batch {batch.before.seq + 1} to {batch.after.seq}: {str(error).strip()}"
             ) from error
 
+    def stored(self) -> StoredCursor:
+        """Return the cursor over the open connection, which keeps the lock.
+
+        Raises:
+            psycopg2.OperationalError, psycopg2.InterfaceError: the connection broke.
+        """
+        return read_cursor(self.database)
+
     def check(self) -> None:
         """Ask the server for an answer.
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from psycopg2.extensions import connection
 
 from claire.embedded import EmbeddedRedis
 from services.cdb_writer.adapters import keeper
+from services.cdb_writer.adapters import store as store_module
 from services.cdb_writer.adapters.connection import Connect
 from services.cdb_writer.adapters.schema import migrate
 from services.cdb_writer.adapters.store import EventStore
@@ -293,6 +295,27 @@ def test_an_entry_that_is_no_event_halts_it(
         (_, last), *_ = redis.xrevrange("journal", count=1)
     assert b"SERVICE_FAULT" in last[b"data"]
     assert stored_cursor(connect).head.seq == 2
+
+
+def test_the_lock_is_held_without_a_gap(
+    new_thread: NewWriter, feeder: NewFeeder, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its first hold on the writer keeps its session: a second writer that waits finds no moment in between."""
+    sessions: list[int] = []
+    take_lock = store_module._take_lock
+
+    def counted(database: connection, wait_sec: float) -> None:
+        take_lock(database, wait_sec)
+        sessions.append(database.get_backend_pid())
+
+    monkeypatch.setattr(store_module, "_take_lock", counted)
+    writer = new_thread().start()
+    source = feeder()
+    story = Story()
+    story.begin()
+    wait_for(caught_up(connect, source.publish(story.entries)), "written")
+    writer.stop()
+    assert len(sessions) == 1
 
 
 def test_a_second_writer_gives_way(
