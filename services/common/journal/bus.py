@@ -60,6 +60,10 @@ class _StartOver(Exception):
     """What arrived does not follow what was handed out."""
 
 
+class _NothingArrives(_StartOver):
+    """The stream has gone on and the subscription has not said so: perhaps it is dead."""
+
+
 class Bus:
     """One cursor over a service's channels.
 
@@ -145,8 +149,11 @@ class Bus:
             try:
                 self._next(deadline)
                 self.problem = None
-            except _StartOver:
+            except _NothingArrives:
                 self._start_over()
+            except _StartOver:  # what is behind it on this connection is not lost: the stream tells which of it is new
+                self._following = False
+                self.restarts += 1
             except (redis.ConnectionError, redis.TimeoutError, OSError, JournalClosed) as error:
                 self.problem = str(error)
                 self._link.close()
@@ -347,7 +354,7 @@ class Bus:
         messages = self._receive(LATE_SEC)
         self._accept(messages)
         if self.cursor == before and not messages:  # what is missing may stand behind a flood of foreign messages
-            raise _StartOver
+            raise _NothingArrives
 
     # foreign messages
 

@@ -587,6 +587,26 @@ def test_foreign_messages_outlive_a_new_opening(
     assert [message.raw for message in bus.take_foreign()] == [b"read", b"not read"]
 
 
+def test_a_message_out_of_order_does_not_end_the_subscription(
+    server: Server, client: JournalClient, buses: MakeBus
+) -> None:
+    """It reads the stream again on the same connection: a foreign message behind it has nowhere else to be."""
+    bus = buses(server, CORE, MARKET_DATA)
+    bus.open(None)
+    eventually(lambda: bus.poll(0.05) == [] and bus.at_head)
+    subscriber = bus._subscriber
+    with server.admin() as admin:
+        admin.publish(MARKET_DATA, b'{"journal_id":"1-2","previous_id":"1-1","cause":"1",}')
+        eventually(lambda: bus.poll(0.05) == [] and bus.restarts == 1)
+        made = feed(client, fence_of(server, WS), range(1, 3))
+        admin.publish(MARKET_DATA, "by hand")
+
+    assert [entry.id for entry in drain(bus, 2)] == made
+    assert bus._subscriber is subscriber
+    eventually(lambda: bus.poll(0.05) == [] and bus._foreign)
+    assert [message.raw for message in bus.take_foreign()] == [b"by hand"]
+
+
 def test_no_message_of_a_flood_is_lost_to_a_look_or_a_new_start(
     server: Server, client: JournalClient, buses: MakeBus, mode: str
 ) -> None:
