@@ -115,6 +115,7 @@ class Keeper:
             try:
                 self._store.write(batch, clock)
             except POSTGRES_LOST as error:
+                refusal = error
                 self._lost(error)
             else:
                 self._metrics.batch_time.observe(time.perf_counter() - started)
@@ -128,6 +129,7 @@ class Keeper:
                     f"the store stands at {head.epoch}-{head.seq}, neither before nor after the batch "
                     f"{batch.before.seq + 1} to {batch.after.seq}: another writer was here"
                 )
+            self._lost(refusal)
             self._life.beat()
             self.while_away()
             if backoff.wait():  # a server that answers and cannot write (a full disk) is away too
