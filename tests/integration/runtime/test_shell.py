@@ -359,7 +359,7 @@ def test_a_forbidden_channel_raises_one_critical_alert_a_minute(
     core.start(channels.EXECUTION)
     eventually(lambda: core.get("/health")[0] == 200)
     with EmbeddedRedisClient(infra) as client:
-        client.publish("orders", '{"type": "order", "symbol": "BTCUSDT"}')
+        eventually(lambda: client.publish("orders", '{"type": "order", "symbol": "BTCUSDT"}'))  # healthy, not yet heard
         client.publish("risk_decisions", "{}")
     eventually(lambda: len(feeder.client.dead_letters()) == 2)
 
