@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from services.cdb_risk.finding import ratio
+from services.cdb_risk.rolling import RollingPeak
 from services.common.decimals import ZERO
 from services.common.portfolio import Portfolio
 from services.common.timestamps import MINUTE_US, SECOND_US, day_of
@@ -49,6 +50,7 @@ class Account:
         day: number of the UTC day that `start_of_day_equity` belongs to.
         start_of_day_equity: equity at the first event of the day, with the marks before it.
         peak_equity: greatest equity so far, since the breaker was last reset.
+        rolling: highest equity of the last hours.
         breach: a loss over the breaker's threshold that waits for its second quote.
         daily_warned, drawdown_warned: highest warning given, per cent of the limit.
     """
@@ -57,6 +59,7 @@ class Account:
     day: int | None = None
     start_of_day_equity: Decimal | None = None
     peak_equity: Decimal | None = None
+    rolling: RollingPeak = field(default_factory=RollingPeak)
     breach: Breach | None = None
     daily_warned: int = 0
     drawdown_warned: int = 0

@@ -30,12 +30,14 @@ class Code(StrEnum):
     ENTRY_WORKING = "ENTRY_WORKING"
     TOO_MANY_POSITIONS = "TOO_MANY_POSITIONS"
     ORDER_RATE = "ORDER_RATE"
+    TOTAL_ORDER_RATE = "TOTAL_ORDER_RATE"
     ENTRY_SPACING = "ENTRY_SPACING"
     LEVERAGE_LIMIT = "LEVERAGE_LIMIT"
     LIQUIDATION_TOO_CLOSE = "LIQUIDATION_TOO_CLOSE"
     INSUFFICIENT_MARGIN = "INSUFFICIENT_MARGIN"
     SIZING_INPUT_UNKNOWN = "SIZING_INPUT_UNKNOWN"
     POSITION_LIMIT = "POSITION_LIMIT"
+    ORDER_NOTIONAL_LIMIT = "ORDER_NOTIONAL_LIMIT"
     BELOW_MINIMUM = "BELOW_MINIMUM"
     NO_POSITION = "NO_POSITION"
     EXIT_WORKING = "EXIT_WORKING"
@@ -45,6 +47,9 @@ class Code(StrEnum):
     START_OF_DAY_UNKNOWN = "START_OF_DAY_UNKNOWN"
     DAILY_DRAWDOWN_LIMIT = "DAILY_DRAWDOWN_LIMIT"
     DAILY_DRAWDOWN_LATCHED = "DAILY_DRAWDOWN_LATCHED"
+    ROLLING_DRAWDOWN_LIMIT = "ROLLING_DRAWDOWN_LIMIT"
+    ROLLING_DRAWDOWN_LATCHED = "ROLLING_DRAWDOWN_LATCHED"
+    LOSS_STREAK = "LOSS_STREAK"
 
     EXPOSURE_UNKNOWN = "EXPOSURE_UNKNOWN"
     EXPOSURE_LIMIT = "EXPOSURE_LIMIT"
@@ -84,12 +89,14 @@ MEANINGS: Final[dict[Code, str]] = {
     Code.ENTRY_WORKING: "an entry of the instrument is still working",
     Code.TOO_MANY_POSITIONS: "MAX_CONCURRENT_POSITIONS instruments are held or being entered",
     Code.ORDER_RATE: "MAX_ENTRIES_PER_MINUTE entries of the symbol within the last minute",
+    Code.TOTAL_ORDER_RATE: "MAX_ORDERS_PER_MINUTE orders of all symbols, exits included, within the last minute",
     Code.ENTRY_SPACING: "the last entry in this direction was less than ENTRY_SPACING_SEC ago",
     Code.LEVERAGE_LIMIT: "LEVERAGE is over what the exchange allows a position of this size",
     Code.LIQUIDATION_TOO_CLOSE: "the liquidation would lie closer than twice STOP_LOSS_PCT",
     Code.INSUFFICIENT_MARGIN: "margin and fee of the order are more than the free cash",
     Code.SIZING_INPUT_UNKNOWN: "the sizing method lacks an input, so the size is zero",
     Code.POSITION_LIMIT: "MAX_POSITION_PCT leaves no room in the instrument",
+    Code.ORDER_NOTIONAL_LIMIT: "MAX_ORDER_NOTIONAL_USDT, or the exchange's largest order, leaves no order",
     Code.BELOW_MINIMUM: "what is left after the caps is under the exchange's minimum order",
     Code.NO_POSITION: "an exit while nothing is held",
     Code.EXIT_WORKING: "an exit of the whole position is working already",
@@ -98,6 +105,10 @@ MEANINGS: Final[dict[Code, str]] = {
     Code.START_OF_DAY_UNKNOWN: "the equity at the start of the UTC day is not known",
     Code.DAILY_DRAWDOWN_LIMIT: "today's loss has reached MAX_DAILY_DRAWDOWN_PCT of the start-of-day equity",
     Code.DAILY_DRAWDOWN_LATCHED: "the daily loss limit was reached earlier today; it ends at 00:00 UTC",
+    Code.ROLLING_DRAWDOWN_LIMIT: "the loss from the highest equity of the last ROLLING_DRAWDOWN_HOURS has reached "
+    "MAX_ROLLING_DRAWDOWN_PCT",
+    Code.ROLLING_DRAWDOWN_LATCHED: "the rolling loss limit was reached; it ends ROLLING_DRAWDOWN_HOURS after that",
+    Code.LOSS_STREAK: "MAX_LOSS_STREAK round trips in a row were lost; entries pause for LOSS_STREAK_PAUSE_MIN",
     Code.EXPOSURE_UNKNOWN: "the exposure cannot be valued",
     Code.EXPOSURE_LIMIT: "MAX_TOTAL_EXPOSURE_PCT leaves no room",
     Code.PEAK_UNKNOWN: "the peak equity is not known",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from services.cdb_risk.codes import Code
 from services.cdb_risk.finding import Finding, verdict, wire
 from services.cdb_risk.layers.circuit_breaker import breaker_findings
-from services.cdb_risk.layers.daily_drawdown import daily_findings
+from services.cdb_risk.layers.daily_drawdown import check_pause, check_rolling_loss, daily_findings
 from services.cdb_risk.layers.data_quality import (
     check_equity,
     check_gap,
@@ -29,6 +29,9 @@ from services.cdb_risk.layers.position_limits import (
     check_long_only,
     check_minimum,
     check_not_positioned,
+    check_nothing_closing,
+    check_order_notional,
+    check_order_rate,
     check_rate,
     check_share,
     check_sizing,
@@ -60,7 +63,8 @@ class _Plan:
         unit_cost: worst price of one base unit, quote currency.
         for_position: quantity that layer 2 leaves, on the lot grid.
         for_exposure: quantity that layer 4 leaves, on the lot grid.
-        no_position_room, no_exposure_room: whether that cap leaves less than the smallest order, though more was asked.
+        no_position_room, no_order_room, no_exposure_room: whether that cap leaves less than the smallest order, though
+            more was asked.
         capped_by: the layer that cut the request; None when none did.
     """
 
@@ -71,6 +75,7 @@ class _Plan:
     for_position: Decimal = ZERO
     for_exposure: Decimal = ZERO
     no_position_room: bool = False
+    no_order_room: bool = False
     no_exposure_room: bool = False
     capped_by: str | None = None
 
@@ -156,6 +161,7 @@ def _plan(situation: Situation, key: str, spec: InstrumentSpec | None, quote: Qu
         for_position,
         for_exposure,
         asked_is_order and not is_order(round_to_lot(position_room, spec)),
+        asked_is_order and not is_order(round_to_lot(order_room, spec)),
         asked_is_order and not is_order(for_exposure),
         capped_by,
     )
@@ -197,8 +203,10 @@ def _position_limits(
         check_long_only(is_short=plan.side == "SELL", allowed=settings.may_short(signal.venue)),
         check_not_positioned(situation.held(key), dust=signal.venue != PERPETUAL and situation.is_dust(key)),
         check_entry_working(working=state.reservations.entry_working(key)),
+        check_nothing_closing(working=state.reservations.exit_working(key)),
         check_concurrent(len(situation.occupied()), settings.MAX_CONCURRENT_POSITIONS),
         check_rate(state.entries.within_minute(key, now), settings.MAX_ENTRIES_PER_MINUTE),
+        check_order_rate(state.entries.orders_within_minute(now), settings.MAX_ORDERS_PER_MINUTE),
         check_spacing(state.entries.since_last(plan.side, now), settings.ENTRY_SPACING_SEC),
         check_sizing(plan.request.quantity),
     ]
@@ -206,6 +214,8 @@ def _position_limits(
     if spec is not None and quote is not None and equity is not None and notional is not None and plan.unit_cost:
         if spec.tiers and plan.quantity:
             findings += _perpetual_limits(situation, spec, quote, plan)
+        largest = min(settings.MAX_ORDER_NOTIONAL_USDT, spec.max_notional)
+        findings.append(check_order_notional(plan.quantity * plan.unit_cost, largest, no_room=plan.no_order_room))
         findings.append(
             check_minimum(
                 plan.for_position,
@@ -252,9 +262,22 @@ def _total_exposure(situation: Situation, plan: _Plan) -> LayerVerdict:
 
 def daily_loss_findings(situation: Situation) -> list[Finding]:
     """Return what layer 3 finds, whoever asks."""
-    account, latched = situation.state.account, situation.state.trading.is_set("daily_loss")
-    limit = situation.settings.MAX_DAILY_DRAWDOWN_PCT
-    return daily_findings(account.start_of_day_equity, account.daily_pnl, limit, latched=latched)
+    account, trading, settings = situation.state.account, situation.state.trading, situation.settings
+    latch, loss = daily_findings(
+        account.start_of_day_equity,
+        account.daily_pnl,
+        settings.MAX_DAILY_DRAWDOWN_PCT,
+        latched=trading.is_set("daily_loss"),
+    )
+    rolling = check_rolling_loss(account.rolling.peak, account.equity, settings.MAX_ROLLING_DRAWDOWN_PCT)
+    rolling_latch = check_pause(Code.ROLLING_DRAWDOWN_LATCHED, latched=trading.is_set("rolling_loss"))
+    streak = check_pause(Code.LOSS_STREAK, latched=trading.is_set("loss_streak"))
+    return [latch, rolling_latch.with_numbers_of(rolling), _with_streak(situation, streak), rolling, loss]
+
+
+def _with_streak(situation: Situation, found: Finding) -> Finding:
+    limit, lost = situation.settings.MAX_LOSS_STREAK, situation.state.trips.lost
+    return replace(found, value=Decimal(lost), limit=Decimal(limit), headroom=Decimal(limit - lost)) if limit else found
 
 
 def halt_findings(situation: Situation) -> list[Finding]:

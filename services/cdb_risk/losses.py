@@ -1,4 +1,4 @@
-"""Layers 3 and 5 on every valuation, not only when a signal asks: warnings, the daily limit and the breaker."""
+"""Layers 3 and 5 on every valuation, not only when a signal asks: warnings, daily and rolling limit, the breaker."""
 
 from __future__ import annotations
 
@@ -38,7 +38,11 @@ def evaluate_losses(
     if equity is None:
         return []
     account.raise_peak(equity)
-    return [*_daily(settings, account, trading, equity), *_peak(settings, account, trading, equity, now=now, key=key)]
+    return [
+        *_daily(settings, account, trading, equity),
+        *_rolling(settings, account, trading, equity, now),
+        *_peak(settings, account, trading, equity, now=now, key=key),
+    ]
 
 
 def _numbers(equity: Decimal, base: Decimal, limit_pct: Decimal) -> dict[str, Decimal | None]:
@@ -60,6 +64,30 @@ def _daily(settings: RiskSettings, account: Account, trading: TradingState, equi
     account.daily_warned = level
     message = f"{level} % of the daily loss is used"
     return [LossEvent(Notice("WARNING", "DAILY_DRAWDOWN_WARNING", message, _numbers(equity, base, limit)))]
+
+
+def _rolling(
+    settings: RiskSettings, account: Account, trading: TradingState, equity: Decimal, now: int
+) -> list[LossEvent]:
+    rolling, limit, hours = account.rolling, settings.MAX_ROLLING_DRAWDOWN_PCT, settings.ROLLING_DRAWDOWN_HOURS
+    base = rolling.add(now, equity, hours)
+    if not limit or base <= 0 or trading.is_set("rolling_loss"):
+        return []
+    if loss_reached(base, equity, limit):
+        message = f"rolling loss limit reached: equity {shown(equity)}, {shown(base)} within the last {hours} h"
+        return [
+            LossEvent(
+                Notice("CRITICAL", "ROLLING_DRAWDOWN_LIMIT", message, _numbers(equity, base, limit)), "rolling_loss"
+            )
+        ]
+    level = account.warning_due(base - equity, base, limit)
+    if level <= rolling.warned:
+        # half of the lowest warning: a loss that hovers at a level warns once
+        rolling.warned = 0 if (base - equity) * 4 < limit * base else rolling.warned
+        return []
+    rolling.warned = level
+    message = f"{level} % of the rolling loss is used"
+    return [LossEvent(Notice("WARNING", "ROLLING_DRAWDOWN_WARNING", message, _numbers(equity, base, limit)))]
 
 
 def _peak(

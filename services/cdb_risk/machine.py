@@ -14,9 +14,11 @@ from services.cdb_risk.liquidation import guard_trigger
 from services.cdb_risk.losses import evaluate_losses
 from services.cdb_risk.market import InstrumentMarket
 from services.cdb_risk.notices import Level, Notice
+from services.cdb_risk.pauses import pauses_over
 from services.cdb_risk.protective import LatchedExit, latch, trigger_price
 from services.cdb_risk.reservations import TERMINAL, Reservation
 from services.cdb_risk.resolving import settlement
+from services.cdb_risk.round_trips import net_result
 from services.cdb_risk.settings import RiskSettings
 from services.cdb_risk.situation import Outcome, Situation
 from services.cdb_risk.state import COMMANDS_REMEMBERED, RiskState
@@ -109,6 +111,13 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
             self._tell(loss.notice)
             if loss.latch is not None:
                 self._latch(loss.latch, self.service, loss.notice.message)
+
+    def _end_pauses(self) -> None:
+        state, settings = self.state, self.settings
+        for name, reason in pauses_over(settings, state.trading, self.now).items():
+            if name == "rolling_loss":
+                state.account.rolling.forget_until(state.trading.latches[name].since)
+            self._clear(reason, self.service, name)
 
     # market data and protective exits
 
@@ -289,6 +298,7 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
                 reference_price=order.reference_price,
             )
         )
+        state.entries.count(self.now)
         if purpose == "entry":
             state.entries.add(key, order.side, self.now)
 
@@ -302,6 +312,7 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
             return
         key = instrument_key(result.venue, result.symbol)
         reservation = state.reservations.settle(result, self.now)
+        before = net_result(state.account.portfolio.position(result.venue, result.symbol))
         if state.account.portfolio.book(result, 1 if reservation is None else reservation.leverage):
             if (
                 reservation is None
@@ -311,9 +322,33 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
                 message = f"order {result.order_id} reports a fill that risk did not approve"
                 self._tell(Notice("CRITICAL", "UNEXPECTED_FILL", message, {"order_id": result.order_id}))
                 self._latch("freeze", self.service, message)
+            state.trips.begin(key, before)
             self._watch_losses(None)
+        self._end_round_trip(key, closed=reservation is not None and reservation.purpose != "entry")
         if result.status in TERMINAL and key in state.exits:
             self._settle_exit(key)
+
+    def _end_round_trip(self, key: str, *, closed: bool) -> None:
+        """Judge a round trip that has ended: flat, or closed down to dust with nothing left that works.
+
+        Args:
+            key: instrument whose order result or fact has been booked.
+            closed: whether that was the result of an exit; dust that an entry left is no end.
+        """
+        state, situation = self.state, self._situation()
+        if situation.held(key) and not (
+            closed and not state.reservations.working(key) and key not in situation.open_positions()
+        ):
+            return
+        position = state.account.portfolio.positions.get(key)
+        result = None if position is None else state.trips.end(key, net_result(position))
+        limit = self.settings.MAX_LOSS_STREAK
+        if result is None or not limit or state.trips.lost < limit:
+            return
+        lost, state.trips.lost = state.trips.lost, 0
+        message = f"{lost} round trips in a row were lost: entries pause for {self.settings.LOSS_STREAK_PAUSE_MIN} min"
+        self._tell(Notice("WARNING", "LOSS_STREAK", message, {"key": key, "last": wire(result)}))
+        self._latch("loss_streak", self.service, message)
 
     # the clock and the operator
 
@@ -329,6 +364,7 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
         """Book funding or a liquidation; what was wanted of a position that is gone is dropped."""
         key = book_fact(self.state.account.portfolio, event)
         self._watch_losses(None)
+        self._end_round_trip(key, closed=False)
         if key in self.state.exits:
             self._settle_exit(key)
 
@@ -338,6 +374,7 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
         if state.heartbeat_at is None or self.now - state.heartbeat_at >= HEARTBEAT_US:
             state.heartbeat_at = self.now
             self.emit(Control, action="heartbeat", service=self.service)
+        self._end_pauses()
         self._watch_losses(None)
         self._end_long_holds(event)
         found = conditions(self._situation())

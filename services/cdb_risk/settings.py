@@ -27,6 +27,10 @@ class RiskSettings(MachineSettings):
         ACCOUNT_EQUITY: paper cash at the beginning of a run, in USDT.
         MAX_POSITION_PCT: largest share of equity in one instrument, pending entries included.
         MAX_DAILY_DRAWDOWN_PCT: loss since 00:00 UTC, as a share of the equity then, at which entries end for the day.
+        MAX_ROLLING_DRAWDOWN_PCT: loss from the highest equity of the last hours at which entries rest; 0: off.
+        ROLLING_DRAWDOWN_HOURS: how many hours that are, and how long entries then rest.
+        MAX_LOSS_STREAK: round trips lost in a row (net of fees) after which entries pause; 0: off.
+        LOSS_STREAK_PAUSE_MIN: how long they pause.
         MAX_TOTAL_EXPOSURE_PCT: largest share of equity in all instruments together, pending entries included.
         CIRCUIT_BREAKER_THRESHOLD_PCT: loss from the peak equity at which trading halts until an operator resets it.
         MAX_SPREAD_PCT: widest (ask - bid) / mid for an entry.
@@ -41,6 +45,7 @@ class RiskSettings(MachineSettings):
         SIZING_METHOD: how the requested quantity is found.
         MAX_CONCURRENT_POSITIONS: instruments held or being entered at the same time.
         MAX_ENTRIES_PER_MINUTE: approved entries of one symbol within 60 seconds.
+        MAX_ORDERS_PER_MINUTE: orders of all symbols within 60 seconds, exits counted, after which entries wait.
         MAX_ORDER_NOTIONAL_USDT: largest entry at its worst price; larger requests are capped.
         ENTRY_SPACING_SEC: least time between entries in the same direction, over all symbols.
         PAPER_TAKER_FEE, PAPER_PERP_TAKER_FEE: fee rate of a fill at the touch, part of an order's worst price.
@@ -55,6 +60,10 @@ class RiskSettings(MachineSettings):
     ACCOUNT_EQUITY: Amount = Field(Decimal(100_000), ge=1, le=1_000_000_000)
     MAX_POSITION_PCT: Fraction = Decimal("0.10")
     MAX_DAILY_DRAWDOWN_PCT: Fraction = Field(Decimal("0.05"), gt=0)
+    MAX_ROLLING_DRAWDOWN_PCT: Fraction = Decimal(0)
+    ROLLING_DRAWDOWN_HOURS: int = Field(24, ge=1, le=720)
+    MAX_LOSS_STREAK: int = Field(0, ge=0, le=1000)
+    LOSS_STREAK_PAUSE_MIN: int = Field(60, ge=1, le=10_080)
     MAX_TOTAL_EXPOSURE_PCT: Fraction = Decimal("0.30")
     CIRCUIT_BREAKER_THRESHOLD_PCT: Fraction = Field(Decimal("0.10"), gt=0)
     MAX_SPREAD_PCT: Fraction = Decimal("0.005")
@@ -69,6 +78,7 @@ class RiskSettings(MachineSettings):
     SIZING_METHOD: Literal["fixed_fractional"] = "fixed_fractional"
     MAX_CONCURRENT_POSITIONS: int = Field(3, ge=0, le=200)
     MAX_ENTRIES_PER_MINUTE: int = Field(6, ge=0, le=1000)
+    MAX_ORDERS_PER_MINUTE: int = Field(30, ge=0, le=10_000)
     MAX_ORDER_NOTIONAL_USDT: Amount = Field(Decimal(20_000), ge=1, le=1_000_000_000)
     ENTRY_SPACING_SEC: int = Field(60, ge=0, le=86_400)
     PAPER_TAKER_FEE: Fraction = Field(Decimal("0.0005"), le=Decimal("0.05"))

@@ -9,6 +9,7 @@ from services.cdb_risk.alarms import Alarms
 from services.cdb_risk.market import InstrumentMarket
 from services.cdb_risk.protective import LatchedExit
 from services.cdb_risk.reservations import Reservations
+from services.cdb_risk.round_trips import RoundTrips
 from services.cdb_risk.trading_state import TradingState
 from services.cdb_risk.triggers import Best
 from services.common.timestamps import MINUTE_US
@@ -20,10 +21,25 @@ COMMANDS_REMEMBERED = 256
 
 @dataclass
 class EntryLog:
-    """When entries were approved, microseconds: per instrument within the last minute, and the last per side."""
+    """When orders were approved, microseconds.
+
+    Attributes:
+        recent: entries within the last minute, by instrument.
+        last: the last entry per side.
+        orders: entries and exits of all instruments within the last minute.
+    """
 
     recent: dict[str, list[int]] = field(default_factory=dict)
     last: dict[str, int] = field(default_factory=dict)
+    orders: list[int] = field(default_factory=list)
+
+    def count(self, now: int) -> None:
+        """Note an approved order of whatever purpose."""
+        self.orders = [at for at in self.orders if now - at < MINUTE_US] + [now]
+
+    def orders_within_minute(self, now: int) -> int:
+        """Return how many orders of all instruments were approved within the last minute."""
+        return sum(1 for at in self.orders if now - at < MINUTE_US)
 
     def add(self, key: str, side: str, now: int) -> None:
         """Note an approved entry."""
@@ -46,6 +62,7 @@ class RiskState:
 
     Attributes:
         opened: whether the account has been opened with the configured cash.
+        trips: open round trips and the losses in a row.
         best: the best price since entry of each position, for the trailing stop.
         pressure: memory pressure of the journal as the last tick said it: `none`, `market_data` or `entries`.
         heartbeat_at: when the clock was last answered, microseconds; None before the first tick.
@@ -58,6 +75,7 @@ class RiskState:
     market: dict[str, InstrumentMarket] = field(default_factory=dict)
     reservations: Reservations = field(default_factory=Reservations)
     exits: dict[str, LatchedExit] = field(default_factory=dict)
+    trips: RoundTrips = field(default_factory=RoundTrips)
     best: dict[str, Best] = field(default_factory=dict)
     trading: TradingState = field(default_factory=TradingState)
     entries: EntryLog = field(default_factory=EntryLog)

@@ -27,6 +27,7 @@ def summarise(situation: Situation) -> dict[str, Any]:
         "journal_pressure": state.pressure,
         **_money(situation),
         "headroom": _headroom(situation),
+        "losses_in_a_row": state.trips.lost,
         "positions": [_position(situation, key) for key in _held(situation)],
         "working_orders": [
             {
@@ -85,7 +86,8 @@ def _headroom(situation: Situation) -> dict[str, Decimal | None]:
     equity, exposure, pnl, sod = account.equity, situation.exposure(), account.daily_pnl, account.start_of_day_equity
     lost = None if pnl is None or not sod or sod < 0 else ratio(-pnl, sod)
     used = None if equity is None or exposure is None or equity <= 0 else ratio(exposure, equity)
-    drawdown = account.drawdown
+    drawdown, peak = account.drawdown, account.rolling.peak
+    rolling = None if equity is None or not peak or peak < 0 else ratio(peak - equity, peak)
 
     def left(limit: Decimal, value: Decimal | None) -> Decimal | None:
         return None if value is None else wire(limit - value)
@@ -94,6 +96,9 @@ def _headroom(situation: Situation) -> dict[str, Decimal | None]:
         "daily_drawdown": left(settings.MAX_DAILY_DRAWDOWN_PCT, lost),
         "total_exposure": left(settings.MAX_TOTAL_EXPOSURE_PCT, used),
         "circuit_breaker": left(settings.CIRCUIT_BREAKER_THRESHOLD_PCT, drawdown),
+        "rolling_drawdown": left(settings.MAX_ROLLING_DRAWDOWN_PCT, rolling)
+        if settings.MAX_ROLLING_DRAWDOWN_PCT
+        else None,
     }
 
 

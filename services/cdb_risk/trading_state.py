@@ -5,6 +5,8 @@ Each latch stands on its own and is cleared only by whom its table row names; th
 | latch | state | set by | cleared by |
 |---|---|---|---|
 | daily_loss | REDUCING | layer 3 | the next 00:00 UTC |
+| rolling_loss | REDUCING | layer 3 | ROLLING_DRAWDOWN_HOURS after it was set |
+| loss_streak | REDUCING | lost round trips in a row | LOSS_STREAK_PAUSE_MIN after it was set |
 | breaker | HALTED | layer 5 | `reset_breaker` with name and reason |
 | halt | HALTED, no strategy exits | operator | `resume` with name and reason |
 | freeze | FROZEN | operator, reconciliation | `resume` with name and reason |
@@ -18,13 +20,15 @@ from typing import Final, Literal
 __all__ = ["Latch", "LatchName", "TradingMode", "TradingState"]
 
 TradingMode = Literal["ACTIVE", "REDUCING", "HALTED", "FROZEN"]
-LatchName = Literal["daily_loss", "breaker", "halt", "freeze"]
+LatchName = Literal["daily_loss", "rolling_loss", "loss_streak", "breaker", "halt", "freeze"]
 
 _MODE: Final[dict[LatchName, TradingMode]] = {
     "freeze": "FROZEN",
     "halt": "HALTED",
     "breaker": "HALTED",
     "daily_loss": "REDUCING",
+    "rolling_loss": "REDUCING",
+    "loss_streak": "REDUCING",
 }
 """Strictest first."""
 

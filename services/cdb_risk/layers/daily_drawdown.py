@@ -1,14 +1,14 @@
-"""Layer 3: how much was lost today. Blocks at equality and stays until the next 00:00 UTC."""
+"""Layer 3: how much was lost today, within the last hours, and in a row. Loss limits block at equality and latch."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
-from services.cdb_risk.account import loss_reached
+from services.cdb_risk.account import loss_fraction, loss_reached
 from services.cdb_risk.codes import MEANINGS, Code
 from services.cdb_risk.finding import Finding, compared, ok, ratio, shown
 
-__all__ = ["check_daily_latch", "check_daily_loss", "daily_findings"]
+__all__ = ["check_daily_latch", "check_daily_loss", "check_pause", "check_rolling_loss", "daily_findings"]
 
 
 def check_daily_latch(*, latched: bool) -> Finding:
@@ -33,6 +33,30 @@ def check_daily_loss(start_of_day: Decimal | None, pnl: Decimal | None, limit_pc
         Code.DAILY_DRAWDOWN_LIMIT if reached else Code.OK,
         f"pnl {shown(pnl)} today on {shown(start_of_day)}",
         ratio(-pnl, start_of_day),
+        limit_pct,
+    )
+
+
+def check_pause(code: Code, *, latched: bool) -> Finding:
+    """A rolling loss or a loss streak rests entries for its time."""
+    return Finding(code, MEANINGS[code]) if latched else ok("no pause")
+
+
+def check_rolling_loss(peak: Decimal | None, equity: Decimal | None, limit_pct: Decimal) -> Finding:
+    """Compare 1 - equity / peak with the limit; a loss equal to the limit blocks, a limit of 0 is off.
+
+    Args:
+        peak: highest equity of the last ROLLING_DRAWDOWN_HOURS; None before the first valuation.
+        equity: quote currency.
+        limit_pct: MAX_ROLLING_DRAWDOWN_PCT.
+    """
+    if not limit_pct or peak is None or peak <= 0 or equity is None:
+        return ok("no rolling loss limit" if not limit_pct else "nothing to compare with yet")
+    reached = loss_reached(peak, equity, limit_pct)
+    return compared(
+        Code.ROLLING_DRAWDOWN_LIMIT if reached else Code.OK,
+        f"equity {shown(equity)}, highest lately {shown(peak)}",
+        loss_fraction(peak, equity),
         limit_pct,
     )
 

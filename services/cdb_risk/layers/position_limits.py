@@ -16,6 +16,9 @@ __all__ = [
     "check_long_only",
     "check_minimum",
     "check_not_positioned",
+    "check_nothing_closing",
+    "check_order_notional",
+    "check_order_rate",
     "check_rate",
     "check_share",
     "check_sizing",
@@ -61,6 +64,38 @@ def check_rate(entries_last_minute: int, limit: int) -> Finding:
         value=Decimal(entries_last_minute),
         limit=Decimal(limit),
         headroom=Decimal(limit - entries_last_minute),
+    )
+
+
+def check_nothing_closing(*, working: bool) -> Finding:
+    """An entry must not trade against an exit of the same instrument that may still fill."""
+    return Finding(Code.EXIT_WORKING, "an exit of the instrument still works") if working else ok("no exit working")
+
+
+def check_order_rate(orders_last_minute: int, limit: int) -> Finding:
+    """The new order would be number orders + 1 of all instruments within the minute; exits count but never wait."""
+    return Finding(
+        Code.OK if orders_last_minute < limit else Code.TOTAL_ORDER_RATE,
+        f"{orders_last_minute} of {limit} orders of all symbols within the last minute",
+        value=Decimal(orders_last_minute),
+        limit=Decimal(limit),
+        headroom=Decimal(limit - orders_last_minute),
+    )
+
+
+def check_order_notional(worst_notional: Decimal, limit: Decimal, *, no_room: bool) -> Finding:
+    """Compare one order at its worst price with the largest that is allowed; equality passes, requests are capped.
+
+    Args:
+        worst_notional: the order, already capped, in quote currency.
+        limit: the smaller of MAX_ORDER_NOTIONAL_USDT and the exchange's maximum.
+        no_room: whether the limit alone leaves less than the exchange's minimum order.
+    """
+    return compared(
+        Code.ORDER_NOTIONAL_LIMIT if no_room or worst_notional > limit else Code.OK,
+        f"the order costs {shown(worst_notional)} at worst, at most {shown(limit)}",
+        worst_notional,
+        limit,
     )
 
 
