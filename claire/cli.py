@@ -21,6 +21,7 @@ from claire.operator_commands import register as register_operator_commands
 from claire.options import parse_settings, refuse
 from claire.paper.command import run_paper_command
 from claire.profiles import Profile, profile_settings
+from claire.replay.command import replay
 from claire.report.command import register as register_report
 from claire.status_command import register as register_status_command
 from services.common.errors import ClaireError, SettingsInvalid
@@ -190,6 +191,7 @@ def stats(
 
 
 register_history(app)
+app.command()(replay)
 register_report(app)
 
 

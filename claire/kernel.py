@@ -64,6 +64,13 @@ class Kernel:
             )
             self._pending.append(entry)
 
+    def take(self, recorded: Iterable[Entry]) -> None:
+        """Append recorded entries of an outside source as they stand, under the next numbers."""
+        for entry in recorded:
+            self.head += 1
+            place = JournalId(self._epoch, self.head)
+            self._pending.append(Entry(place, entry.channel, entry.producer, entry.cause, entry.data))
+
     def run(self) -> Iterator[Entry]:
         """Yield each pending entry after all machines have handled it, until nothing is pending."""
         while self._pending:

@@ -7,12 +7,10 @@ hash chain before it is handed out.
 from __future__ import annotations
 
 import os
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 import psycopg2
 from psycopg2.extensions import connection
@@ -32,8 +30,6 @@ from services.common.journal.archive import NO_STORE_YET
 from services.common.journal.entry import Entry
 
 __all__ = ["ChainBroken", "DatabaseHistory", "FileHistory", "History", "export_folder", "follow", "open_history"]
-
-_TIMESTAMP: Final = re.compile(rb'"timestamp":"([^"]*)","producer"')
 
 
 class ChainBroken(ClaireError):
@@ -111,13 +107,9 @@ class History(ABC):
             first = max(first, self._first_at(span.since))
         begun = span.since is None
         for before, entry, head in self._walk(max(first - 1, 0)):
-            if span.last is not None and head.seq > span.last:
+            begun = begun or span.reaches(entry)
+            if begun and span.passed(entry):
                 return
-            if entry.producer == channels.WS and (span.since is not None or span.until is not None):
-                timestamp = _timestamp(entry)
-                begun = begun or timestamp >= (span.since or "")
-                if begun and span.until is not None and timestamp > span.until:
-                    return
             if begun and head.seq >= first:
                 yield before, entry, head
 
@@ -165,11 +157,6 @@ def follow(head: ChainHead, record: Record) -> ChainHead:
         if reason is not None:
             raise ChainBroken(n, "columns", reason, "columns as the data say", entry)
     return ChainHead(n, epoch, digest)
-
-
-def _timestamp(entry: Entry) -> str:
-    found = _TIMESTAMP.search(entry.data)
-    return read_envelope(entry.channel, entry.data).timestamp if found is None else found[1].decode()
 
 
 class FileHistory(History):

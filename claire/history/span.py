@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
+from services.cdb_writer.envelope import read_envelope
+from services.common import channels
 from services.common.errors import ContractViolation
+from services.common.journal.entry import Entry
 from services.common.timestamps import DAY_US, format_timestamp, parse_timestamp
 
-__all__ = ["WHOLE", "Span"]
+__all__ = ["WHOLE", "Span", "timestamp_of"]
+
+_TIMESTAMP: Final = re.compile(rb'"timestamp":"([^"]*)","producer"')
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,26 @@ class Span:
         first, since = _bound("--from", begin, end_of_day=False)
         last, until = _bound("--to", end, end_of_day=True)
         return cls(first, last, since, until)
+
+    def reaches(self, entry: Entry) -> bool:
+        """Whether the clock has come to `since` with this entry; numbers are not looked at."""
+        return self.since is None or (entry.producer == channels.WS and timestamp_of(entry) >= self.since)
+
+    def passed(self, entry: Entry) -> bool:
+        """Whether this entry is behind the end, by number or by the clock."""
+        if self.last is not None and entry.id.n > self.last:
+            return True
+        return self.until is not None and entry.producer == channels.WS and timestamp_of(entry) > self.until
+
+
+def timestamp_of(entry: Entry) -> str:
+    """Return the timestamp of an entry's event, ISO 8601.
+
+    Raises:
+        ContractViolation: its bytes are no event.
+    """
+    found = _TIMESTAMP.search(entry.data)
+    return read_envelope(entry.channel, entry.data).timestamp if found is None else found[1].decode()
 
 
 WHOLE: Final = Span()

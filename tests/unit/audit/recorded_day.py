@@ -40,8 +40,9 @@ CODE = "test+1"
 class Day:
     """The journal and the processes around it."""
 
-    def __init__(self, seed: int, run_id: str = "day-1", start_us: int = START_US) -> None:
-        """Begin a run: everybody starts."""
+    def __init__(self, seed: int, *, lockstep: bool = False, run_id: str = "day-1", start_us: int = START_US) -> None:
+        """Begin a run: everybody starts; in lockstep all handle what is said before anything else is."""
+        self.lockstep = lockstep
         self.random = Random(seed)
         self.entries: list[Entry] = []
         self.epoch = 1
@@ -69,6 +70,8 @@ class Day:
         """Publish under the next number of a source."""
         number = self.numbers[producer, source] = self.numbers.get((producer, source), 0) + 1
         self.publish(producer, f"{source}:{number}", make(number))
+        if self.lockstep:
+            self.settle()
 
     # processes
 
@@ -232,11 +235,13 @@ class Day:
             by="ana", reason="a test", command_id=f"command-{number}",
         )  # fmt: skip
         self.publish(channels.OPERATOR, "", [event])
+        if self.lockstep:
+            self.settle()
 
 
-def busy_day(seed: int = 1, seconds: int = 240) -> Day:
+def busy_day(seed: int = 1, seconds: int = 240, *, lockstep: bool = False) -> Day:
     """Return a day past midnight with everything in it: trades, a stop, restarts, new limits, foreign and operator."""
-    day = Day(seed)
+    day = Day(seed, lockstep=lockstep)
     for second in range(seconds):
         crash = 0.45 < second / seconds < 0.5
         day.second("-180" if crash else None)

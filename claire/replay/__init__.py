@@ -1,0 +1,1 @@
+"""Replay: the recorded inputs once more through the kernel."""
