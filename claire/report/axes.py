@@ -27,7 +27,7 @@ class Tick(NamedTuple):
     label: str
 
 
-def number_ticks(low: float, high: float, most: int = 5) -> list[float]:
+def number_ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Return at most `most` + 1 round numbers between two bounds (low < high)."""
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))

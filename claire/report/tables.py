@@ -97,13 +97,13 @@ def refusals(layers: JsonObject, decided: int, refused: int) -> str:
                 _bar(-Decimal(layer["failing"]), largest),
                 amount(layer["decisive"], 0),
                 amount(layer["failing"], 0),
-                f"{amount(guess['won'], 0)} of {amount(guess['ended'], 0)}",
                 _coloured(guess["mean_net_bps"], amount(guess["mean_net_bps"], 1)),
+                f"{amount(guess['won'], 0)} of {amount(guess['ended'], 0)}",
                 _coloured(guess["sum_net"], amount(guess["sum_net"])) if guess["ended"] else amount(None),
             )
         )
     table = _table(
-        ("layer", "", "decisive", "failing", "would win", "mean, bp", "sum, USDT"), rows, left=2, classes="split layers"
+        ("layer", "", "decisive", "failing", "mean, bp", "would win", "sum, USDT"), rows, left=2, classes="split layers"
     )
     return (
         f"<p>{amount(refused, 0)} of {amount(decided, 0)} entries were refused. <i>Decisive</i> counts the first layer "
