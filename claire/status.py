@@ -24,6 +24,7 @@ __all__ = ["Answer", "ask", "put_together"]
 TIMEOUT_SEC: Final = 2.0
 FUNDING_EVERY_US: Final = 8 * HOUR_US
 PERPETUAL: Final = "mexc_perpetual"
+PRICES: Final = ("stop_price", "trailing_stop_price", "take_profit_price", "liquidation_price")
 LIMITS: Final = (
     ("daily_drawdown", "MAX_DAILY_DRAWDOWN_PCT"),
     ("circuit_breaker", "CIRCUIT_BREAKER_THRESHOLD_PCT"),
@@ -110,6 +111,7 @@ def put_together(answers: Mapping[str, Answer]) -> dict[str, Any]:
         "trading_state": risk.machine.get("trading_state"),
         "causes": dict(risk.machine.get("causes") or {}),
         "execution_state": execution.machine.get("trading_state"),
+        "risk_silent": bool(execution.machine.get("risk_silent")),
         "money": _money(risk.machine),
         "limits": _limits(risk),
         "positions": positions,
@@ -171,22 +173,24 @@ def _position(position: Mapping[str, Any], equity: Decimal | None) -> dict[str, 
     mark = None if not quantity or value is None else value / quantity
     pnl = None if value is None or entry is None or quantity is None else value - entry * quantity
 
-    def away(name: str) -> Decimal | None:
-        price = _number(position.get(name))
+    def away(price: Decimal | None) -> Decimal | None:
         return None if price is None or not mark else round(abs(mark - price) / mark, 6)
 
+    prices = {name: _number(position.get(name)) for name in PRICES}
+    stops = [price for price in (prices["stop_price"], prices["trailing_stop_price"]) if price is not None]
+    nearest = min(stops, key=lambda price: away(price) or price, default=None)
     return {
         **position,
+        **prices,
         "quantity": quantity,
         "entry_price": entry,
         "mark_price": None if mark is None else round(mark, 8),
         "value": value,
         "share": None if value is None else _share(abs(value), equity),
         "unrealized_pnl": pnl,
-        "stop_price": _number(position.get("stop_price")),
-        "stop_distance": away("stop_price"),
-        "liquidation_price": _number(position.get("liquidation_price")),
-        "liquidation_distance": away("liquidation_price"),
+        "nearest_stop": nearest,
+        "stop_distance": away(nearest),
+        "liquidation_distance": away(prices["liquidation_price"]),
     }
 
 

@@ -70,6 +70,8 @@ def _head(status: Mapping[str, Any]) -> list[Text]:
         since = _time(cause.get("since"))
         lines.append(Text(f"  {name} since {since} by {cause.get('by')}: {cause.get('reason')}", style="yellow"))
         lines.append(Text(f"    lifted by {UNDONE_BY.get(name, 'nothing known')}", style="dim"))
+    if status["risk_silent"]:
+        lines.append(Text("  risk does not answer the clock: execution refuses entries", style="bold red"))
     own = status["execution_state"]
     if own is not None and own != state and not (own == "ACTIVE" and state in {"REDUCING", "HALTED"}):
         lines.append(Text(f"  execution's own key says {own}, risk says {state or 'nothing'}", style="bold red"))
@@ -124,7 +126,7 @@ def _positions(positions: Sequence[Mapping[str, Any]], *, wide: bool) -> Table:
             *more,
             _price(position["mark_price"]),
             Text(_signed(pnl), style=_colour(pnl)),
-            _distance(position["stop_price"], position["stop_distance"], wide=wide),
+            _distance(position["nearest_stop"], position["stop_distance"], wide=wide),
             _distance(position["liquidation_price"], position["liquidation_distance"], wide=wide),
         )
     return table

@@ -19,6 +19,7 @@ import psutil
 import pytest
 import redis
 
+from claire.database import open_database
 from claire.embedded import EmbeddedRedis
 from claire.probe import read_json
 
@@ -26,6 +27,10 @@ pytestmark = [pytest.mark.integration, pytest.mark.risk, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[3]
 PRICES = {"BTCUSDT": 50_000.0, "ETHUSDT": 2_500.0, "SOLUSDT": 150.0}
+BIG = (  # one entry of about 80 % of the equity, whose stop is far away
+    "RISK_PER_TRADE_PCT=0.4", "STOP_LOSS_PCT=0.5", "MAX_POSITION_PCT=1", "MAX_TOTAL_EXPOSURE_PCT=1",
+    "MAX_ORDER_NOTIONAL_USDT=1000000",
+)  # fmt: skip
 WHO = ("--by", "ada", "--reason", "test")
 
 
@@ -49,16 +54,24 @@ def eventually(look: Callable[[], Any], what: str, timeout_sec: float = 30) -> A
     return found
 
 
+def desk_has_quotes(events: list[dict[str, Any]]) -> bool:
+    """Whether each symbol has come ten times."""
+    symbols = [event["symbol"] for event in events]
+    return all(symbols.count(symbol) > 10 for symbol in PRICES)
+
+
 class Desk:
     """A running `claire up --feed external`, a market that is quoted all the time, and an operator at the keyboard."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *settings: str) -> None:
         self.folder = folder / "data"
+        self.prices = dict(PRICES)
+        given = [part for pair in ("ENTRY_SPACING_SEC=0", "CLOCK_SPEED=10", *settings) for part in ("--set", pair)]
         self.first_port = free_ports()
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "claire", "up", "--feed", "external", "--data-dir", str(self.folder)),
-                *("--first-port", str(self.first_port), "--set", "ENTRY_SPACING_SEC=0", "--set", "CLOCK_SPEED=10"),
+                *("--first-port", str(self.first_port), *given),
             ],
             cwd=ROOT,
             stdout=subprocess.DEVNULL,
@@ -75,10 +88,16 @@ class Desk:
     def _quote(self) -> None:
         while not self._stop.wait(0.1):
             with contextlib.suppress(redis.RedisError), self.redis() as client:
-                for symbol, price in PRICES.items():
-                    quote = {"symbol": symbol, "price": price, "volume": 100.0, "bid": price * 0.9999}
+                for symbol, price in self.prices.items():
+                    quote = {"symbol": symbol, "price": price, "volume": 10_000.0, "bid": price * 0.9999}
                     quote |= {"ask": price * 1.0001, "bid_size": 1000.0, "ask_size": 1000.0}
                     client.publish("market_data", json.dumps({"type": "market_data", **quote}))
+
+    def await_market(self) -> None:
+        """Wait until risk has seen some quotes of every symbol."""
+        eventually(
+            lambda: self.status(2).get("equity") and desk_has_quotes(self.journal("market_data")), "a market", 60
+        )
 
     def claire(self, *arguments: str) -> tuple[int, str]:
         """Give a command; returns exit code and what it said."""
@@ -104,7 +123,13 @@ class Desk:
         before = len(self.journal("risk_decisions", symbol=symbol, purpose="entry"))
         with self.redis() as client:
             text = json.dumps(
-                {"type": "signal", "symbol": symbol, "signal_type": "buy", "price": PRICES[symbol], "reason": "test"}
+                {
+                    "type": "signal",
+                    "symbol": symbol,
+                    "signal_type": "buy",
+                    "price": self.prices[symbol],
+                    "reason": "test",
+                }
             )
             client.publish("signals", text)
         decision: dict[str, Any] = eventually(
@@ -125,10 +150,14 @@ class Desk:
                 found += [child, *child.children(recursive=True)]
         return found
 
-    def close(self) -> None:
-        """Stop everything."""
+    def quiet(self) -> None:
+        """End the market."""
         self._stop.set()
         self._market.join()
+
+    def close(self) -> None:
+        """Stop everything."""
+        self.quiet()
         self.process.send_signal(signal.SIGINT)
         self.process.wait(60)
 
@@ -141,10 +170,74 @@ def desk(short_folder: Path) -> Iterator[Desk]:
     desk.close()
 
 
+def held_still(desk: Desk) -> tuple[Any, ...]:
+    """Return everything that a drill must not change: journal, head, cursors, and the event store's end."""
+    with desk.redis() as client:
+        journal = (client.xlen("journal"), client.hgetall("bus"), client.hgetall("hw"), client.hgetall("cursor"))
+    with open_database(desk.folder, "", {}) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM event_store.cursor")
+        store = cursor.fetchall()
+        cursor.execute("SELECT count(*) FROM event_store.events")
+        return (*journal, store, cursor.fetchall())
+
+
+@pytest.mark.timeout(180)
+def test_each_state_is_tripped_and_a_drill_changes_nothing(short_folder: Path) -> None:
+    """REDUCING, HALTED by the breaker, HALTED and FROZEN by the operator: refused by their layer, no order is sent.
+
+    Then, on the pipeline at rest, a drill of the same breaker: Redis and PostgreSQL are as they were.
+    """
+    desk = Desk(short_folder, *BIG)
+    try:
+        desk.await_market()
+        bought = desk.buy("BTCUSDT")
+        assert bought["approved"], bought["reason"]
+        eventually(lambda: "FILLED" in desk.results(bought), "a fill")
+
+        for prices, state, layer in (
+            ((48_000, 46_500), "REDUCING", "daily_drawdown"),
+            ((45_000, 43_500, 42_500), "HALTED", "circuit_breaker"),
+        ):
+            for price in prices:
+                before = len(desk.journal("market_data", symbol="BTCUSDT"))
+                desk.prices["BTCUSDT"] = price
+                eventually(lambda b=before: len(desk.journal("market_data", symbol="BTCUSDT")) > b + 3, "quotes")
+            eventually(lambda s=state: desk.status(2)["trading_state"] == s, state)
+            refused = desk.buy("ETHUSDT")
+            assert not refused["approved"]
+            assert layer in refused["reason"]
+            assert desk.results(refused) == []
+        assert set(desk.status(2)["causes"]) == {"breaker", "daily_loss"}
+
+        assert desk.claire("reset-breaker", *WHO, "--timeout", "20")[0] == 0
+        assert desk.status(2)["trading_state"] == "REDUCING"
+        for arguments, state in (((), "HALTED"), (("--freeze",), "FROZEN")):
+            code, text = desk.claire("halt", *arguments)
+            assert (code, f"trading is {state}" in text) == (0, True), text
+            refused = desk.buy("ETHUSDT")
+            assert "circuit_breaker" in refused["reason"]
+            assert desk.results(refused) == []
+        code, text = desk.claire("status")
+        assert (code, "FROZEN" in text, "loss from the peak" in text) == (0, True, True), text
+        assert {order["symbol"] for order in desk.journal("orders")} == {"BTCUSDT"}
+
+        desk.quiet()
+        (clock,) = desk.children("cdb_ws")
+        clock.suspend()
+        still = eventually(lambda: (first := held_still(desk)) == held_still(desk) and first, "nothing moves")
+        code, text = desk.claire("drill", "breaker")
+        assert (code, "10 of 10 promises held" in text) == (0, True), text
+        assert "the copy is FROZEN" in text
+        assert held_still(desk) == still
+        clock.resume()
+    finally:
+        desk.close()
+
+
 @pytest.mark.timeout(180)
 def test_halt_resume_and_flatten_through_the_whole_pipeline(desk: Desk) -> None:
     """Entries are refused in risk and execution while halted, also with writer and PostgreSQL dead; then they run."""
-    eventually(lambda: desk.status(2).get("equity") and desk.journal("market_data", symbol="SOLUSDT"), "a market", 60)
+    desk.await_market()
     first = desk.buy("BTCUSDT")
     assert first["approved"], first["reason"]
     eventually(lambda: "FILLED" in desk.results(first), "a fill")

@@ -143,6 +143,16 @@ def test_perpetuals_show_liquidation_and_funding() -> None:
     assert "next funding: 2021-05-18 08:00:00 UTC" in text
 
 
+def test_the_nearest_stop_counts() -> None:
+    """A trailing stop that has come nearer than the stop loss is the one whose distance is shown."""
+    trailing = {**POSITION, "trailing_stop_price": "49400", "take_profit_price": "52000"}
+    found = put_together(answers(cdb_risk={"machine": {**RISK, "positions": [trailing]}}))
+    position = found["positions"][0]
+    assert (position["nearest_stop"], position["stop_distance"]) == (Decimal(49400), Decimal("0.00202"))
+    assert position["take_profit_price"] == Decimal(52000)
+    assert "49,400.00 (0.20 %)" in shown(found)
+
+
 def test_a_calm_system_says_so() -> None:
     """Nothing held, nothing working, warming up: said, not left out."""
     calm = {"trading_state": "ACTIVE", "causes": {}, "positions": [], "working_orders": [], "latched_exits": []}
@@ -173,9 +183,10 @@ def test_two_keys_that_disagree_are_shown() -> None:
     found = put_together(
         answers(
             cdb_risk={"machine": {**RISK, "trading_state": "ACTIVE", "causes": {}}},
-            cdb_execution={"machine": {"trading_state": "FROZEN"}},
+            cdb_execution={"machine": {"trading_state": "FROZEN", "risk_silent": True}},
         )
     )
+    assert "risk does not answer the clock" in shown(found)
     assert "execution's own key says FROZEN, risk says ACTIVE" in shown(found)
 
 
