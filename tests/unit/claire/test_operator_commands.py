@@ -33,6 +33,7 @@ from services.common.events import (
     Sizing,
 )
 from services.common.journal.entry import JournalId
+from services.common.resolution import read_resolution
 
 pytestmark = pytest.mark.unit
 
@@ -184,6 +185,27 @@ def test_json_says_everything(line: type[Line], tmp_path: Path) -> None:
     assert line.given.details == {
         "order_id": "ord-1", "outcome": "filled", "quantity": Decimal("0.5"), "price": Decimal(50000),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--outcome", "never-arrived"],
+        ["--outcome", "canceled"],
+        ["--outcome", "filled", "--price", "50000"],
+        ["--outcome", "filled", "--price", "50000", "--quantity", "0.5", "--fee", "12.5"],
+    ],
+)
+def test_what_resolve_order_says_is_what_risk_reads(line: type[Line], tmp_path: Path, arguments: list[str]) -> None:
+    """The details of the command keep the contract that risk and execution fold."""
+    assert run("resolve-order", "ord-1", *arguments, *WHO, "--redis", str(tmp_path / "x"))[0] == ExitCode.DONE
+    assert line.given is not None
+    event = Control(
+        event_id="c", timestamp=T0, producer=channels.OPERATOR, action="resolve_order", details=dict(line.given.details)
+    )
+    said = read_resolution(event)
+    assert said.order_id == "ord-1"
+    assert said.outcome == arguments[1].replace("-", "_")
 
 
 # what follows from a command
