@@ -38,7 +38,9 @@ Action = Literal["halt", "resume", "flatten", "reset_breaker", "resolve_order"]
 KEYS: Final = (channels.RISK, channels.EXECUTION)
 """Who folds a command."""
 
-ATTEMPTS: Final = 3
+PATIENCE_SEC: Final = 2.0
+"""So long a Redis that restarts, or a journal that is being opened, is waited for."""
+RETRY_SEC: Final = 0.1
 LOOK_EVERY_SEC: Final = 0.05
 PAGE: Final = 500
 TERMINAL: Final = frozenset({"FILLED", "CANCELED", "REJECTED", "EXPIRED"})
@@ -137,30 +139,24 @@ class OperatorLine:
             JournalUnreachable: it is not recorded; the text says why.
         """
         event: Control | None = None
-        failure: Exception | None = None
         before = 0
-        for _ in range(ATTEMPTS):
+        deadline = time.monotonic() + PATIENCE_SEC
+        while True:
             try:
                 if event is None:
                     before, event = self._prepare(command)
-                else:
-                    found = self._find(event, before)
-                    if found is not None:
-                        return Outcome(found, event.timestamp)
+                elif (found := self._find(event, before)) is not None:
+                    return Outcome(found, event.timestamp)
                 result = self._client.publish(channels.OPERATOR, None, None, [event])
-            except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
-                failure = error
+            except (redis.ConnectionError, redis.TimeoutError, OSError, JournalClosed) as error:
                 self._client.close()
-            except JournalClosed as closed:
-                raise JournalUnreachable(
-                    "Redis was restarted and the journal is not open yet, so nobody can trade now; the command is not "
-                    "recorded. It opens when cdb_writer and PostgreSQL are up; then give the command again"
-                ) from closed
+                if time.monotonic() > deadline:
+                    raise JournalUnreachable(_why_not(error)) from error
+                time.sleep(RETRY_SEC)
             except (JournalError, StateMismatch, redis.RedisError) as error:
                 raise JournalUnreachable(f"Redis does not take the command: {error}") from error
             else:
                 return Outcome(result.ids[0], event.timestamp)
-        raise JournalUnreachable(f"Redis does not answer: {failure}") from failure
 
     def _prepare(self, command: Command) -> tuple[int, Control]:
         """Return the journal's head and the event, which is stamped with the run's clock."""
@@ -240,6 +236,15 @@ class OperatorLine:
                 outcome.results[event.order_id] = event
             elif ours and event.status == "CANCELED":
                 outcome.canceled.append(event)
+
+
+def _why_not(error: Exception) -> str:
+    if isinstance(error, JournalClosed):
+        return (
+            "Redis was restarted and the journal is not open yet, so nobody can trade now. It opens when cdb_writer "
+            "and PostgreSQL are up; then give the command again"
+        )
+    return f"Redis does not answer: {error}"
 
 
 def _take_answer(outcome: Outcome, event: Event) -> None:

@@ -241,10 +241,13 @@ def test_a_lost_reply_never_makes_two_entries(infra: Infrastructure, line: Opera
     assert found == [outcome.place]
 
 
-def test_what_cannot_be_recorded_is_said(infra: Infrastructure, line: OperatorLine, embedded_redis: Any) -> None:
+def test_what_cannot_be_recorded_is_said(
+    infra: Infrastructure, line: OperatorLine, embedded_redis: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A server that goes away, a journal that is not open, and one that refuses to write are three different things."""
+    monkeypatch.setattr("claire.operator_line.PATIENCE_SEC", 0.2)
     lost = Outcome(JournalId(1, 1), T0)
-    LostReply(line, 3, before=True)
+    LostReply(line, 1_000, before=True)
     line._client.cursors = lambda: (_ for _ in ()).throw(redis.ConnectionError("gone"))  # type: ignore[method-assign]
     with pytest.raises(JournalUnreachable, match="recorded as 1-1"):
         line.follow(lost, 1)
@@ -256,6 +259,20 @@ def test_what_cannot_be_recorded_is_said(infra: Infrastructure, line: OperatorLi
     with pytest.raises(JournalUnreachable, match="not open yet"):
         closed.send(Command("halt", "ada", "now"))
     closed.close()
+
+
+def test_a_journal_that_is_being_opened_is_waited_for(
+    infra: Infrastructure, line: OperatorLine, embedded_redis: EmbeddedRedis
+) -> None:
+    """Redis has restarted and the writer opens the bus half a second later: the halt goes through by itself."""
+    with embedded_redis.client() as client:
+        server = client.get("bus:open")
+        client.set("bus:open", "another server")
+        opening = threading.Timer(0.5, lambda: client.set("bus:open", server))  # type: ignore[arg-type]
+        opening.start()
+        outcome = line.send(Command("halt", "ada", "now"))
+        opening.join()
+    assert outcome.place.n == 2
 
 
 def test_a_command_before_the_first_event_is_stamped_by_the_wall(embedded_redis: EmbeddedRedis) -> None:
