@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from services.common import channels
 from services.common.errors import ContractViolation
-from services.common.events import Event, MarketData
+from services.common.events import Control, Event, MarketData
 from services.common.journal.entry import Cause, Entry, JournalId
 from services.common.machine import StateMachine
 from services.common.runtime.announcement import announcement, services_ahead
@@ -57,12 +57,14 @@ class Kernel:
             self.head += 1
             place = JournalId(self._epoch, self.head)
             # The feed mints its numbers as they come back from the wire, so its events need not go through their bytes.
-            entry = (
+            minted = producer == channels.WS and (
+                type(event) is MarketData or (type(event) is Control and event.action == "tick")
+            )
+            self._pending.append(
                 Entry.of(place, producer, text, event)
-                if type(event) is MarketData and producer == channels.WS
+                if minted
                 else Entry(place, event.channel, producer, text, event.data)
             )
-            self._pending.append(entry)
 
     def take(self, recorded: Iterable[Entry]) -> None:
         """Append recorded entries of an outside source as they stand, under the next numbers."""
@@ -75,11 +77,10 @@ class Kernel:
         """Yield each pending entry after all machines have handled it, until nothing is pending."""
         while self._pending:
             entry = self._pending.popleft()
-            cause = Cause("", entry.id.n)
             for machine in self._machines:
                 outputs = machine.handle(entry)
                 if outputs:
-                    self.publish(machine.service, cause, outputs)
+                    self.publish(machine.service, Cause("", entry.id.n), outputs)
             yield entry
 
     def step(self, producer: str, cause: Cause, events: Iterable[Event]) -> Iterator[Entry]:

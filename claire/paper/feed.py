@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import dropwhile, takewhile
-from typing import Any
+from typing import Any, Final
 
 from claire.paper.spec import PaperSpec, Period
 from services.cdb_core.settings import CoreSettings
 from services.cdb_ws.adapters.recording import Recording
-from services.cdb_ws.recorded import Batch, Source
+from services.cdb_ws.merging import Source
+from services.cdb_ws.observation import Observation, RejectedRow
+from services.cdb_ws.recorded import Batch
 from services.cdb_ws.settings import FeedSettings
-from services.common.errors import FeedInputInvalid, SettingsInvalid
+from services.common.decimals import wire_form
+from services.common.errors import FeedInputInvalid, NumberOutOfContract, SettingsInvalid
 from services.common.settings import load_settings
 from services.common.timestamps import MINUTE_US, format_timestamp
 
 __all__ = ["PaperFeed", "open_feed"]
+
+_PRICES: Final = ("price", "high", "low", "bid", "ask", "mark_price")
+_NUMBERS: Final = (*_PRICES, "volume", "bid_size", "ask_size", "funding_rate")
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,26 @@ def _altered(source: Source, spec: PaperSpec, from_us: int | None, end_us: int |
         source = takewhile(lambda row: row.timestamp_us < last_us, source)
     for stress in spec.stresses:
         source = stress(source)
-    return source
+    return map(_in_contract, source) if spec.stresses else source
+
+
+def _in_contract(row: Observation | RejectedRow) -> Observation | RejectedRow:
+    """Return a row of a stress as a reader of recordings would give it: a stress computes its numbers.
+
+    Raises:
+        FeedInputInvalid: a number that no market has.
+    """
+    if isinstance(row, RejectedRow):
+        return row
+    try:
+        numbers: dict[str, Any] = {
+            name: wire_form(number) for name in _NUMBERS if (number := getattr(row, name)) is not None
+        }
+    except NumberOutOfContract as error:
+        raise FeedInputInvalid(f"a stress at {_text(row.timestamp_us)}: {error}") from error
+    if any(numbers[name] <= 0 for name in _PRICES if name in numbers):
+        raise FeedInputInvalid(f"a stress at {_text(row.timestamp_us)} makes a price of 0 or less")
+    return replace(row, **numbers)
 
 
 def _text(timestamp_us: int | None) -> str | None:

@@ -149,7 +149,7 @@ class ClosedLoop:
     def entries(self) -> Iterator[Entry]:
         """Yield each journal entry after all machines have handled it; the caller's thread has the fixed context."""
         yield from self._beginning()
-        mint, kernel = Mint(self.run_id, self._feed.settings.VENUE), self._kernel
+        mint, kernel = Mint(self.run_id, self._feed.settings.VENUE, exact=True), self._kernel
         for batch in self._feed.batches:
             kernel.publish(channels.WS, Cause(FEED, mint.number(batch)), mint.events(batch))
             yield from kernel.run()

@@ -9,7 +9,7 @@ from services.cdb_risk.finding import ratio
 from services.cdb_risk.rolling import RollingPeak
 from services.common.decimals import ZERO
 from services.common.portfolio import Portfolio
-from services.common.timestamps import MINUTE_US, SECOND_US, day_of
+from services.common.timestamps import DAY_US, MINUTE_US, SECOND_US, day_of
 
 __all__ = ["BREAKER_CONFIRM_US", "MARK_STALE_US", "Account", "Breach", "loss_fraction", "loss_reached"]
 
@@ -78,6 +78,10 @@ class Account:
         """Whether anything is held of an instrument, dust included."""
         position = self.portfolio.positions.get(key)
         return position is not None and position.quantity != 0
+
+    def in_day(self, now: int) -> bool:
+        """Whether the day that contains `now` has begun and its start is known."""
+        return self.day == now // DAY_US and self.start_of_day_equity is not None
 
     def start_day(self, now: int) -> bool:
         """Take the equity as start of day if a new UTC day has begun, and return whether one has.

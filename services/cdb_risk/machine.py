@@ -90,6 +90,8 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
 
     def _start_day(self) -> None:
         account = self.state.account
+        if account.in_day(self.now):
+            return
         before = account.day
         if account.start_day(self.now):
             self.emit(

@@ -104,8 +104,10 @@ def _plausible(event: MarketData) -> bool:
     for price in (event.price, event.bid, event.ask, event.mark_price):
         if price is not None and not _LEAST_PRICE <= price <= _GREATEST_PRICE:
             return False
-    sizes = (event.volume, event.bid_size, event.ask_size)
-    return all(size is None or size <= _GREATEST_SIZE for size in sizes)
+    for size in (event.volume, event.bid_size, event.ask_size):
+        if size is not None and size > _GREATEST_SIZE:
+            return False
+    return True
 
 
 @lru_cache(maxsize=4096)

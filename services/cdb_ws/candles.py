@@ -15,7 +15,7 @@ from typing import Final
 
 from services.cdb_ws.numbers import DECIMALS, milliseconds, not_negative, positive
 from services.cdb_ws.observation import Observation
-from services.common.decimals import divide, quantise, truncate
+from services.common.decimals import divide, quantise, truncate, wire_form
 from services.common.errors import FeedInputInvalid
 from services.common.timestamps import DAY_US, HOUR_US, MINUTE_US, MS_US, SECOND_US
 
@@ -71,16 +71,16 @@ def parse_candle(row: Mapping[str, str], symbol: str) -> Candle:
         volume=not_negative("volume", row["volume"]),
     )
     if candle.high < candle.low:
-        raise FeedInputInvalid(f"high={candle.high} is below low={candle.low}")
+        raise FeedInputInvalid(f"high={row['high']} is below low={row['low']}")
     if not candle.low <= candle.close <= candle.high:
-        raise FeedInputInvalid(f"close={candle.close} lies outside low={candle.low} and high={candle.high}")
+        raise FeedInputInvalid(f"close={row['close']} lies outside low={row['low']} and high={row['high']}")
     return candle
 
 
 def candle_path(candle: Candle) -> tuple[Observation, Observation, Observation, Observation]:
     """Return the four moments that are played for a candle; their volumes add up to its own exactly."""
-    share = truncate(divide(candle.volume, Decimal(4), DECIMALS), PLACES)
-    size = divide(candle.volume, Decimal(QUARTERS_PER_SECOND * (candle.interval_us // SECOND_US)), PLACES)
+    share = wire_form(truncate(divide(candle.volume, Decimal(4), DECIMALS), PLACES))
+    size = wire_form(divide(candle.volume, Decimal(QUARTERS_PER_SECOND * (candle.interval_us // SECOND_US)), PLACES))
     quarter_us = candle.interval_us // 4
 
     def moment(offset_us: int, price: Decimal, volume: Decimal) -> Observation:
@@ -92,8 +92,8 @@ def candle_path(candle: Candle) -> tuple[Observation, Observation, Observation, 
             high=price,
             low=price,
             volume=volume,
-            bid=price - half_spread,
-            ask=price + half_spread,
+            bid=wire_form(price - half_spread),
+            ask=wire_form(price + half_spread),
             bid_size=size,
             ask_size=size,
             synthetic=True,
@@ -103,5 +103,5 @@ def candle_path(candle: Candle) -> tuple[Observation, Observation, Observation, 
         moment(0, candle.open, share),
         moment(quarter_us, candle.low, share),
         moment(2 * quarter_us, candle.high, share),
-        moment(candle.interval_us - CLOSE_BEFORE_END_US, candle.close, candle.volume - 3 * share),
+        moment(candle.interval_us - CLOSE_BEFORE_END_US, candle.close, wire_form(candle.volume - 3 * share)),
     )

@@ -24,14 +24,14 @@ class Conflator:
         max_hz: slots per second of feed time, at least 1.
 
     Attributes:
-        append: takes in an observation that lies in the current slot, for callers that know it does (`border_us`).
+        extend: takes in observations that lie in the current slot, for callers that know they do (`border_us`).
     """
 
     def __init__(self, max_hz: int) -> None:
         self._max_hz = max_hz
         self._slot = -1
         self._pending: list[Observation] = []
-        self.append = self._pending.append
+        self.extend = self._pending.extend
 
     @property
     def border_us(self) -> int:
@@ -59,7 +59,7 @@ class Conflator:
             FeedInputInvalid: its time lies in a slot before the current one.
         """
         ended = self.advance(observation.timestamp_us)
-        self.append(observation)
+        self._pending.append(observation)
         return ended
 
     def flush(self) -> tuple[Observation, ...]:
@@ -67,11 +67,11 @@ class Conflator:
         if not self._pending:
             return ()
         by_symbol: dict[str, list[Observation]] = {}
+        symbol = None
         for observation in self._pending:
-            rows = by_symbol.get(observation.symbol)
-            if rows is None:
-                by_symbol[observation.symbol] = [observation]
-            else:
-                rows.append(observation)
+            if observation.symbol is not symbol:
+                symbol = observation.symbol
+                append = by_symbol.setdefault(symbol, []).append
+            append(observation)
         self._pending.clear()
         return tuple(sorted(map(merge, by_symbol.values()), key=_PLACE))

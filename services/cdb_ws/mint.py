@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Any, Literal
+from operator import itemgetter
+from typing import Any, Final, Literal
 
 from services.cdb_ws.observation import Observation
 from services.cdb_ws.recorded import Batch
+from services.common.canonical import construct
 from services.common.channels import WS
 from services.common.decimals import wire_form
-from services.common.events import Control, Event, MarketData
-from services.common.identity import derive_id
+from services.common.events import SCHEMA_VERSION, Control, Event, MarketData
+from services.common.identity import DerivedIds, derive_id
 from services.common.instruments import PERPETUAL, Venue
 from services.common.portfolio import mid_price
 
@@ -28,13 +31,17 @@ class Mint:
         run_id: root of all derived ids.
         venue: the venue that the feed stands for.
         base: number of the source `feed` before the first batch; above 0 when the journal has an earlier recording.
+        exact: the observations come from a reader of recordings: their numbers are in contract, and as they come back
+            from the wire. Otherwise each is looked at.
     """
 
-    def __init__(self, run_id: str, venue: Venue, base: int = 0) -> None:
+    def __init__(self, run_id: str, venue: Venue, base: int = 0, *, exact: bool = False) -> None:
         self._run_id = run_id
         self._venue: Venue = venue
         self._perpetual = venue == PERPETUAL
         self._base = base
+        self._exact = exact
+        self._ids: dict[str, DerivedIds] = {}
 
     def number(self, batch: Batch) -> int:
         """Return the batch's number of the source `feed` in this journal."""
@@ -54,37 +61,49 @@ class Mint:
 
     def market_data(self, observations: Iterable[Observation], number: int) -> list[Event]:
         """Return one event for each observation; `number` is their sequence: it grows with every batch."""
+        make = _exact if self._exact else _checked
         return [
-            MarketData.make(
-                event_id=derive_id(self._run_id, WS, self._venue, o.symbol, number),
-                timestamp=o.timestamp_us,
-                producer=WS,
-                venue=self._venue,
-                symbol=o.symbol,
-                price=wire_form(o.price),
-                volume=wire_form(o.volume),
-                high=wire_form(o.high),
-                low=wire_form(o.low),
-                bid=None if o.bid is None else wire_form(o.bid),
-                ask=None if o.ask is None else wire_form(o.ask),
-                bid_size=None if o.bid_size is None else wire_form(o.bid_size),
-                ask_size=None if o.ask_size is None else wire_form(o.ask_size),
-                mark_price=self._mark(o),
-                funding_rate=wire_form(o.funding_rate) if self._perpetual and o.funding_rate is not None else None,
-                sequence=number,
-                gap=o.gap,
-                synthetic=o.synthetic,
+            make(
+                {
+                    "type": "market_data",
+                    "event_id": self._ids_of(o.symbol).of(number),
+                    "schema_version": SCHEMA_VERSION,
+                    "timestamp": o.timestamp_us,
+                    "producer": WS,
+                    "correlation_id": None,
+                    "causation_id": None,
+                    "venue": self._venue,
+                    "symbol": o.symbol,
+                    "price": o.price,
+                    "volume": o.volume,
+                    "high": o.high,
+                    "low": o.low,
+                    "bid": o.bid,
+                    "ask": o.ask,
+                    "bid_size": o.bid_size,
+                    "ask_size": o.ask_size,
+                    "exchange_timestamp": None,
+                    "sequence": number,
+                    "gap": o.gap,
+                    "synthetic": o.synthetic,
+                    "mark_price": self._mark(o) if self._perpetual else None,
+                    "funding_rate": o.funding_rate if self._perpetual else None,
+                }
             )
             for o in observations
         ]
 
     def _mark(self, o: Observation) -> Decimal | None:
         """Return the mark price of a perpetual; the mid stands for it in a recording that has none."""
-        if not self._perpetual:
-            return None
         if o.mark_price is None and o.bid is not None and o.ask is not None and o.bid < o.ask:
             return wire_form(mid_price(o.bid, o.ask))
-        return None if o.mark_price is None else wire_form(o.mark_price)
+        return o.mark_price
+
+    def _ids_of(self, symbol: str) -> DerivedIds:
+        ids = self._ids.get(symbol)
+        if ids is None:
+            ids = self._ids[symbol] = DerivedIds(self._run_id, WS, self._venue, symbol)
+        return ids
 
     def tick(self, timestamp_us: int, pressure: Pressure) -> Control:
         """Return a tick of the clock."""
@@ -116,7 +135,7 @@ class Mint:
         *identity: str | int,
         details: Mapping[str, Any] | None = None,
     ) -> Control:
-        return Control(
+        return Control.make(
             event_id=derive_id(self._run_id, WS, action, *identity),
             timestamp=timestamp_us,
             producer=WS,
@@ -124,3 +143,33 @@ class Mint:
             service=WS,
             details=dict(details or {}),
         )
+
+
+_NUMBERS: Final = ("price", "volume", "high", "low", "bid", "ask", "bid_size", "ask_size")
+_RARE_NUMBERS: Final = ("mark_price", "funding_rate")
+_numbers_of: Final = itemgetter(*_NUMBERS)
+_WIRE: Final = r"(?:[0-9]{1,10}\.[0-9]{0,8}[1-9]|[0-9]{1,18}\.0)"
+_ALL_ON_THE_WIRE: Final = re.compile(rf"{_WIRE}(?: {_WIRE}){{{len(_NUMBERS) - 1}}}")
+
+
+def _exact(values: dict[str, Any]) -> MarketData:
+    return construct(MarketData, values)
+
+
+def _checked(values: dict[str, Any]) -> MarketData:
+    """Return the event of these fields, its numbers as they come back from the wire.
+
+    Nearly always the feed's numbers are exactly so, which is seen at once for all of them.
+    """
+    numbers = _numbers_of(values)
+    if (
+        values["mark_price"] is None
+        and values["funding_rate"] is None
+        and _ALL_ON_THE_WIRE.fullmatch(" ".join(map(str, numbers)))
+        and all(numbers[:1] + numbers[2:6])
+    ):
+        return construct(MarketData, values)
+    for name in _NUMBERS + _RARE_NUMBERS:
+        if values[name] is not None:
+            values[name] = wire_form(values[name])
+    return MarketData.make(**values)

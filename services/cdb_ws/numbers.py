@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Final
 
-from services.common.decimals import quantise
+from services.common.decimals import quantise, wire_form
 from services.common.errors import FeedInputInvalid
 from services.common.timestamps import MS_US
 
@@ -44,8 +45,9 @@ def not_negative(name: str, text: str) -> Decimal:
     Raises:
         FeedInputInvalid: not a finite number from 0 with at most 12 whole digits.
     """
-    if _PLAIN.fullmatch(text):
-        return Decimal(text)
+    value = _plain(text)
+    if value is not None:
+        return value
     try:
         value = Decimal(text) if text.isascii() and "_" not in text else Decimal("NaN")
     except InvalidOperation:
@@ -54,7 +56,13 @@ def not_negative(name: str, text: str) -> Decimal:
         raise FeedInputInvalid(f"{name}={text!r}: a number from 0 is meant, as 50000.5")
     if value.adjusted() >= WHOLE_DIGITS:
         raise FeedInputInvalid(f"{name}={text!r}: at most {WHOLE_DIGITS} whole digits are meant")
-    return quantise(value, DECIMALS)
+    return wire_form(quantise(value, DECIMALS))
+
+
+@lru_cache(maxsize=1 << 16)
+def _plain(text: str) -> Decimal | None:
+    """Return a plain number as it stands on the wire; prices and sizes repeat, so most are known already."""
+    return wire_form(Decimal(text)) if _PLAIN.fullmatch(text) else None
 
 
 def positive(name: str, text: str) -> Decimal:

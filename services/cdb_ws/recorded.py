@@ -6,27 +6,23 @@ sequence again, whatever was in memory when the process died.
 
 from __future__ import annotations
 
-import heapq
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, repeat
-from typing import Final, Literal
+from itertools import chain
+from typing import Literal
 
 from services.cdb_ws.clock import Clock
 from services.cdb_ws.conflation import Conflator
+from services.cdb_ws.merging import LONGEST_SILENCE_US, Block, Source, merge_sources
 from services.cdb_ws.observation import Observation, RejectedRow
 from services.cdb_ws.warmup import MinuteBar, WarmupBars
 from services.common.errors import FeedInputInvalid
-from services.common.timestamps import DAY_US, MINUTE_US, format_timestamp
+from services.common.timestamps import MINUTE_US, format_timestamp
 
 __all__ = ["LONGEST_SILENCE_US", "Batch", "BatchKind", "RecordedFeed", "Source", "carry"]
 
-LONGEST_SILENCE_US: Final = 7 * DAY_US
-"""A longer hole is a mistake in the input: the clock would tick through it second by second."""
-
 BatchKind = Literal["warmup", "market_data", "tick", "finished"]
-Source = Iterator[Observation | RejectedRow]
-"""One stream of a recording, in order of time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +72,20 @@ class RecordedFeed:
         play_from_us: int | None = None,
     ) -> None:
         self._rejected: list[RejectedRow] = []
-        self._observations = self._merge(sources)
+        self._blocks = merge_sources(sources, self._rejected.append)
         self._conflator = Conflator(max_hz)
         self._number = 0
-        self._next = next(self._observations, None)
-        if self._next is None:
+        self._first = next(self._blocks, None)
+        if self._first is None:
             raise FeedInputInvalid("the recording has no row of the symbols in SYMBOLS")
-        self.start_us = self._next.timestamp_us
+        self.start_us = self._first[1][0]
         self._warmup = WarmupBars()
         if warmup_min and play_from_us is None:
             play_from_us = self.start_us // MINUTE_US * MINUTE_US + warmup_min * MINUTE_US
         if play_from_us is not None and play_from_us > self.start_us:
             self.start_us = play_from_us
-            while self._next is not None and self._next.timestamp_us < self.start_us:
-                self._warmup.add(self._next)
-                self._next = next(self._observations, None)
-            if self._next is None:
+            self._first = self._warm_up(self._first)
+            if self._first is None:
                 raise FeedInputInvalid(
                     f"RECORDED_WARMUP_MIN={warmup_min}: the recording has nothing to play after its warm-up; "
                     "take fewer minutes"
@@ -100,18 +94,33 @@ class RecordedFeed:
                 )
         self._clock = Clock(tick_us, self.start_us)
 
+    def _warm_up(self, block: Block | None) -> Block | None:
+        """Make bars of everything before the start; return what is left of the block that reaches it."""
+        while block is not None:
+            rows, times = block
+            count = bisect_left(times, self.start_us)
+            for row in rows[:count]:
+                self._warmup.add(row)
+            if count < len(rows):
+                return rows[count:], times[count:]
+            block = next(self._blocks, None)
+        return None
+
     def __iter__(self) -> Iterator[Batch]:
         """Yield every batch: warm-up, market data and ticks in order of time, a last tick, and `finished`."""
         if bars := tuple(self._warmup.chunks()):
             yield self._batch("warmup", self.start_us, bars=bars)
-        assert self._next is not None, "there is something to play"
-        border_us, append = -1, self._conflator.append
-        for observation in chain((self._next,), self._observations):
-            timestamp_us = observation.timestamp_us
-            if timestamp_us >= border_us:
-                yield from self._advance(timestamp_us)
-                border_us = min(self._conflator.border_us, self._clock.next_us)
-            append(observation)
+        assert self._first is not None, "there is something to play"
+        border_us, extend = -1, self._conflator.extend
+        for rows, times in chain((self._first,), self._blocks):
+            place = 0
+            while place < len(rows):
+                if times[place] >= border_us:
+                    yield from self._advance(times[place])
+                    border_us = min(self._conflator.border_us, self._clock.next_us)
+                ahead = bisect_left(times, border_us, place)
+                extend(rows[place:ahead])
+                place = ahead
         end_us = self._clock.next_us
         yield from self._advance(end_us)
         yield self._batch("finished", end_us)
@@ -131,60 +140,9 @@ class RecordedFeed:
         bars: tuple[tuple[str, list[MinuteBar]], ...] = (),
     ) -> Batch:
         self._number += 1
-        rejected, self._rejected = tuple(self._rejected), []
+        rejected = tuple(self._rejected)
+        self._rejected.clear()
         return Batch(self._number, timestamp_us, kind, observations, bars, rejected)
-
-    def _merge(self, sources: Sequence[Source]) -> Iterator[Observation]:
-        order = _Order()
-        merged = (
-            heapq.merge(*map(_numbered, range(len(sources)), sources), key=lambda r: r[1].timestamp_us)
-            if len(sources) != 1
-            else _numbered(0, sources[0])
-        )
-        playing, previous, look_us = order.playing, None, 0
-        for index, row in merged:
-            if type(row) is Observation:
-                if row.timestamp_us > look_us or playing.get(row.symbol) != index:
-                    order.check(index, row, previous)
-                    look_us = row.timestamp_us + LONGEST_SILENCE_US
-                previous = row
-                yield row
-            elif isinstance(row, RejectedRow):
-                self._rejected.append(row)
-
-
-def _numbered(index: int, source: Source) -> Iterable[tuple[int, Observation | RejectedRow]]:
-    return zip(repeat(index), source, strict=False)
-
-
-class _Order:
-    """Watches that the streams make one history: no long hole, and one stream at a time for each instrument.
-
-    Attributes:
-        playing: the stream that each symbol comes from; a row of another one must be looked at.
-    """
-
-    def __init__(self) -> None:
-        self.playing: dict[str, int] = {}
-        self._ended: set[tuple[str, int]] = set()
-
-    def check(self, index: int, row: Observation, previous: Observation | None) -> None:
-        if previous is not None and row.timestamp_us - previous.timestamp_us > LONGEST_SILENCE_US:
-            raise FeedInputInvalid(
-                f"nothing between {format_timestamp(previous.timestamp_us)} and {format_timestamp(row.timestamp_us)}: "
-                "over seven days; play the parts as runs of their own, or correct the time"
-            )
-        playing = self.playing.get(row.symbol)
-        if playing == index:
-            return
-        if (row.symbol, index) in self._ended:
-            raise FeedInputInvalid(
-                f"two recordings of {row.symbol} overlap at {format_timestamp(row.timestamp_us)}: "
-                "its volume would count twice; name one of them"
-            )
-        if playing is not None:
-            self._ended.add((row.symbol, playing))
-        self.playing[row.symbol] = index
 
 
 def carry(withheld: dict[str, Observation], observations: Iterable[Observation]) -> tuple[Observation, ...]:

@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import Final
 
 from services.cdb_ws.numbers import milliseconds, not_negative, positive, signed_fraction
-from services.cdb_ws.observation import Observation
-from services.common.decimals import ZERO, divide
+from services.cdb_ws.observation import NO_VOLUME, Observation
+from services.common.decimals import divide, wire_form
 from services.common.errors import FeedInputInvalid
 
 __all__ = ["MARKED_TICK_COLUMNS", "SIZED_TICK_COLUMNS", "TICK_COLUMNS", "TickReader"]
@@ -47,7 +47,7 @@ class TickReader:
         elif bid is None or ask is None:
             raise FeedInputInvalid("neither a trade (price, qty) nor a quote (bid, ask) stands in this row")
         else:
-            price, volume = self._last_trade.get(symbol) or divide(bid + ask, Decimal(2)), ZERO
+            price, volume = self._last_trade.get(symbol) or wire_form(divide(bid + ask, Decimal(2))), NO_VOLUME
         return Observation(
             timestamp_us=timestamp_us,
             symbol=symbol,

@@ -12,6 +12,7 @@ import re
 import types
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -95,10 +96,16 @@ def construct(model: type[ModelT], values: dict[str, Any]) -> ModelT:
     instance = model.__new__(model)
     assign = object.__setattr__
     assign(instance, "__dict__", values)
-    assign(instance, "__pydantic_fields_set__", set(values))
+    assign(instance, "__pydantic_fields_set__", _all_fields(model))
     assign(instance, "__pydantic_extra__", None)
     assign(instance, "__pydantic_private__", None)
     return instance
+
+
+@cache
+def _all_fields(model: type[BaseModel]) -> set[str]:
+    """Return the names of all fields; one set for all records, which do not change."""
+    return set(model.model_fields)
 
 
 def _compile(annotation: Any, metadata: tuple[Any, ...], ways: Ways) -> FieldCheck:

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import Any
 
-__all__ = ["client_order_id", "derive_id", "order_id"]
+__all__ = ["DerivedIds", "client_order_id", "derive_id", "order_id"]
 
 
 def derive_id(*parts: str | int) -> str:
     """Return 32 hex digits that are a function of `parts` alone (sha256 over the length-prefixed parts)."""
-    digest = sha256()
+    return DerivedIds().of(*parts)
+
+
+class DerivedIds:
+    """Ids whose first parts are the same: `DerivedIds(a, b).of(c)` is `derive_id(a, b, c)`, for less."""
+
+    def __init__(self, *prefix: str | int) -> None:
+        self._begun = sha256()
+        _digest(self._begun, prefix)
+
+    def of(self, *parts: str | int) -> str:
+        """Return the id of the first parts and these."""
+        digest = self._begun.copy()
+        _digest(digest, parts)
+        return digest.hexdigest()[:32]
+
+
+def _digest(digest: Any, parts: tuple[str | int, ...]) -> None:
     for part in parts:
         raw = str(part).encode()
-        digest.update(b"%d:" % len(raw))
-        digest.update(raw)
-    return digest.hexdigest()[:32]
+        digest.update(b"%d:%b" % (len(raw), raw))
 
 
 def order_id(decision_id: str) -> str:

@@ -53,12 +53,6 @@ class Fold:
     early_commands: list[str] = field(default_factory=list)
 
 
-@dataclass
-class _Outputs:
-    cause: Event
-    events: list[Event] = field(default_factory=list)
-
-
 class StateMachine(ABC, Generic[SettingsT, StateT]):
     """A pure fold of the journal with outputs.
 
@@ -76,7 +70,8 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
         self.fold = Fold()
         self.state: StateT = self.initial_state()
         self._settings: SettingsT | None = None
-        self._outputs: _Outputs | None = None
+        self._cause: Event | None = None
+        self._outputs: list[Event] = []
         self._adapter: TypeAdapter[Any] = TypeAdapter(self.state_type)
 
     # what subclasses provide
@@ -113,20 +108,20 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
         `event_id`, `timestamp`, `producer` and `causation_id` come from the fold; `correlation_id` is the cause's own
         unless given (market data begins a chain: then it is the market data's event_id).
         """
-        assert self._outputs is not None, "emit is called only while an entry is handled"
-        cause = self._outputs.cause
+        cause = self._cause
+        assert cause is not None, "emit is called only while an entry is handled"
         assert self.fold.run_id is not None
         if correlation_id is None:
             correlation_id = cause.event_id if isinstance(cause, MarketData) else cause.correlation_id
         event = model.make(
-            event_id=derive_id(self.fold.run_id, self.service, cause.event_id, len(self._outputs.events)),
+            event_id=derive_id(self.fold.run_id, self.service, cause.event_id, len(self._outputs)),
             timestamp=self.now,
             producer=self.service,
             correlation_id=correlation_id,
             causation_id=cause.event_id,
             **fields,
         )
-        self._outputs.events.append(event)
+        self._outputs.append(event)
         return event
 
     # what shells and the kernel call
@@ -139,35 +134,37 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
         Raises:
             ContractViolation: the entry is not a valid event (a fault: the journal only admits valid events).
         """
-        self.fold.n, self.fold.epoch = entry.id.n, entry.id.epoch
-        if entry.channel not in self.consumes and entry.channel != channels.CONTROL:
+        fold, channel = self.fold, entry.channel
+        fold.epoch, fold.n = entry.id
+        consumed = channel in self.consumes
+        if not consumed and channel != channels.CONTROL:
             return []
         event = entry.event
-        self._fold_common(event)
-        if entry.channel not in self.consumes:
+        if channel == channels.CONTROL:  # asking for the class of another event costs more than all of this
+            assert isinstance(event, Control)
+            self._fold_control(event)
+        if event.producer == channels.WS and (fold.now is None or event.timestamp > fold.now):
+            fold.now = event.timestamp
+        if not consumed:
             return []
-        if self._settings is None or self.fold.run_id is None or self.fold.now is None:
+        if self._settings is None or fold.run_id is None or fold.now is None:
             if isinstance(event, Control) and event.action in _COMMANDS:
-                self.fold.early_commands.append(entry.data.decode())
+                fold.early_commands.append(entry.data.decode())
             return []
-        self._outputs = _Outputs(event)
+        self._cause, self._outputs = event, []
         try:
-            while self.fold.early_commands:
-                self.on_event(Control.parse(decode(self.fold.early_commands.pop(0))))
+            while fold.early_commands:
+                self.on_event(Control.parse(decode(fold.early_commands.pop(0))))
             self.on_event(event)
-            return self._outputs.events
+            return self._outputs
         finally:
-            self._outputs = None
+            self._cause = None
 
-    def _fold_common(self, event: Event) -> None:
-        fold = self.fold
-        if event.producer == channels.WS:
-            if isinstance(event, Control) and event.action == "started" and event.run_id != fold.run_id:
-                fold.run_id, fold.now = event.run_id, None
-                self.state = self.initial_state()
-            if fold.now is None or event.timestamp > fold.now:
-                fold.now = event.timestamp
-        if isinstance(event, Control) and event.action == "config" and event.service == self.service == event.producer:
+    def _fold_control(self, event: Control) -> None:
+        if event.action == "started" and event.producer == channels.WS and event.run_id != self.fold.run_id:
+            self.fold.run_id, self.fold.now = event.run_id, None
+            self.state = self.initial_state()
+        elif event.action == "config" and event.service == self.service == event.producer:
             self._configure(event.details)
 
     def _configure(self, details: dict[str, Any]) -> None:

@@ -18,13 +18,14 @@ from services.common.instruments import PERPETUAL, instrument_key
 
 __all__ = ["Mark", "Portfolio", "Position", "mid_price"]
 
+_HALF = Decimal("0.5")
 ORDERS_REMEMBERED = 4096
 """How many orders' cumulative quantities are kept, so that a repeated result is never booked twice."""
 
 
 def mid_price(bid: Decimal, ask: Decimal) -> Decimal:
     """Return (bid + ask) / 2; exact, since halving a decimal only adds a digit."""
-    return (bid + ask) * Decimal("0.5")
+    return (bid + ask) * _HALF
 
 
 @dataclass

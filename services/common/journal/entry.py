@@ -85,7 +85,11 @@ class Entry:
     def of(cls, id_: JournalId, producer: str, cause: str, event: Event) -> Entry:
         """Return the entry of an event that has just been made, without encoding it before anybody needs the bytes."""
         entry = cls.__new__(cls)
-        entry.__dict__.update(id=id_, channel=event.channel, producer=producer, cause=cause, event=event)
+        object.__setattr__(
+            entry,
+            "__dict__",
+            {"id": id_, "channel": event.channel, "producer": producer, "cause": cause, "event": event},
+        )
         return entry
 
     def __getattr__(self, name: str) -> bytes:
