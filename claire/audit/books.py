@@ -1,6 +1,6 @@
 """The books counted a second time, from the fills alone and with other arithmetic than the ledger's.
 
-Positions are sums of fills; cash is what the run began with, less what was bought, plus what was sold, less fees. Both
+Positions are sums of fills, and nothing after a liquidation; cash is what the run began with, less what was bought, plus what was sold, less fees. Both
 are compared with what risk believed at each decision.
 """
 
@@ -94,6 +94,10 @@ class Books:
             self._run_id = event.run_id
             self._filled.clear()
             self._change(entry, _State(self._equity))
+        elif event.action == "liquidation" and event.producer == channels.EXECUTION:
+            before = self._states[-1]
+            key = instrument_key(str(event.details.get("venue")), str(event.details.get("symbol")))
+            self._change(entry, _State(before.cash, {**before.held, key: Fraction(0)}))
 
     def _on_result(self, entry: Entry, result: OrderResult) -> None:
         quantity = Fraction(result.filled_quantity) - self._filled.get(result.order_id, Fraction(0))
