@@ -1,7 +1,7 @@
 """The books counted a second time, from the fills alone and with other arithmetic than the ledger's.
 
-Positions are sums of fills, and nothing after a liquidation; cash is what the run began with, less what was bought, plus what was sold, less fees. Both
-are compared with what risk believed at each decision.
+Positions are sums of fills, and nothing after a liquidation; cash is what the run began with, less what was bought,
+plus what was sold, less fees. Both are compared with what risk believed at each decision.
 """
 
 from __future__ import annotations

@@ -204,7 +204,9 @@ class Pipeline:
             Decimal(str(float(self.books.held.get(KEY, 0)))),
         }
         assert len(found) == 1, found
-        assert self.risk.state.account.equity == ledger.equity
+        theirs = self.risk.state.account.portfolio
+        for name in ("cash", "margin", "realized_pnl", "funding", "fees"):
+            assert getattr(ledger, name) == getattr(theirs, name), name
         return found.pop()
 
     def of(self, action: str) -> list[Any]:
