@@ -19,7 +19,7 @@ from services.cdb_execution.paper_fills import Obstacle, PaperFill, Request, Top
 from services.cdb_execution.perpetuals import Perpetual
 from services.cdb_execution.settings import ExecutionSettings
 from services.cdb_execution.state import ExecutionState, Outcome, summarise
-from services.cdb_execution.trading_state import after_command, permits, reported_state, risk_permits
+from services.cdb_execution.trading_state import UNKNOWN, after_command, permits, reported_state, risk_permits
 from services.common import channels
 from services.common.decimals import ONE, ZERO, divide
 from services.common.events import Alert, Control, Event, MarketData, Order, OrderResult, RiskDecision
@@ -344,12 +344,18 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
             self.state.trading_state = after_command(self.state.trading_state, event)
             self._cancel_forbidden()
         elif event.action == "trading_state" and event.producer == channels.RISK:
-            self.state.risk_state = reported_state(event)
-            self._cancel_forbidden()
+            self._on_risk_state(event)
         elif event.action == "heartbeat" and event.producer == channels.RISK:
             self._on_heartbeat(event)
         elif event.action == "resolve_order":
             self._on_resolve_order(event)
+
+    def _on_risk_state(self, event: Control) -> None:
+        self.state.risk_state = reported_state(event)
+        if self.state.risk_state == UNKNOWN:
+            message = "cdb_risk reports no trading state that is known here: nothing but flatten is accepted"
+            self._tell("CRITICAL", "RISK_STATE_UNKNOWN", message, {"reported": str(event.details.get("state"))})
+        self._cancel_forbidden()
 
     def _cancel_forbidden(self) -> None:
         for order in self.state.working:

@@ -10,10 +10,13 @@ from typing import Final, Literal
 from services.common import channels
 from services.common.events import Control
 
-__all__ = ["TradingState", "after_command", "permits", "reported_state", "risk_permits"]
+__all__ = ["UNKNOWN", "TradingState", "after_command", "permits", "reported_state", "risk_permits"]
 
 TradingState = Literal["ACTIVE", "HALTED", "FROZEN"]
 
+UNKNOWN: Final = "UNKNOWN"
+_LETS_EXITS_RUN: Final = frozenset({"ACTIVE", "REDUCING", "HALTED"})
+_STATES: Final = _LETS_EXITS_RUN | {"FROZEN"}
 _REFUSED_WHEN_HALTED: Final = frozenset({"entry", "exit"})
 
 
@@ -33,18 +36,19 @@ def permits(state: str, purpose: str) -> bool:
 def risk_permits(risk_state: str, purpose: str) -> bool:
     """Tell whether the state that risk reports, or wrote into a decision, lets an order of this purpose through.
 
-    Entries need ACTIVE; when risk is FROZEN only `flatten` passes. Risk's HALTED does not say whether the breaker
-    (strategy exits run) or an operator (they do not) halted it, so strategy exits are left to `permits`.
+    Entries need ACTIVE; when risk is FROZEN only `flatten` passes, and a state that nobody knows may be just that, so
+    it is taken for it. Risk's HALTED does not say whether the breaker (strategy exits run) or an operator (they do
+    not) halted it, so strategy exits are left to `permits`.
     """
     if purpose == "entry":
         return risk_state == "ACTIVE"
-    return risk_state != "FROZEN" or purpose == "flatten"
+    return risk_state in _LETS_EXITS_RUN or purpose == "flatten"
 
 
 def reported_state(event: Control) -> str:
-    """Return the state in a `trading_state` event of risk; one that cannot be read is UNKNOWN: no entries."""
+    """Return the state in a `trading_state` event of risk; what is none is UNKNOWN: nothing but `flatten`."""
     state = event.details.get("state")
-    return state if isinstance(state, str) else "UNKNOWN"
+    return state if isinstance(state, str) and state in _STATES else UNKNOWN
 
 
 def after_command(state: TradingState, command: Control) -> TradingState:

@@ -73,13 +73,13 @@ class Pipeline:
         event = model(event_id=f"ws-{self.number}", timestamp=self.now, producer=channels.WS, **fields)
         return self._step(channels.WS, "feed", event)
 
-    def seconds(self, count: int) -> None:
+    def seconds(self, count: int, pressure: str = "none") -> None:
         """Let the clock tick on."""
         for _ in range(count):
             self.now += SECOND_US
-            self._feed(Control, action="tick", details={"pressure": "none"})
+            self._feed(Control, action="tick", details={"pressure": pressure})
 
-    def quote(self, mid: str, *, symbol: str = "BTCUSDT", half_spread: str = "0.5") -> list[Event]:
+    def quote(self, mid: str, *, symbol: str = "BTCUSDT", half_spread: str = "0.5", gap: bool = False) -> list[Event]:
         """Quote around `mid`, one second later."""
         self.now += SECOND_US
         price = Decimal(mid)
@@ -96,10 +96,16 @@ class Pipeline:
             bid_size=Decimal(100),
             ask_size=Decimal(100),
             sequence=self.number + 1,
+            gap=gap,
         )
 
-    def buy(self, price: str, symbol: str = "BTCUSDT", **signal: str) -> tuple[RiskDecision, list[Event]]:
-        """Publish a buy signal as a trader would; returns the decision on it and all that followed from it."""
+    def buy(
+        self, price: str, symbol: str = "BTCUSDT", *, fills: bool = True, **signal: str
+    ) -> tuple[RiskDecision, list[Event]]:
+        """Publish a buy signal as a trader would; returns the decision on it and all that followed from it.
+
+        Unless `fills` is false a quote follows, on which what was ordered fills.
+        """
         self.number += 1
         raw = json.dumps(
             {"type": "signal", "symbol": symbol, "signal_type": "buy", "price": float(price), **signal}
@@ -114,7 +120,8 @@ class Pipeline:
             default_venue="mexc_spot",
         )
         follows = self._step(channels.RISK, "foreign", signal)
-        follows += self.quote(price, symbol=symbol)  # what was ordered would fill now
+        if fills:
+            follows += self.quote(price, symbol=symbol)
         (decision,) = [event for event in follows if isinstance(event, RiskDecision) and event.signal_id]
         return decision, follows
 

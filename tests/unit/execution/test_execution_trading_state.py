@@ -42,11 +42,12 @@ def test_what_each_state_permits(state: str, permitted: set[str]) -> None:
         ("REDUCING", PROTECTIVE | {"exit"}),
         ("HALTED", PROTECTIVE | {"exit"}),
         ("FROZEN", {"flatten"}),
-        ("nonsense", PROTECTIVE | {"exit"}),
+        ("nonsense", {"flatten"}),
+        ("UNKNOWN", {"flatten"}),
     ],
 )
 def test_what_the_state_in_a_risk_permits(risk_state: str, permitted: set[str]) -> None:
-    """An entry needs ACTIVE; a frozen risk lets only a flatten through."""
+    """An entry needs ACTIVE; a frozen risk lets only a flatten through, and so does a state that nobody knows."""
     assert {purpose for purpose in PURPOSES if risk_permits(risk_state, purpose)} == permitted
 
 
@@ -79,7 +80,13 @@ def test_what_a_command_does(before: TradingState, event: Control, after: str) -
 
 @pytest.mark.parametrize(
     ("details", "state"),
-    [({"state": "REDUCING"}, "REDUCING"), ({}, "UNKNOWN"), ({"state": None}, "UNKNOWN"), ({"state": 1}, "UNKNOWN")],
+    [
+        ({"state": "REDUCING"}, "REDUCING"),
+        ({"state": "RUNNING"}, "UNKNOWN"),
+        ({}, "UNKNOWN"),
+        ({"state": None}, "UNKNOWN"),
+        ({"state": 1}, "UNKNOWN"),
+    ],
 )
 def test_what_risk_reports_is_taken_over(details: dict[str, Any], state: str) -> None:
     """A report that cannot be read is no permission to enter."""
