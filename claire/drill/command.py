@@ -47,6 +47,10 @@ def drill(
     ] = None,
     dsn: Annotated[str, typer.Option("--dsn", help="Copy what is in this database (Docker: env).")] = "",
     journal: Annotated[Path | None, typer.Option("--journal", help="Copy what is in this journal file.")] = None,
+    export_dir: Annotated[
+        Path | None,
+        typer.Option("--export-dir", help="Folder of market data past retention (EVENT_EXPORT_DIR unless given)."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
 ) -> None:
     """Trip the circuit breaker (or a halt, or the daily loss limit) on a copy, and look at every promise about it.
@@ -61,7 +65,7 @@ def drill(
 
     console = Console(stderr=as_json)
     try:
-        start = _start(data_dir, dsn, journal, console)
+        start = _start(data_dir, dsn, journal, export_dir, console)
     except ClaireError as error:
         refuse(str(error), 1)
     found = DRILLS[name.value](Desk(start.machines, start.place))
@@ -72,7 +76,7 @@ def drill(
     raise typer.Exit(0 if found.passed else 1)
 
 
-def _start(data_dir: Path | None, dsn: str, journal: Path | None, console: Console) -> Start:
+def _start(data_dir: Path | None, dsn: str, journal: Path | None, export_dir: Path | None, console: Console) -> Start:
     from claire.drill.source import from_history, from_sample
     from claire.history.source import open_history
 
@@ -80,7 +84,7 @@ def _start(data_dir: Path | None, dsn: str, journal: Path | None, console: Conso
         progress = _progress(stack, console)
         if data_dir is None and journal is None and not dsn:
             return from_sample(progress)
-        history = stack.enter_context(open_history(journal, data_dir or Path(), dsn))
+        history = stack.enter_context(open_history(journal, data_dir or Path(), dsn, export_dir))
         return from_history(history, progress)
 
 

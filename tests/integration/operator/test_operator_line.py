@@ -171,6 +171,21 @@ def test_a_refusal_comes_with_its_reason(infra: Infrastructure, line: OperatorLi
     assert outcome.state is None
 
 
+def test_each_command_gets_its_own_answer(infra: Infrastructure, line: OperatorLine, keys: list[Key]) -> None:
+    """Two operators at once: what risk says to the one is not taken for the answer to the other."""
+
+    def answer(command: Control) -> Event:
+        return halted(command) if command.action == "halt" else refused(command)
+
+    start(keys, Key(infra, channels.RISK, answer), Key(infra, channels.EXECUTION))
+    first, second = line.send(Command("halt", "ada", "now")), line.send(Command("reset_breaker", "bob", "why not"))
+    for outcome in (second, first):
+        line.follow(outcome, 10)
+
+    assert (first.state, first.refused) == ("HALTED", None)
+    assert (second.state, second.refused) == (None, "the circuit breaker has not tripped")
+
+
 def test_a_flatten_is_followed_to_the_end_of_its_orders(
     infra: Infrastructure, line: OperatorLine, keys: list[Key]
 ) -> None:
