@@ -7,6 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from services.common.instruments import Venue
 from services.common.settings import Amount, Fraction, MachineSettings, Symbols
 
 __all__ = ["CoreSettings"]
@@ -19,6 +20,7 @@ _Share = Annotated[Fraction, Field(decimal_places=12)]
 class CoreSettings(MachineSettings):
     """What the momentum strategy is tuned with. Minutes are whole bars; `_PCT` are fractions (0.004 is 0.4 %)."""
 
+    VENUE: Venue = Field("mexc_spot", description="the venue of published market data that name none")
     SYMBOLS: Symbols = Field(
         ("BTCUSDT", "ETHUSDT", "SOLUSDT"), description="symbols that may be entered, separated by commas"
     )

@@ -48,7 +48,8 @@ class MachineShell:
         self._settings: BaseModel = life.settings_of(machine_type.settings_type)
         self._machine = machine_type()
         self._publisher = Publisher(life)
-        self._admission = Admission(life, self._publisher)
+        venue = str(getattr(self._settings, "VENUE", "mexc_spot"))  # a machine without one trades on none
+        self._admission = Admission(life, self._publisher, default_venue=venue)
         self._snapshots = SnapshotStore(life.folder.path)
         consumed = channels.CHANNELS if life.infra.TURNSTILE else (*machine_type.consumes, channels.CONTROL)
         self._bus = Bus(life.infra, life.service, frozenset(consumed), mode=life.infra.BUS_MODE, archive=life.archive)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from services.common import channels
 from services.common.errors import IllegalTransition
 from services.common.events import Event, MarketData, Signal
+from services.common.instruments import Venue
 from services.common.machine import StateMachine
 from services.common.runtime.shell import run_machine
 from services.common.settings import MachineSettings
@@ -22,9 +23,10 @@ POISON = Decimal(666)
 
 
 class CountingSettings(MachineSettings):
-    """How often a signal comes."""
+    """How often a signal comes, and the venue of messages that name none."""
 
     SIGNAL_EVERY: int = 3
+    VENUE: Venue = "mexc_perpetual"
 
 
 @dataclass

@@ -343,6 +343,7 @@ def test_foreign_messages_are_admitted_or_buried_with_an_alert(
     foreign = [entry for entry in entries if isinstance(entry.event, MarketData)]
     assert [entry.cause for entry in foreign] == ["foreign:1", "foreign:2", "foreign:3"]
     assert {entry.producer for entry in foreign} == {channels.CORE}
+    assert {entry.event.venue for entry in foreign if isinstance(entry.event, MarketData)} == {"mexc_perpetual"}
     assert all(entry.event.timestamp == feeder.now for entry in foreign)
     eventually(lambda: any(isinstance(entry.event, Alert) for entry in journal(feeder)))
     alert = next(entry.event for entry in journal(feeder) if isinstance(entry.event, Alert))

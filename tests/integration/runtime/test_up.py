@@ -231,6 +231,34 @@ def test_a_paper_run_is_the_same_journal_byte_for_byte(undisturbed: tuple[Path, 
         )  # fmt: skip
 
 
+@pytest.mark.slow
+def test_perpetuals_run_through_the_processes(servers_folder: Path, recording: Path) -> None:
+    """`--set VENUE=mexc_perpetual` is enough: shorts with margin, the kernel's bytes, balanced tables."""
+    data = servers_folder / "perpetual"
+    settings = {"VENUE": "mexc_perpetual", "SIGNAL_ALLOW_SHORT": "true", "LEVERAGE": "5"}
+    changed = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    arguments = ("--speed", "max", "--turnstile", "--exit-when-done", "--json", "--quiet", *changed)
+    code, out, err = Up(data, recording, *arguments).finish()
+    assert code == 0, err
+    assert json.loads(out)["finished"] is True
+    made: list[Entry] = []
+    played = {**PROFILE, **settings, "RECORDED_SYMBOL_MAP": "XBTUSD=BTCUSDT"}
+    run_paper(PaperSpec((recording,), played, warmup_min=WARMUP, run_id="test-run"), sinks=[made.append])
+    assert [entry.data for entry in journal(data)] == [entry.data for entry in made]
+    with open_database(data, "", {}) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT DISTINCT side FROM orders WHERE purpose = 'entry' AND venue = 'mexc_perpetual'")
+        assert ("sell",) in cursor.fetchall()
+        cursor.execute(
+            "SELECT count(*), max(total_margin) FROM portfolio_snapshots "
+            "WHERE total_equity = cash + total_margin + total_unrealized_pnl AND total_equity = "
+            "100000 + total_realized_pnl + total_unrealized_pnl + total_funding - total_fees"
+        )
+        balanced, margin = cursor.fetchone()
+        cursor.execute("SELECT count(*) FROM portfolio_snapshots")
+        assert cursor.fetchone() == (balanced,)
+        assert margin > 1_000
+
+
 def test_a_second_start_goes_on_from_the_data(undisturbed: tuple[Path, str], recording: Path, ups: list[Up]) -> None:
     """The recording was already played: the second start adds nothing but announcements and ends by itself."""
     data, first = undisturbed

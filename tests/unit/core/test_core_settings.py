@@ -18,6 +18,7 @@ def test_defaults_are_those_of_the_trading_rules() -> None:
     found = load_settings(CoreSettings, {})
 
     assert canonical_settings(found) == {
+        "VENUE": "mexc_spot",
         "SYMBOLS": ("BTCUSDT", "ETHUSDT", "SOLUSDT"),
         "SIGNAL_LOOKBACK_MIN": 60,
         "SIGNAL_VOL_WINDOW_MIN": 720,
