@@ -23,8 +23,14 @@ def run_paper_command(
     *,
     input_: Annotated[
         list[Path] | None,
-        typer.Option("--input", help="A recording (ticks or candles, CSV or CSV.gz); several are merged."),
+        typer.Option(
+            "--input", help="A recording (ticks or candles, CSV or CSV.gz; several are merged), or one journal file."
+        ),
     ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Play what this data folder of claire up has recorded.")
+    ] = None,
+    dsn: Annotated[str, typer.Option("--dsn", help="Play what this database has recorded (env: POSTGRES_*).")] = "",
     scenario: Annotated[
         str, typer.Option("--scenario", help="A bundled recording with its settings, as crash-2021-05-19.")
     ] = "",
@@ -66,7 +72,7 @@ def run_paper_command(
             raise SettingsInvalid("--scenario has its own recording; leave --input out")
         named = find_scenario(scenario) if scenario else None
         inputs = named.inputs if named else tuple(input_ or ())
-        if not inputs:
+        if not inputs and data_dir is None and not dsn:
             raise SettingsInvalid(
                 "nothing to play: give --input FILE, or --scenario crash-2021-05-19 for a bundled recording"
             )
@@ -83,7 +89,9 @@ def run_paper_command(
             period=_period(Period, from_, to, days),
             warmup_min=named.warmup_min if named and warmup_min is None and not from_ else warmup_min,
             run_id=run_id,
-            title=named.title if named else ", ".join(path.name for path in inputs),
+            data_dir=data_dir,
+            dsn=dsn,
+            title=named.title if named else ", ".join(path.name for path in inputs) or str(data_dir or "database"),
         )
         with _Bar(spec.title, quiet=as_json) as bar:
             result = run_and_write(spec, output_dir, bar.show)

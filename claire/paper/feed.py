@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import dropwhile, takewhile
 from typing import Any, Final
 
+from claire.paper.journal_feed import find_run, is_history, observations, play_of
 from claire.paper.spec import PaperSpec, Period
 from services.cdb_core.settings import CoreSettings
 from services.cdb_ws.adapters.recording import Recording
 from services.cdb_ws.merging import Source
 from services.cdb_ws.observation import Observation, RejectedRow
-from services.cdb_ws.recorded import Batch
+from services.cdb_ws.recorded import Batch, RecordedFeed
 from services.cdb_ws.settings import FeedSettings
+from services.common import channels
 from services.common.decimals import wire_form
 from services.common.errors import FeedInputInvalid, NumberOutOfContract, SettingsInvalid
 from services.common.settings import load_settings
-from services.common.timestamps import MINUTE_US, format_timestamp
+from services.common.timestamps import MINUTE_US, SECOND_US, format_timestamp
 
 __all__ = ["PaperFeed", "open_feed"]
 
@@ -36,6 +38,7 @@ class PaperFeed:
         play: identity of what is played.
         details: what the configuration event of cdb_ws says besides the settings.
         batches: iterated once.
+        recorded: settings that a journal was made under, by service; they are in force where a spec says nothing.
     """
 
     settings: FeedSettings
@@ -44,6 +47,7 @@ class PaperFeed:
     play: str
     details: dict[str, Any]
     batches: Iterator[Batch]
+    recorded: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def open_feed(spec: PaperSpec) -> PaperFeed:
@@ -53,9 +57,12 @@ def open_feed(spec: PaperSpec) -> PaperFeed:
         FeedInputInvalid: the input cannot be used, or has nothing in the period.
         SettingsInvalid: settings are wrong.
     """
+    period = _minutes(spec.period)
+    if is_history(spec):
+        return _open_history(spec, period)
     if not spec.inputs:
         raise FeedInputInvalid("a run needs an input, for example backoffice/data/crash-2021-05-19_xbtusd_1m.csv.gz")
-    period, warmup_min = _minutes(spec.period), _warmup_min(spec)
+    warmup_min = _warmup_min(spec, spec.settings)
     given: dict[str, Any] = {
         **spec.settings,
         "FEED": "recorded",
@@ -69,12 +76,40 @@ def open_feed(spec: PaperSpec) -> PaperFeed:
         play_from_us=period.start_us,
         alter=lambda source: _altered(source, spec, cut_us, period.end_us),
     )
-    details: dict[str, Any] = {"files": recording.provenance, "play": recording.play}
-    if not period.whole:
-        details["period"] = [_text(period.start_us), _text(period.end_us)]
-    if spec.stresses:
-        details["stresses"] = [stress.identity for stress in spec.stresses]
+    details = _details(spec, period, {"files": recording.provenance, "play": recording.play})
     return PaperFeed(recording.settings, feed.start_us, period.end_us, recording.play, details, iter(feed))
+
+
+def _open_history(spec: PaperSpec, period: Period) -> PaperFeed:
+    if spec.warmup_min is not None and period.start_us is None:
+        raise SettingsInvalid("a journal has its own warm-up; --warmup-min goes with --from")
+    run = find_run(spec)
+    settings, play, details = play_of(spec, run)
+    assert settings.CLOCK_TICK_SEC is not None, "cdb_ws announces what is in force"
+    cut_us = None
+    if period.start_us is not None:
+        core = {**run.settings.get(channels.CORE, {}), **spec.settings}
+        cut_us = period.start_us - _warmup_min(spec, core) * MINUTE_US
+    feed = RecordedFeed(
+        [_altered(observations(spec, run), spec, cut_us, period.end_us)],
+        max_hz=settings.MARKET_DATA_MAX_HZ,
+        tick_us=settings.CLOCK_TICK_SEC * SECOND_US,
+        play_from_us=period.start_us,
+        begun_us=run.start_us,
+        bars=[(symbol, bar) for symbol, bar in run.bars if cut_us is None or bar.start_us >= cut_us],
+    )
+    details = _details(spec, period, details)
+    return PaperFeed(settings, feed.start_us, period.end_us, play, details, iter(feed), run.settings)
+
+
+def _details(spec: PaperSpec, period: Period, details: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the configuration event says, with what is done to the input."""
+    said = dict(details)
+    if not period.whole:
+        said["period"] = [_text(period.start_us), _text(period.end_us)]
+    if spec.stresses:
+        said["stresses"] = [stress.identity for stress in spec.stresses]
+    return said
 
 
 def _minutes(period: Period) -> Period:
@@ -89,12 +124,12 @@ def _minutes(period: Period) -> Period:
     )
 
 
-def _warmup_min(spec: PaperSpec) -> int:
+def _warmup_min(spec: PaperSpec, settings: Mapping[str, Any]) -> int:
     if spec.warmup_min is not None:
         return spec.warmup_min
     if spec.period.start_us is None:
         return 0
-    core = load_settings(CoreSettings, spec.settings)
+    core = load_settings(CoreSettings, settings)
     return core.SIGNAL_LOOKBACK_MIN + core.SIGNAL_VOL_WINDOW_MIN
 
 

@@ -37,12 +37,12 @@ def run_and_write(
         with JournalWriter(folder / "journal.jsonl.zst") as journal:
             run = run_paper(spec, progress=progress, sinks=[journal.write])
         result = result_of(spec, run)
+        report = {
+            **result,
+            **report_data(run.statistics, title=spec.title, chain_tip=run.chain_tip, manifest=run.inputs),
+        }
         write_equity_csv(run.statistics, folder / "equity.csv")
         write_trades_csv(run.statistics, folder / "trades.csv")
-        report = {
-            **report_data(run.statistics, title=spec.title, manifest={"input": [path.name for path in spec.inputs]}),
-            **result,
-        }
         (folder / "report.json").write_text(to_json(report) + "\n", encoding="utf-8")
         (folder / "report.html").write_text(render(report), encoding="utf-8")
     except OSError as error:
@@ -51,11 +51,11 @@ def run_and_write(
 
 
 def result_of(spec: PaperSpec, run: PaperRun) -> dict[str, Any]:
-    """Return what `report.json` and `--json` say of a run."""
+    """Return what `--json` says of a run."""
     return {
         "run_id": run.run_id,
         "title": spec.title,
-        "period": {"from": run.period[0], "to": run.period[1]},
+        "period": run.statistics.period,
         "events": run.events,
         "statistics": run.statistics.as_json(),
         "portfolio": run.portfolio,

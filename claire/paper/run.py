@@ -63,6 +63,7 @@ class PaperRun:
         portfolio: equity, cash, realized_pnl, unrealized_pnl, fees, positions; money in quote currency, None: unknown.
         chain_tip: hash of the last event, chained to all before it: equal runs have equal tips.
         settings: canonical settings of each service.
+        inputs: what proves which recordings were played.
         statistics: all figures of the run, its equity curve and its trades.
     """
 
@@ -72,21 +73,30 @@ class PaperRun:
     portfolio: dict[str, Any]
     chain_tip: str
     settings: dict[str, dict[str, Any]]
+    inputs: dict[str, Any]
     statistics: Statistics = field(compare=False, repr=False)
 
 
-def service_settings(settings: Mapping[str, str]) -> dict[str, BaseModel]:
+def service_settings(
+    settings: Mapping[str, str], recorded: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, BaseModel]:
     """Return the settings models of core, risk, execution and writer, as their processes would read them.
+
+    Args:
+        settings: environment variables by name.
+        recorded: settings by service that hold where the variables say nothing.
 
     Raises:
         SettingsInvalid: some are wrong.
     """
-    return {
-        channels.CORE: load_settings(CoreSettings, settings),
-        channels.RISK: load_settings(RiskSettings, settings),
-        channels.EXECUTION: load_settings(ExecutionSettings, settings),
-        channels.WRITER: load_settings(WriterSettings, settings),
+    before = recorded or {}
+    models: dict[str, type[BaseModel]] = {
+        channels.CORE: CoreSettings,
+        channels.RISK: RiskSettings,
+        channels.EXECUTION: ExecutionSettings,
+        channels.WRITER: WriterSettings,
     }
+    return {service: load_settings(model, {**before.get(service, {}), **settings}) for service, model in models.items()}
 
 
 def run_paper(
@@ -107,8 +117,9 @@ def run_paper(
         SettingsInvalid: settings are wrong.
     """
     use_fixed_context()
-    configured = service_settings(spec.settings)
+    service_settings(spec.settings)  # a mistake is told before a long reading
     feed = open_feed(spec)
+    configured = service_settings(spec.settings, feed.recorded)
     loop = ClosedLoop(feed, configured, spec.run_id or derive_id("run-paper", *_identity(feed, configured)))
     tally = _Tally(sinks)
     entries = loop.entries()
@@ -124,6 +135,7 @@ def run_paper(
         events=dict(statistics.events),
         portfolio=dict(statistics.portfolio),
         chain_tip=tally.tip.hex(),
+        inputs={name: feed.details[name] for name in ("files", "period", "stresses") if name in feed.details},
         statistics=statistics,
         settings={channels.WS: feed.settings.model_dump()}
         | {service: model.model_dump() for service, model in configured.items()},

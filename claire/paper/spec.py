@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from services.cdb_ws.recorded import Source
+from services.cdb_ws.merging import Source
 
 __all__ = ["PaperSpec", "Period", "Stress"]
 
@@ -46,6 +46,7 @@ class PaperSpec:
 
     Attributes:
         inputs: tick or candle CSV (plain or gzip), or one journal file.
+        data_dir, dsn: instead of inputs, the data folder of `claire up`, or a connection string (`env`: POSTGRES_*).
         settings: environment variables of the services; what is not in it has its default.
         period: what of the input is played.
         warmup_min: minutes before the period (or, without one, at the beginning of the input) that only fill the
@@ -55,13 +56,12 @@ class PaperSpec:
         title: for people.
     """
 
-    inputs: tuple[Path, ...]
+    inputs: tuple[Path, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     period: Period = Period()
     warmup_min: int | None = None
     stresses: tuple[Stress, ...] = ()
     run_id: str = ""
     title: str = ""
-
-
-Alteration = Callable[[Source], Source]
+    data_dir: Path | None = None
+    dsn: str = ""

@@ -54,6 +54,8 @@ class RecordedFeed:
         tick_us: distance of the clock's ticks, microseconds.
         warmup_min: minutes of the recording that become bars and are not played.
         play_from_us: feed time at which play begins instead, whatever there is before it becoming bars.
+        begun_us: feed time at which the clock begins, if that is before the first row and nothing else says when.
+        bars: closed bars by symbol from before the first row, in order of time.
 
     Attributes:
         start_us: feed time at which play begins: the end of the warm-up, else the first row.
@@ -70,6 +72,8 @@ class RecordedFeed:
         tick_us: int,
         warmup_min: int = 0,
         play_from_us: int | None = None,
+        begun_us: int | None = None,
+        bars: Iterable[tuple[str, MinuteBar]] = (),
     ) -> None:
         self._rejected: list[RejectedRow] = []
         self._blocks = merge_sources(sources, self._rejected.append)
@@ -79,7 +83,9 @@ class RecordedFeed:
         if self._first is None:
             raise FeedInputInvalid("the recording has no row of the symbols in SYMBOLS")
         self.start_us = self._first[1][0]
-        self._warmup = WarmupBars()
+        self._warmup = WarmupBars(bars)
+        if begun_us is not None and play_from_us is None:
+            self.start_us = min(self.start_us, begun_us)
         if warmup_min and play_from_us is None:
             play_from_us = self.start_us // MINUTE_US * MINUTE_US + warmup_min * MINUTE_US
         if play_from_us is not None and play_from_us > self.start_us:

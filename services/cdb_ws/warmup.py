@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -34,10 +35,15 @@ class WarmupBars:
     """Builds one-minute bars of every instrument, as the strategy would have built them from the same rows.
 
     A minute in which nothing was seen has no bar.
+
+    Args:
+        closed: bars by symbol from before all rows, in order of time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, closed: Iterable[tuple[str, MinuteBar]] = ()) -> None:
         self._bars: dict[str, list[MinuteBar]] = {}
+        for symbol, bar in closed:
+            self._bars.setdefault(symbol, []).append(bar)
 
     def add(self, observation: Observation) -> None:
         """Take one observation in; observations of an instrument come in order of time."""

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from typer.testing import CliRunner
 
 from claire.cli import app
-from claire.history.journal_file import JournalFile
+from claire.history.journal_file import JournalFile, JournalWriter
 from claire.history.manifest import Footer
 from claire.kernel import Kernel
 from claire.paper.run import Progress, run_paper
@@ -27,7 +28,7 @@ from claire.paper.spec import PaperSpec, Period
 from claire.profiles import PROFILES, Profile, profile_settings
 from claire.up import to_json
 from services.cdb_ws.recorded import Source
-from services.common.errors import FeedInputInvalid, SettingsInvalid
+from services.common.errors import ClaireError, FeedInputInvalid, SettingsInvalid
 from services.common.journal.entry import Cause, Entry
 from services.common.timestamps import MINUTE_US, parse_timestamp
 
@@ -264,3 +265,52 @@ def test_a_missing_file_ends_with_1() -> None:
     done = RUNNER.invoke(app, ["run-paper", "--input", "no-such.csv"])
     assert done.exit_code == 1
     assert "no-such.csv" in done.stderr
+
+
+def test_the_journal_of_a_run_played_again_is_the_same_journal(recording: Path, tmp_path: Path) -> None:
+    """Run id, chain tip and figures are those of the run that wrote it: settings and warm-up are in the journal."""
+    path = tmp_path / "journal.jsonl.zst"
+    with JournalWriter(path) as journal:
+        first = run_paper(spec_of(recording), sinks=[journal.write])
+    assert run_paper(PaperSpec((path,))) == first
+
+
+def test_a_journal_is_decided_anew_under_other_settings(recording: Path, tmp_path: Path) -> None:
+    """What is set goes before what is recorded; the rest stays as it was, and it is another run."""
+    path = tmp_path / "journal.jsonl.zst"
+    with JournalWriter(path) as journal:
+        first = run_paper(spec_of(recording), sinks=[journal.write])
+    other = run_paper(PaperSpec((path,), {"MAX_POSITION_PCT": "0.02"}))
+    assert other.run_id != first.run_id
+    assert other.events["market_data"] == first.events["market_data"]
+    assert other.settings["cdb_risk"]["MAX_POSITION_PCT"] == Decimal("0.02")
+    assert other.settings["cdb_core"] == first.settings["cdb_core"]
+    expected = run_paper(spec_of(recording, settings={**SETTINGS, "MAX_POSITION_PCT": "0.02"}))
+    assert other.portfolio == expected.portfolio
+
+
+def test_a_part_of_a_journal_is_warmed_up_from_what_lies_before_it(recording: Path, tmp_path: Path) -> None:
+    """As for a recording: it decides as the same part of the recording does."""
+    path = tmp_path / "journal.jsonl.zst"
+    with JournalWriter(path) as journal:
+        run_paper(spec_of(recording), sinks=[journal.write])
+    period = Period(parse_timestamp("2021-05-19T13:00:00Z"), parse_timestamp("2021-05-19T14:00:00Z"))
+    part = run_paper(PaperSpec((path,), period=period))
+    expected = run_paper(spec_of(recording, period=period, warmup_min=None))
+    assert part.portfolio == expected.portfolio
+    assert part.events == expected.events
+
+
+def test_a_damaged_journal_is_not_played(recording: Path, tmp_path: Path) -> None:
+    """The chain is checked before anything is decided."""
+    path = tmp_path / "journal.jsonl"
+    lines: list[bytes] = []
+    with JournalWriter(tmp_path / "whole.jsonl.zst") as journal:
+        run_paper(spec_of(recording), sinks=[journal.write])
+    with (tmp_path / "whole.jsonl.zst").open("rb") as packed:
+        lines = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True).read().splitlines()
+    place = next(n for n, line in enumerate(lines) if b"market_data" in line and n > 50)
+    lines[place] = lines[place].replace(b'"high":3', b'"high":4')
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    with pytest.raises(ClaireError, match="hash"):
+        run_paper(PaperSpec((path,)))
