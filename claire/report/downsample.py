@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final
 
@@ -30,14 +31,9 @@ def thin(times: Sequence[int], values: Sequence[float], buckets: int = BUCKETS) 
     begins = 0
     while begins < count:
         bucket = (times[begins] - first) * buckets // span
-        ends = begins
-        low = high = begins
-        while ends < count and (times[ends] - first) * buckets // span == bucket:
-            if values[ends] < values[low]:
-                low = ends
-            if values[ends] > values[high]:
-                high = ends
-            ends += 1
+        ends = bisect_left(times, first - (-(bucket + 1) * span // buckets), begins)
+        stretch = range(begins, ends)
+        low, high = min(stretch, key=values.__getitem__), max(stretch, key=values.__getitem__)
         kept += sorted({begins, low, high, ends - 1})
         begins = ends
     return kept

@@ -23,7 +23,7 @@ class Definition:
     Attributes:
         name: its key in JSON.
         label: what a person reads.
-        unit: `usdt`, `pct` (a fraction, shown in per cent), `ratio`, `count`, `minutes`, `ms`, `per_day` or `time`.
+        unit: `usdt`, `pct` (a fraction, shown in per cent), `ratio`, `bps`, `count`, `minutes`, `ms` or `per_day`.
         meaning: one sentence in the terms of the field.
         formula: how it is computed, in the symbols of the handbook page.
         source: paper, book, or `definition` where nothing but the formula is needed.
@@ -42,7 +42,7 @@ class Definition:
     @property
     def unit_text(self) -> str:
         """The unit as a person reads it; empty where the value says it."""
-        return {"usdt": "USDT", "per_day": "a day"}.get(self.unit, "")
+        return {"usdt": "USDT", "per_day": "a day", "bps": "bp"}.get(self.unit, "")
 
 
 DEFINITIONS: Final[tuple[Definition, ...]] = (
@@ -216,7 +216,7 @@ DEFINITIONS: Final[tuple[Definition, ...]] = (
     Definition(
         "slippage_bps",
         "Slippage (mean)",
-        "ratio",
+        "bps",
         "Basis points of the filled notional",
         "slippage/Σ q·mid_decision·10⁴",
     ),

@@ -240,3 +240,21 @@ def test_tables_have_a_row_a_minute_and_every_trade(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [row["kind"] for row in rows] == ["fill", "fill", "round_trip"]
     assert D(rows[-1]["net"]) == found.values["net_pnl"]
+
+
+def test_a_sample_is_what_was_known_at_the_end_of_its_minute() -> None:
+    """A mark at 23:42:10 does not change what is sampled for 23:41; a minute without events has no sample."""
+    story = begun()
+    trade(story, "BUY", "1", "40000")
+    begins = story.now // MINUTE_US * MINUTE_US
+    story.now = begins + 50_000_000
+    story.quote(D(40_000))
+    story.now = begins + 2 * MINUTE_US + 10_000_000
+    story.quote(D(39_000))
+    story.tick()
+
+    curve = of(story).curve
+
+    assert list(curve.times)[-2:] == [begins + MINUTE_US, begins + 2 * MINUTE_US + 11_000_000]
+    assert curve.equity[-2:] == [CASH - 20, CASH - 1020]
+    assert list(curve.prices["mexc_spot:BTCUSDT"])[-2:] == [40_000.0, 39_000.0]
