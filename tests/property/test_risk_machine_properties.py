@@ -17,8 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from services.cdb_risk.machine import RiskMachine
 from services.common.decimals import floor_to, use_fixed_context
-from services.common.events import Order, RiskDecision
+from services.common.events import Control, Order, RiskDecision
 from services.common.instruments import instrument_key
+from services.common.resolution import read_settlement
 from services.common.timestamps import MS_US
 from tests.unit.risk.risk_desk import SPOT, START_US, RiskDesk
 
@@ -43,6 +44,13 @@ class RiskUnderFire(RuleBasedStateMachine):
             ENTRY_SPACING_SEC=1,
             MAX_DAILY_DRAWDOWN_PCT="0.004",
             CIRCUIT_BREAKER_THRESHOLD_PCT="0.006",
+            MAX_ROLLING_DRAWDOWN_PCT="0.005",
+            MAX_LOSS_STREAK=3,
+            LOSS_STREAK_PAUSE_MIN=10,
+            MAX_ORDERS_PER_MINUTE=20,
+            TAKE_PROFIT_PCT="0.015",
+            TRAILING_STOP_PCT="0.012",
+            MAX_HOLD_MIN=30,
         )
         self.mids = dict(PRICES)
         self.open: dict[str, tuple[Order, Decimal]] = {}
@@ -91,7 +99,8 @@ class RiskUnderFire(RuleBasedStateMachine):
             self.mids[symbol] = mid
         if must_leave:
             left = self.desk.orders[before:]
-            assert [order.purpose for order in left if order.symbol == symbol] in (["stop_loss"], ["flatten"])
+            purposes = [order.purpose for order in left if order.symbol == symbol]
+            assert purposes in (["stop_loss"], ["trailing_stop"], ["take_profit"], ["flatten"])
 
     def _stop_must_leave(self, symbol: str, bid: Decimal, ask: Decimal) -> bool:
         """Whether trading.md lets the stop of this instrument leave on this quote, and nothing holds it back."""
@@ -188,6 +197,24 @@ class RiskUnderFire(RuleBasedStateMachine):
         if status not in {"NEW", "SUBMITTING", "UNKNOWN"}:
             del self.open[order.order_id]
         self.desk.result(order, status, filled=filled, last=0)
+
+    @precondition(lambda self: self.open)
+    @rule(pick=PERMILLE, outcome=st.sampled_from(["never_arrived", "canceled", "filled"]))
+    def resolve(self, pick: int, outcome: str) -> None:
+        """Let the operator end an order; only when risk answers for it execution does, and until then it stays."""
+        order, filled = self._pick(pick)
+        told = {"price": order.reference_price} if outcome == "filled" else {}
+        details = {"order_id": order.order_id, "outcome": outcome, **told}
+        outputs = self.desk.command("resolve_order", by="ana", reason="looked", details=details)
+        self.reservations_and_positions_are_what_was_ordered_and_answered()
+        for event in outputs:
+            if isinstance(event, Control) and event.action == "resolve_order":
+                settled = read_settlement(event)
+                added = settled.filled_quantity - filled
+                self.held[order.symbol] += added if order.side == "BUY" else -added
+                del self.open[order.order_id]
+                status = {"never_arrived": "EXPIRED", "canceled": "CANCELED", "filled": "FILLED"}[outcome]
+                self.desk.result(order, status, filled=settled.filled_quantity, last=added, price=settled.price)
 
     @rule(action=st.sampled_from(["halt", "freeze", "flatten", "nothing", "nothing"]))
     def command(self, action: str) -> None:
@@ -312,6 +339,11 @@ def step(machine: RiskUnderFire, draw: Random) -> None:
         machine.quote(symbol, draw.randrange(975, 1_020), wait_ms, draw.choice(KINDS))
     elif roll < 0.90:
         machine.exit_signal(symbol)
+    elif machine.open and roll < 0.91:
+        pick = draw.randrange(1_000)
+        machine.answer(pick, "UNKNOWN")
+        machine.tick(61, "none")
+        machine.resolve(pick, draw.choice(["never_arrived", "canceled", "filled"]))
     elif roll < 0.93:
         machine.tick(draw.choice([1, 1, 5, 61]), draw.choice(["none", "none", "entries"]))
     elif roll < 0.95:
@@ -343,15 +375,16 @@ def test_a_long_day_is_eventful() -> None:
     """The walk really enters, stops, exits, flattens, latches and halts; else it would prove nothing."""
     machine = RiskUnderFire()
     machine.quote_all()
-    draw = Random(7)
+    draw = Random(1)
     for _ in range(1_000):
         step(machine, draw)
         machine.every_order_was_allowed()
     purposes = {order.purpose for order in machine.desk.orders}
-    assert purposes == {"entry", "exit", "stop_loss", "flatten"}
+    assert purposes == {"entry", "exit", "stop_loss", "take_profit", "trailing_stop", "flatten"}
     assert set(machine.desk.states) == {"ACTIVE", "REDUCING", "HALTED", "FROZEN"}
     assert len(machine.desk.orders) > 50
-    assert {"CIRCUIT_BREAKER", "DAILY_DRAWDOWN_LIMIT", "EXIT_LATCHED"} <= set(machine.desk.alert_codes())
+    told = {"CIRCUIT_BREAKER", "DAILY_DRAWDOWN_LIMIT", "ROLLING_DRAWDOWN_LIMIT", "LOSS_STREAK", "EXIT_LATCHED"}
+    assert told | {"ORDER_RESOLVED"} <= set(machine.desk.alert_codes())
 
 
 def test_the_rules_reach_what_they_are_meant_to_test() -> None:

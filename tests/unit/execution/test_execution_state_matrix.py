@@ -53,7 +53,7 @@ def order(desk: Desk, purpose: str) -> Any:
 @pytest.mark.parametrize("own", OWN)
 @pytest.mark.parametrize("purpose", PURPOSES)
 def test_both_keys_must_turn(purpose: str, own: str, risk: str | None) -> None:
-    """Accepted exactly when both states let the purpose through, restarted before every entry; refused with its code."""
+    """Accepted exactly when both states let the purpose through, restarted before each event; refused with its code."""
     desk = Desk(restarting=True)
     desk.hold("0.2")
     restricted(desk, own, risk)
