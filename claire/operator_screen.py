@@ -19,7 +19,7 @@ MODE_STYLES = {"ACTIVE": "bold green", "REDUCING": "bold yellow", "HALTED": "bol
 
 WHAT_GOES_ON = {
     "ACTIVE": "entries and exits",
-    "REDUCING": "exits only, until 00:00 UTC of the run's clock",
+    "REDUCING": "exits only",
     "HALTED": "no entries; protective exits still run",
     "FROZEN": "nothing but claire flatten",
 }
@@ -28,6 +28,8 @@ UNDONE_BY = {
     "freeze": "claire resume --by NAME --reason TEXT",
     "breaker": "claire reset-breaker --by NAME --reason TEXT",
     "daily_loss": "the next 00:00 UTC of the run's clock",
+    "rolling_loss": "time alone: ROLLING_DRAWDOWN_HOURS of the run's clock",
+    "loss_streak": "time alone: LOSS_STREAK_PAUSE_MIN of the run's clock",
 }
 
 

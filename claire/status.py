@@ -28,6 +28,7 @@ PRICES: Final = ("stop_price", "trailing_stop_price", "take_profit_price", "liqu
 LIMITS: Final = (
     ("daily_drawdown", "MAX_DAILY_DRAWDOWN_PCT"),
     ("circuit_breaker", "CIRCUIT_BREAKER_THRESHOLD_PCT"),
+    ("rolling_drawdown", "MAX_ROLLING_DRAWDOWN_PCT"),
     ("total_exposure", "MAX_TOTAL_EXPOSURE_PCT"),
 )
 
@@ -157,12 +158,24 @@ def _limits(risk: Answer) -> list[dict[str, Any]]:
     limits = []
     for name, setting in LIMITS:
         limit, headroom = _number(risk.config.get(setting)), _number(left.get(name))
+        if name == "rolling_drawdown" and not limit:
+            continue  # it is off
         used = None if limit is None or headroom is None else limit - headroom
         limits.append({"limit": name, "of": limit, "used": used, "headroom": headroom})
-    most, held = _number(risk.config.get("MAX_CONCURRENT_POSITIONS")), risk.machine.get("positions")
-    if most is not None and held is not None:
-        count = Decimal(sum(1 for position in held if not position.get("dust")))
-        limits.append({"limit": "positions", "of": most, "used": count, "headroom": most - count})
+    held = risk.machine.get("positions")
+    if held is None:
+        return limits
+    equity = _number(risk.machine.get("equity"))
+    shares = [_share(abs(_number(position.get("value")) or Decimal(0)), equity) or Decimal(0) for position in held]
+    count = sum(1 for position in held if not position.get("dust"))
+    for name, setting, amount in (
+        ("largest_position", "MAX_POSITION_PCT", max(shares, default=Decimal(0))),
+        ("positions", "MAX_CONCURRENT_POSITIONS", Decimal(count)),
+        ("losses_in_a_row", "MAX_LOSS_STREAK", _number(risk.machine.get("losses_in_a_row")) or Decimal(0)),
+    ):
+        most = _number(risk.config.get(setting))
+        if most:
+            limits.append({"limit": name, "of": most, "used": amount, "headroom": most - amount})
     return limits
 
 

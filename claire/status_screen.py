@@ -34,9 +34,13 @@ REASONS: Final = {
 LIMIT_NAMES: Final = {
     "daily_drawdown": "daily loss",
     "circuit_breaker": "loss from the peak",
+    "rolling_drawdown": "rolling loss",
     "total_exposure": "exposure",
+    "largest_position": "largest position",
     "positions": "positions",
+    "losses_in_a_row": "lost in a row",
 }
+COUNTS: Final = frozenset({"positions", "losses_in_a_row"})
 
 
 def render_status(status: Mapping[str, Any], width: int) -> RenderableType:
@@ -95,7 +99,7 @@ def _money(money: Mapping[str, Decimal | None], *, wide: bool) -> Text:
 def _limits(limits: Sequence[Mapping[str, Any]]) -> Table:
     table = _table("limit", ">used", ">of", ">left", "")
     for limit in limits:
-        count = limit["limit"] == "positions"
+        count = limit["limit"] in COUNTS
         used, most, left = (limit[name] for name in ("used", "of", "headroom"))
         shown = [UNKNOWN if n is None else f"{n:f}" if count else _percent(n) for n in (used, most, left)]
         table.add_row(LIMIT_NAMES.get(limit["limit"], limit["limit"]), *shown, _bar(used, most))

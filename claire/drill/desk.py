@@ -93,7 +93,11 @@ class Desk:
 
     def next_day(self) -> list[Event]:
         """Let the clock go to just after the next 00:00 UTC."""
-        self.now = (self.now // DAY_US + 1) * DAY_US
+        return self.skip(DAY_US - self.now % DAY_US)
+
+    def skip(self, duration_us: int) -> list[Event]:
+        """Let the clock jump forward."""
+        self.now += duration_us
         return self.tick()
 
     def quote(self, *symbols: str, liquid: bool = True) -> list[Event]:

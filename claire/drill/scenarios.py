@@ -10,6 +10,7 @@ from typing import Any, Final
 from claire.drill.desk import Desk
 from services.common.decimals import ONE, divide
 from services.common.events import Alert, Event, Order, RiskDecision
+from services.common.timestamps import HOUR_US
 
 __all__ = ["DRILLS", "Check", "Drill", "drill_breaker", "drill_daily_loss", "drill_halt"]
 
@@ -31,6 +32,8 @@ OUT_OF_THE_WAY: Final = {
     "MAX_ORDERS_PER_MINUTE": 10_000,
     "MAX_ROLLING_DRAWDOWN_PCT": 0,
     "MAX_LOSS_STREAK": 0,
+    "ROLLING_DRAWDOWN_HOURS": 1,
+    "LOSS_STREAK_PAUSE_MIN": 1,
     "SIZING_METHOD": "fixed_fractional",
     "LEVERAGE": 1,
 }
@@ -109,6 +112,10 @@ class _Stage:
         if "daily_loss" in desk.causes:
             self.drill.story.append("the copy is REDUCING since today's loss: its clock goes to the next day")
             desk.next_day()
+        pauses = [name for name in desk.causes if name in {"rolling_loss", "loss_streak"}]
+        if pauses:
+            self.drill.story.append(f"the copy pauses ({', '.join(pauses)}): its clock goes an hour on")
+            desk.skip(HOUR_US)
 
     def _open(self, symbol: str, share: Decimal) -> None:
         before = self.desk.held(symbol)

@@ -24,7 +24,7 @@ from services.cdb_execution.settings import ExecutionSettings
 from services.cdb_risk import machine as risk_machine
 from services.cdb_risk.account import Account
 from services.cdb_risk.settings import RiskSettings
-from services.cdb_risk.trading_state import TradingState
+from services.cdb_risk.trading_state import Latch, TradingState
 from services.common import channels
 from services.common.events import Control, OrderResult
 from services.common.journal.entry import Cause, Entry, JournalId
@@ -77,7 +77,7 @@ def test_every_promise_holds(name: str, venue: str) -> None:
 
 
 @pytest.mark.parametrize("name", DRILLS)
-@pytest.mark.parametrize("before", ["halt", "freeze", "breaker", "daily-loss", "positions"])
+@pytest.mark.parametrize("before", ["halt", "freeze", "breaker", "daily-loss", "pauses", "positions"])
 def test_a_drill_begins_with_whatever_is_there(name: str, before: str) -> None:
     """A copy that is halted, frozen, tripped or done for the day is first made ACTIVE; what is held stays held."""
     desk = new_desk()
@@ -90,6 +90,9 @@ def test_a_drill_begins_with_whatever_is_there(name: str, before: str) -> None:
             desk.quote("BTCUSDT", liquid=False)
         assert desk.causes == [before.replace("-", "_")]
         desk.configure(MAX_DAILY_DRAWDOWN_PCT="0.05")
+    elif before == "pauses":
+        for latch in ("rolling_loss", "loss_streak"):
+            desk.risk.state.trading.set(latch, Latch(desk.now, "cdb_risk", "too many losses"))
     elif before == "positions":
         for symbol in desk.prices:
             desk.hold(symbol, Decimal("0.1"))

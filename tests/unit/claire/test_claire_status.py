@@ -38,7 +38,10 @@ RISK: dict[str, Any] = {
     "causes": {"halt": {"since": "2021-05-18T00:10:00.000000Z", "by": "ada", "reason": "lunch"}},
     "equity": 99000, "cash": 89100, "exposure": 9900, "daily_pnl": -1000, "drawdown": "0.02", "peak_equity": 101000,
     "start_of_day_equity": 100000, "fees": 5,
-    "headroom": {"daily_drawdown": "0.04", "circuit_breaker": "0.015", "total_exposure": "0.2"},
+    "headroom": {
+        "daily_drawdown": "0.04", "circuit_breaker": "0.015", "total_exposure": "0.2", "rolling_drawdown": "0.01",
+    },
+    "losses_in_a_row": 3,
     "positions": [POSITION],
     "working_orders": [ORDER, {**ORDER, "order_id": "ord-2", "status": "UNKNOWN"}],
     "latched_exits": [
@@ -48,7 +51,8 @@ RISK: dict[str, Any] = {
 }  # fmt: skip
 LIMITS = {
     "MAX_DAILY_DRAWDOWN_PCT": "0.05", "CIRCUIT_BREAKER_THRESHOLD_PCT": "0.1", "MAX_TOTAL_EXPOSURE_PCT": "0.3",
-    "MAX_CONCURRENT_POSITIONS": 3, "VENUE": "mexc_spot",
+    "MAX_CONCURRENT_POSITIONS": 3, "MAX_POSITION_PCT": "0.2", "MAX_ROLLING_DRAWDOWN_PCT": "0.06", "MAX_LOSS_STREAK": 4,
+    "VENUE": "mexc_spot",
 }  # fmt: skip
 TRACK = {
     "last_bar": {
@@ -103,6 +107,7 @@ def test_the_screen_shows_everything_that_an_operator_looks_at(width: int) -> No
         "paper", "HALTED", "halt since 2021-05-18 00:10:00 by ada: lunch", "claire resume --by NAME --reason TEXT",
         "equity 99,000.00 USDT", "day -1,000.00 (-1.00 %)", "2.00 % under the peak",
         "daily loss 1.00 % 5.00 % 4.00 %", "loss from the peak 8.50 % 10.00 % 1.50 %", "positions 1 3 2",
+        "largest position 10.00 % 20.00 % 10.00 %", "rolling loss 5.00 % 6.00 % 1.00 %", "lost in a row 3 4 1",
         "BTCUSDT 0.2", "49,500.00 -100.00", "1.01 % away" if width == 80 else "49,000.00 (1.01 %)",
         "exit latched: stop_loss of BTCUSDT", "no mark for over 60 s: SOLUSDT",
         "ord-1", "UNKNOWN", "entry buy ETHUSDT",
