@@ -6,18 +6,16 @@ market data that the feed marked with `gap`, makes the bar unclean.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
-from typing import Any
+from decimal import Decimal
+from typing import Self
 
-from services.cdb_core.fixed_point import from_e8, value_e8
 from services.common.decimals import ZERO
-from services.common.errors import ContractViolation
 from services.common.events import MarketData
-from services.common.timestamps import MINUTE_US
+from services.common.fixed_point import from_e8, value_e8
+from services.common.warmup import WarmupBar
 
-__all__ = ["Bar", "BarBuilder", "warmup_bars"]
+__all__ = ["Bar", "BarBuilder"]
 
 
 @dataclass(slots=True)
@@ -39,6 +37,11 @@ class Bar:
     volume_e8: int = 0
     observed: bool = True
     clean: bool = True
+
+    @classmethod
+    def of_warmup(cls, bar: WarmupBar) -> Self:
+        """Return the bar that a closed minute of the exchange is."""
+        return cls(bar.minute, bar.close, bar.high, bar.low, value_e8(bar.volume * bar.close))
 
 
 @dataclass(slots=True)
@@ -109,34 +112,3 @@ class BarBuilder:
         self.high = self.low = self.close
         self.value, self.observed, self.gap = ZERO, False, False
         return bar
-
-
-def warmup_bars(details: Mapping[str, Any]) -> list[Bar]:
-    """Read `bars` of a `control/warmup` event: rows of minute start (microseconds), open, high, low, close, volume.
-
-    Raises:
-        ContractViolation: a row that is no closed one-minute bar, or rows that are not in time order.
-    """
-    rows = details.get("bars")
-    if not isinstance(rows, list | tuple):
-        raise ContractViolation(f"warm-up bars={rows!r:.80}: a list of rows is meant")
-    bars: list[Bar] = []
-    for row in rows:
-        bar = _read_row(row)
-        if bars and bar.minute <= bars[-1].minute:
-            raise ContractViolation(f"warm-up bar {row!r}: not after the bar before it")
-        bars.append(bar)
-    return bars
-
-
-def _read_row(row: Any) -> Bar:
-    try:
-        start_us, _open, high, low, close, volume = row
-        minute, offset = divmod(int(start_us), MINUTE_US)
-        prices = Decimal(high), Decimal(low), Decimal(close)
-        base_volume = Decimal(volume)
-        if offset or not min(prices) > 0 or not base_volume >= 0:
-            raise ValueError("a start on the minute, prices above 0 and a volume of 0 or more are meant")
-        return Bar(minute, prices[2], max(prices), min(prices), value_e8(base_volume * prices[2]))
-    except (TypeError, ValueError, InvalidOperation) as error:
-        raise ContractViolation(f"warm-up bar {row!r}: {error}") from error

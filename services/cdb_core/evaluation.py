@@ -7,8 +7,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Self
 
-from services.cdb_core.fixed_point import from_e8, from_e12
 from services.common.codec import decode, encode_value
+from services.common.fixed_point import from_e8, from_e12
 from services.common.timestamps import MINUTE_US
 
 __all__ = ["Action", "Evaluation", "Reason", "percent"]

@@ -10,25 +10,23 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from services.cdb_core.bars import Bar, BarBuilder, warmup_bars
+from services.cdb_core.bars import Bar, BarBuilder
 from services.cdb_core.evaluation import Action, Evaluation
 from services.cdb_core.momentum import Market, Rule, Stance, VirtualPosition, Windows
 from services.cdb_core.settings import CoreSettings
 from services.cdb_core.signals import signal_fields
 from services.cdb_core.status import track_status
 from services.common import channels
-from services.common.errors import ContractViolation
 from services.common.events import Control, Event, MarketData, Signal
-from services.common.instruments import Venue, instrument_key, normalise_symbol
+from services.common.instruments import Venue, instrument_key
 from services.common.machine import StateMachine
 from services.common.timestamps import MINUTE_US, format_timestamp
+from services.common.warmup import read_warmup
 
 __all__ = ["HISTORY_BARS", "CoreMachine", "CoreState", "Track"]
 
 HISTORY_BARS = 1_440
 """Evaluated bars kept per instrument: one day."""
-
-_VENUES: dict[str, Venue] = {"mexc_spot": "mexc_spot", "mexc_perpetual": "mexc_perpetual"}
 
 
 @dataclass(slots=True)
@@ -151,8 +149,8 @@ class CoreMachine(StateMachine[CoreSettings, CoreState]):
 
     def _on_warmup(self, event: Control) -> None:
         """Fill the windows with closed bars that are newer than what is known; none of them is decided on."""
-        venue, symbol = _instrument_of(event)
-        bars = warmup_bars(event.details)
+        venue, symbol, read = read_warmup(event)
+        bars = [Bar.of_warmup(bar) for bar in read]
         if symbol not in self._symbols or not bars:
             return
         key = instrument_key(venue, symbol)
@@ -206,10 +204,3 @@ class CoreMachine(StateMachine[CoreSettings, CoreState]):
             intent=intent,
             **signal_fields(evaluation, position, track.windows, self._rule),
         )
-
-
-def _instrument_of(event: Control) -> tuple[Venue, str]:
-    venue, symbol = event.details.get("venue"), event.details.get("symbol")
-    if venue not in _VENUES or not isinstance(symbol, str):
-        raise ContractViolation(f"warm-up of venue={venue!r}, symbol={symbol!r}: an instrument is meant")
-    return _VENUES[venue], normalise_symbol(symbol)

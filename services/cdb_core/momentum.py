@@ -17,9 +17,9 @@ from typing import Self
 
 from services.cdb_core.bars import Bar
 from services.cdb_core.evaluation import Action, Evaluation, Reason
-from services.cdb_core.fixed_point import change_e12, to_e6, to_e8, to_e12
 from services.cdb_core.settings import CoreSettings
 from services.common.decimals import ONE
+from services.common.fixed_point import change_e12, to_e6, to_e8, to_e12
 
 __all__ = ["Market", "Reading", "Rule", "Stance", "VirtualPosition", "Windows"]
 

@@ -6,9 +6,9 @@ from decimal import Decimal
 from typing import Any
 
 from services.cdb_core.evaluation import Action, Evaluation, percent
-from services.cdb_core.fixed_point import from_e6, from_e8, from_e12, wire_price
 from services.cdb_core.momentum import Rule, VirtualPosition, Windows
 from services.common.decimals import ONE, divide
+from services.common.fixed_point import from_e6, from_e8, from_e12, wire_price
 from services.common.timestamps import MINUTE_US, format_timestamp
 
 __all__ = ["signal_fields"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from services.cdb_core.evaluation import Evaluation
-from services.cdb_core.fixed_point import from_e8, wire_price
 from services.cdb_core.momentum import Rule, Stance, VirtualPosition, Windows
+from services.common.fixed_point import from_e8, wire_price
 from services.common.timestamps import MINUTE_US, format_timestamp
 
 __all__ = ["track_status"]

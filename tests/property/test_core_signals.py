@@ -12,9 +12,9 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from services.cdb_core.evaluation import Evaluation
-from services.cdb_core.fixed_point import from_e8
 from services.cdb_core.machine import CoreMachine
 from services.common.events import MarketData, parse_event
+from services.common.fixed_point import from_e8
 from services.common.timestamps import MINUTE_US, SECOND_US, parse_timestamp
 from tests.unit.core.core_desk import START_MINUTE, Desk, settings
 

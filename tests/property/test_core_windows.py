@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.cdb_core.bars import Bar
-from services.cdb_core.fixed_point import CHANGE_LIMIT, change_e12, value_e8, wire_price
 from services.cdb_core.momentum import Rule, Windows
 from services.cdb_core.settings import CoreSettings
 from services.common.decimals import format_number
 from services.common.errors import NumberOutOfContract
+from services.common.fixed_point import CHANGE_LIMIT, change_e12, value_e8, wire_price
 
 pytestmark = [pytest.mark.unit, pytest.mark.signal]
 

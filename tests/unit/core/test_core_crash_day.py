@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from services.cdb_core.evaluation import Action
-from services.cdb_core.fixed_point import to_e12
 from services.cdb_core.machine import CoreMachine
 from services.cdb_core.settings import CoreSettings
 from services.common.decimals import divide, truncate
 from services.common.events import Signal
+from services.common.fixed_point import to_e12
 from services.common.timestamps import DAY_US, MINUTE_US, SECOND_US, day_of, format_timestamp, parse_timestamp
 from tests.unit.core.core_desk import SPOT, START_MINUTE, Desk
 

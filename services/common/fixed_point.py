@@ -1,4 +1,4 @@
-"""Whole-number arithmetic of the strategy: returns in units of 10^-12, traded value in units of 10^-8 USDT.
+"""Whole-number arithmetic of the estimators: returns in units of 10^-12, traded value in units of 10^-8 USDT.
 
 Running sums over a window must not drift, whatever enters and leaves them. Whole numbers are exact at any size and
 need no rounding context; a number is rounded once, when it becomes one, and never again.
@@ -20,6 +20,7 @@ __all__ = [
     "to_e8",
     "to_e12",
     "value_e8",
+    "wire_price",
 ]
 
 CHANGE_LIMIT = 1_000
