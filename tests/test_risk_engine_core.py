@@ -48,6 +48,7 @@ def test_a_clean_signal_is_approved_with_all_seven_layers(
         "requested": 1.0,
         "approved": 0.2,
         "capped_by": "position_limits",
+        "inputs": {},
     }
     assert [verdict["layer"] for verdict in result["layers"]] == list(LAYERS)
     assert json.loads(json.dumps(result)) == result, "plain values that JSON can write"

@@ -36,6 +36,7 @@ class Code(StrEnum):
     LIQUIDATION_TOO_CLOSE = "LIQUIDATION_TOO_CLOSE"
     INSUFFICIENT_MARGIN = "INSUFFICIENT_MARGIN"
     SIZING_INPUT_UNKNOWN = "SIZING_INPUT_UNKNOWN"
+    KELLY_NON_POSITIVE = "KELLY_NON_POSITIVE"
     POSITION_LIMIT = "POSITION_LIMIT"
     ORDER_NOTIONAL_LIMIT = "ORDER_NOTIONAL_LIMIT"
     BELOW_MINIMUM = "BELOW_MINIMUM"
@@ -95,6 +96,7 @@ MEANINGS: Final[dict[Code, str]] = {
     Code.LIQUIDATION_TOO_CLOSE: "the liquidation would lie closer than twice STOP_LOSS_PCT",
     Code.INSUFFICIENT_MARGIN: "margin and fee of the order are more than the free cash",
     Code.SIZING_INPUT_UNKNOWN: "the sizing method lacks an input, so the size is zero",
+    Code.KELLY_NON_POSITIVE: "kelly_criterion: the last round trips lost at least what they won, so the size is zero",
     Code.POSITION_LIMIT: "MAX_POSITION_PCT leaves no room in the instrument",
     Code.ORDER_NOTIONAL_LIMIT: "MAX_ORDER_NOTIONAL_USDT, or the exchange's largest order, leaves no order",
     Code.BELOW_MINIMUM: "what is left after the caps is under the exchange's minimum order",

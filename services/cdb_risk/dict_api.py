@@ -13,6 +13,7 @@ from decimal import Decimal, localcontext
 from typing import Any, Final
 
 from services.cdb_risk.codes import Code
+from services.cdb_risk.dict_sizing import requested_by_dict, sizing_inputs
 from services.cdb_risk.finding import Finding, bad_value, ok, verdict
 from services.cdb_risk.given import Given, Plain, amount, choice, fraction, instant, price, signed, switch
 from services.cdb_risk.layers.circuit_breaker import check_halts, check_peak_loss
@@ -32,7 +33,7 @@ from services.cdb_risk.layers.spread_check import check_slippage, check_spread
 from services.cdb_risk.layers.timeout_check import check_age
 from services.cdb_risk.layers.total_exposure import check_exposure
 from services.cdb_risk.settings import RiskSettings
-from services.cdb_risk.sizing import Request, fixed_fractional, headroom_quantity, round_to_lot
+from services.cdb_risk.sizing import Request, headroom_quantity, round_to_lot
 from services.common.decimals import FIXED, ONE, ZERO
 from services.common.errors import ContractViolation
 from services.common.events import LAYERS, LayerName, LayerVerdict
@@ -59,12 +60,10 @@ def validate(signal: Any, state: Any, config: Any) -> Verdict:
 
 def _refuse_all(finding: Finding) -> Verdict:
     layers = [verdict(layer, [finding] if layer == "data_quality" else []) for layer in LAYERS]
-    return _result(layers, "dict", ZERO, ZERO, None)
+    return _result(layers, Request("dict", None), ZERO, None)
 
 
-def _result(
-    layers: Iterable[LayerVerdict], method: str, requested: Decimal, quantity: Decimal, capped_by: str | None
-) -> Verdict:
+def _result(layers: Iterable[LayerVerdict], request: Request, quantity: Decimal, capped_by: str | None) -> Verdict:
     layers = list(layers)
     failing = [layer.layer for layer in layers if layer.status == "fail"]
     size = ZERO if failing else quantity
@@ -77,10 +76,11 @@ def _result(
             for layer in layers
         ],
         "sizing": {
-            "method": method,
-            "requested": float(requested),
+            "method": request.method,
+            "requested": float(request.quantity or ZERO),
             "approved": float(size),
             "capped_by": capped_by,
+            "inputs": {name: None if v is None else float(v) for name, v in request.inputs.items()},
         },
     }
 
@@ -147,7 +147,7 @@ class _Case:
             self._layer("spread_check", self._spread_check(), bypassed=self.is_exit),
             self._layer("timeout_check", self._timeout_check(), bypassed=False),
         ]
-        return _result(layers, size.request.method, size.request.quantity or ZERO, size.quantity, size.capped_by)
+        return _result(layers, size.request, size.quantity, size.capped_by)
 
     @staticmethod
     def _layer(layer: LayerName, findings: list[Finding], *, bypassed: bool) -> LayerVerdict:
@@ -198,21 +198,7 @@ class _Case:
     def _request(self) -> Request:
         if self.requested.present:
             return Request("requested", self.requested.value)
-        risk, stop = fraction(self.config, "RISK_PER_TRADE_PCT"), self._stop()
-        if risk.fault is not None or stop.fault is not None:
-            return Request("fixed_fractional", None)
-        return fixed_fractional(
-            self.equity.value,
-            self.price.value,
-            _DEFAULTS.RISK_PER_TRADE_PCT if risk.value is None else risk.value,
-            _DEFAULTS.STOP_LOSS_PCT if stop.value is None else stop.value,
-        )
-
-    def _stop(self) -> Given[Decimal]:
-        stop = fraction(self.config, "STOP_LOSS_PCT")
-        if stop.value is not None and not Decimal("0.0001") <= stop.value < ONE:
-            return Given(stop.name, fault=bad_value(stop.name, stop.value))
-        return stop
+        return requested_by_dict(self.equity.value, self.price.value, self.state, self.config)
 
     def _to_lot(self, quantity: Decimal) -> Decimal:
         return round_to_lot(quantity, self.spec) if self.spec is not None else quantity
@@ -227,8 +213,8 @@ class _Case:
         entries, rate = amount(state, "entries_last_minute"), amount(config, "MAX_ENTRIES_PER_MINUTE")
         findings = [
             *_faults(
-                self.requested, self.position, share, held, positions, entries, rate, self._stop(),
-                fraction(config, "RISK_PER_TRADE_PCT"), amount(config, "MAX_ORDER_NOTIONAL_USDT"),
+                self.requested, self.position, share, held, positions, entries, rate,
+                amount(config, "MAX_ORDER_NOTIONAL_USDT"), *sizing_inputs(state, config),
             ),
             check_long_only(is_short=self.side.value == "sell"),
         ]  # fmt: skip
@@ -238,7 +224,9 @@ class _Case:
             findings.append(check_concurrent(int(held.value), int(positions.value)))
         if entries.value is not None and rate.value is not None:
             findings.append(check_rate(int(entries.value), int(rate.value)))
-        findings.append(check_sizing(size.request.quantity))
+        findings.append(check_sizing(size.request.quantity, size.request.refusal))
+        if size.request.refusal is not None:
+            return findings
         equity, unit_cost = self.equity.value, self.price.value
         if equity is None or unit_cost is None:
             return [*findings, Finding(Code.SIZING_INPUT_UNKNOWN, "equity or price is not known", value=ZERO)]

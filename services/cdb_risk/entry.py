@@ -43,7 +43,8 @@ from services.cdb_risk.layers.total_exposure import check_exposure
 from services.cdb_risk.market import UNKNOWN_VOLATILITY, InstrumentMarket, Quote, plausible_price
 from services.cdb_risk.prices import ENTRY_PROTECTION_PCT, expected_slippage, protection_price, touch, worst_price
 from services.cdb_risk.situation import Outcome, Situation
-from services.cdb_risk.sizing import Request, fixed_fractional, headroom_quantity, round_to_lot
+from services.cdb_risk.sizing import Request, headroom_quantity, round_to_lot
+from services.cdb_risk.sizing_request import requested_size
 from services.common.decimals import ZERO, divide
 from services.common.events import LayerVerdict, Side, Signal, Sizing
 from services.common.instruments import PERPETUAL, InstrumentSpec, instrument_key
@@ -124,7 +125,7 @@ def examine_entry(situation: Situation, signal: Signal) -> Outcome:
 def _plan(situation: Situation, key: str, spec: InstrumentSpec | None, quote: Quote | None, side: Side) -> _Plan:
     settings, equity = situation.settings, situation.state.account.equity
     price = None if quote is None else touch(side, quote)
-    request = fixed_fractional(equity, price, settings.RISK_PER_TRADE_PCT, settings.STOP_LOSS_PCT)
+    request = requested_size(situation, key, price)
     notional, exposure = situation.notional(key), situation.exposure()
     if (
         spec is None
@@ -208,8 +209,10 @@ def _position_limits(
         check_rate(state.entries.within_minute(key, now), settings.MAX_ENTRIES_PER_MINUTE),
         check_order_rate(state.entries.orders_within_minute(now), settings.MAX_ORDERS_PER_MINUTE),
         check_spacing(state.entries.since_last(plan.side, now), settings.ENTRY_SPACING_SEC),
-        check_sizing(plan.request.quantity),
+        check_sizing(plan.request.quantity, plan.request.refusal),
     ]
+    if plan.request.refusal is not None:
+        return verdict("position_limits", findings)
     equity, notional = state.account.equity, situation.notional(key)
     if spec is not None and quote is not None and equity is not None and notional is not None and plan.unit_cost:
         if spec.tiers and plan.quantity:

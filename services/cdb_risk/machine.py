@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 from services.cdb_risk.account import Account
 from services.cdb_risk.commands import COMMANDS, refusal
 from services.cdb_risk.entry import examine_entry
+from services.cdb_risk.estimators import Estimator
 from services.cdb_risk.exits import examine_exit
 from services.cdb_risk.finding import shown, wire
 from services.cdb_risk.liquidation import guard_trigger
@@ -43,7 +44,8 @@ from services.common.identity import client_order_id, order_id
 from services.common.instruments import PERPETUAL, instrument_key
 from services.common.machine import StateMachine
 from services.common.perpetual_facts import book_fact
-from services.common.timestamps import SECOND_US, format_timestamp
+from services.common.timestamps import MINUTE_US, SECOND_US, format_timestamp
+from services.common.warmup import read_warmup
 
 __all__ = ["HEARTBEAT_US", "RiskMachine"]
 
@@ -133,6 +135,8 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
             market = state.market[key] = InstrumentMarket()
         quality = market.update(event, self.settings.PRICE_COLLAR_PCT)
         mark = market.mark_of(event, quality, self.settings.PRICE_COLLAR_PCT)
+        if quality == "good":
+            self._estimate(key, event, market)
         held = state.account.held(key)
         good = quality == "good" if event.venue != PERPETUAL else mark is not None and quality != "valid"
         if good:
@@ -141,6 +145,23 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
                 self._watch_losses(key)
         if (quality != "none" or mark is not None) and (held or key in state.exits):
             self._protect(key, event, mark, good=good)
+
+    def _estimate(self, key: str, event: MarketData, market: InstrumentMarket) -> None:
+        estimator = self.state.estimators.get(key)
+        if estimator is None:
+            estimator = self.state.estimators[key] = Estimator()
+        assert market.good is not None, "good market data have a good mid"
+        estimator.add(event, market.good, self.now // MINUTE_US, self.settings)
+
+    def _on_warmup(self, event: Control) -> None:
+        """Let sizing see closed bars; they fill nothing, mark nothing and stop nothing."""
+        venue, symbol, bars = read_warmup(event)
+        key = instrument_key(venue, symbol)
+        if self.settings.spec(key) is None:
+            return
+        estimator = self.state.estimators.setdefault(key, Estimator())
+        for bar in bars:
+            estimator.add_bar(bar, self.settings)
 
     def _protect(self, key: str, event: MarketData, mark: Decimal | None, *, good: bool) -> None:
         """Trigger what quote or mark set off, or retry what is latched; the event brought a valid one."""
@@ -213,6 +234,8 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
 
     def _on_signal(self, signal: Signal) -> None:
         key = instrument_key(signal.venue, signal.symbol)
+        if signal.producer == channels.CORE:
+            self.state.virtual_trips.add(signal, self.settings.taker_fee(signal.venue), self.settings.KELLY_TRIPS)
         chain = signal.correlation_id or signal.event_id
         wanted = LatchedExit("exit", signal.event_id, chain, self.now, signal.reason)
         situation = self._situation()
@@ -357,6 +380,8 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
     def _on_control(self, event: Control) -> None:
         if event.action == "tick" and event.producer == channels.WS:
             self._on_tick(event)
+        elif event.action == "warmup" and event.producer == channels.WS:
+            self._on_warmup(event)
         elif event.action in COMMANDS and event.producer != self.service:
             self._on_command(event)
         elif event.action in {"funding", "liquidation"} and event.producer == channels.EXECUTION:
@@ -373,6 +398,8 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
     def _on_tick(self, event: Control) -> None:
         state = self.state
         state.pressure = str(event.details.get("pressure", "none"))
+        for estimator in state.estimators.values():
+            estimator.close_until(self.now // MINUTE_US, self.settings)
         if state.heartbeat_at is None or self.now - state.heartbeat_at >= HEARTBEAT_US:
             state.heartbeat_at = self.now
             self.emit(Control, action="heartbeat", service=self.service)

@@ -6,14 +6,18 @@ All `_PCT` settings are fractions: 0.05 is 5 %.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Literal, Self
+from typing import Final, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from services.common.instruments import DEFAULT_INSTRUMENTS, PERPETUAL, InstrumentSpec, Venue, instrument_key
 from services.common.settings import Amount, Fraction, MachineSettings, Symbols
 
-__all__ = ["RiskSettings"]
+__all__ = ["SIZING_METHODS", "RiskSettings", "SizingMethod"]
+
+SizingMethod = Literal["fixed_fractional", "volatility_targeting", "kelly_criterion", "atr_based"]
+
+SIZING_METHODS: Final[tuple[SizingMethod, ...]] = get_args(SizingMethod)
 
 _SPECS = {instrument_key(spec.venue, spec.symbol): spec for spec in DEFAULT_INSTRUMENTS}
 
@@ -42,7 +46,14 @@ class RiskSettings(MachineSettings):
         TAKE_PROFIT_PCT: distance of the profit that is taken from the average entry price; 0: off.
         TRAILING_STOP_PCT: distance of the trailing stop from the best price since entry; 0: off.
         MAX_HOLD_MIN: minutes after which a position is closed, whatever the strategy says; 0: off.
-        SIZING_METHOD: how the requested quantity is found.
+        SIZING_METHOD: how the requested quantity is found; the stop stays at STOP_LOSS_PCT with each of them.
+        TARGET_VOL_PCT: of volatility_targeting: yearly volatility that a position may bring into the equity.
+        VOL_WINDOW_MIN: of volatility_targeting: one-minute returns that the volatility is estimated from.
+        ATR_PERIOD: of atr_based: bars of the average true range.
+        ATR_BAR_MIN: of atr_based: minutes of one of these bars.
+        ATR_MULTIPLE: of atr_based: average true ranges that lose RISK_PER_TRADE_PCT of equity.
+        KELLY_FRACTION: of kelly_criterion: share of the full Kelly fraction that is used.
+        KELLY_TRIPS: of kelly_criterion: the last virtual round trips that win rate, win and loss are taken from.
         MAX_CONCURRENT_POSITIONS: instruments held or being entered at the same time.
         MAX_ENTRIES_PER_MINUTE: approved entries of one symbol within 60 seconds.
         MAX_ORDERS_PER_MINUTE: orders of all symbols within 60 seconds, exits counted, after which entries wait.
@@ -75,7 +86,14 @@ class RiskSettings(MachineSettings):
     TAKE_PROFIT_PCT: Fraction = Decimal(0)
     TRAILING_STOP_PCT: Fraction = Field(Decimal(0), lt=1)
     MAX_HOLD_MIN: int = Field(0, ge=0, le=525_600)
-    SIZING_METHOD: Literal["fixed_fractional"] = "fixed_fractional"
+    SIZING_METHOD: SizingMethod = "fixed_fractional"
+    TARGET_VOL_PCT: Fraction = Decimal("0.04")
+    VOL_WINDOW_MIN: int = Field(720, ge=240, le=10_080)
+    ATR_PERIOD: int = Field(14, ge=2, le=200)
+    ATR_BAR_MIN: int = Field(60, ge=1, le=1_440)
+    ATR_MULTIPLE: Amount = Field(Decimal(2), ge=Decimal("0.1"), le=100)
+    KELLY_FRACTION: Fraction = Decimal("0.25")
+    KELLY_TRIPS: int = Field(100, ge=30, le=1_000)
     MAX_CONCURRENT_POSITIONS: int = Field(3, ge=0, le=200)
     MAX_ENTRIES_PER_MINUTE: int = Field(6, ge=0, le=1000)
     MAX_ORDERS_PER_MINUTE: int = Field(30, ge=0, le=10_000)

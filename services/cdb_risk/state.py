@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 
 from services.cdb_risk.account import Account
 from services.cdb_risk.alarms import Alarms
+from services.cdb_risk.estimators import Estimator
 from services.cdb_risk.market import InstrumentMarket
 from services.cdb_risk.protective import LatchedExit
 from services.cdb_risk.reservations import Reservations
 from services.cdb_risk.round_trips import RoundTrips
 from services.cdb_risk.trading_state import TradingState
 from services.cdb_risk.triggers import Best
+from services.cdb_risk.virtual_trips import VirtualTrips
 from services.common.timestamps import MINUTE_US
 
 __all__ = ["COMMANDS_REMEMBERED", "EntryLog", "RiskState"]
@@ -64,6 +66,8 @@ class RiskState:
         opened: whether the account has been opened with the configured cash.
         trips: open round trips and the losses in a row.
         best: the best price since entry of each position, for the trailing stop.
+        estimators: volatility and true range of each instrument; only sizing reads them.
+        virtual_trips: what core's intents would have made; only sizing reads them.
         pressure: memory pressure of the journal as the last tick said it: `none`, `market_data` or `entries`.
         heartbeat_at: when the clock was last answered, microseconds; None before the first tick.
         commands: ids of the last operator commands, so that each is done once.
@@ -79,6 +83,8 @@ class RiskState:
     best: dict[str, Best] = field(default_factory=dict)
     trading: TradingState = field(default_factory=TradingState)
     entries: EntryLog = field(default_factory=EntryLog)
+    estimators: dict[str, Estimator] = field(default_factory=dict)
+    virtual_trips: VirtualTrips = field(default_factory=VirtualTrips)
     alarms: Alarms = field(default_factory=Alarms)
     pressure: str = "none"
     heartbeat_at: int | None = None

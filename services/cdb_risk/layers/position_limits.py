@@ -113,8 +113,10 @@ def check_spacing(since_last_us: int | None, spacing_sec: int) -> Finding:
     )
 
 
-def check_sizing(requested: Decimal | None) -> Finding:
-    """An unknown input makes the size zero."""
+def check_sizing(requested: Decimal | None, refusal: Finding | None = None) -> Finding:
+    """An unknown input makes the size zero; the sizing method's own refusal says which one it was."""
+    if refusal is not None:
+        return refusal
     if requested is None or requested <= 0:
         return Finding(Code.SIZING_INPUT_UNKNOWN, MEANINGS[Code.SIZING_INPUT_UNKNOWN], value=ZERO)
     return ok(f"{shown(requested)} requested", value=requested)
