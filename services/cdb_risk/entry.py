@@ -135,7 +135,8 @@ def _plan(situation: Situation, key: str, spec: InstrumentSpec | None, quote: Qu
         or notional is None
         or exposure is None
     ):
-        return _Plan(request, side)
+        lacking = Finding(Code.SIZING_INPUT_UNKNOWN, "size is zero: mark or grid is not known", value=ZERO)
+        return _Plan(replace(request, quantity=None, refusal=request.refusal or lacking), side)
     limit_price = protection_price(side, touch(side, quote), ENTRY_PROTECTION_PCT, spec.tick_size)
     # A short binds the more the higher it fills, so its worst price lies above the market, too.
     highest = protection_price("BUY", quote.ask, ENTRY_PROTECTION_PCT, spec.tick_size)
@@ -211,27 +212,19 @@ def _position_limits(
         check_spacing(state.entries.since_last(plan.side, now), settings.ENTRY_SPACING_SEC),
         check_sizing(plan.request.quantity, plan.request.refusal),
     ]
-    if plan.request.refusal is not None:
-        return verdict("position_limits", findings)
     equity, notional = state.account.equity, situation.notional(key)
-    if spec is not None and quote is not None and equity is not None and notional is not None and plan.unit_cost:
-        if spec.tiers and plan.quantity:
-            findings += _perpetual_limits(situation, spec, quote, plan)
-        largest = min(settings.MAX_ORDER_NOTIONAL_USDT, spec.max_notional)
-        findings.append(check_order_notional(plan.quantity * plan.unit_cost, largest, no_room=plan.no_order_room))
-        findings.append(
-            check_minimum(
-                plan.for_position,
-                quote.bid,
-                spec.min_quantity,
-                spec.min_notional,
-                capped_to_nothing=plan.no_position_room,
-            )
-        )
-        worst = notional + plan.quantity * plan.unit_cost
-        findings.append(check_share(worst, equity, settings.MAX_POSITION_PCT, Code.POSITION_LIMIT))
-    else:
-        findings.append(Finding(Code.SIZING_INPUT_UNKNOWN, "quote, equity, mark or grid is not known", value=ZERO))
+    if plan.request.refusal is not None or spec is None or quote is None or equity is None or notional is None:
+        return verdict("position_limits", findings)
+    if spec.tiers and plan.quantity:
+        findings += _perpetual_limits(situation, spec, quote, plan)
+    largest = min(settings.MAX_ORDER_NOTIONAL_USDT, spec.max_notional)
+    findings.append(check_order_notional(plan.quantity * plan.unit_cost, largest, no_room=plan.no_order_room))
+    no_room = plan.no_position_room
+    findings.append(
+        check_minimum(plan.for_position, quote.bid, spec.min_quantity, spec.min_notional, capped_to_nothing=no_room)
+    )
+    worst = notional + plan.quantity * plan.unit_cost
+    findings.append(check_share(worst, equity, settings.MAX_POSITION_PCT, Code.POSITION_LIMIT))
     return verdict("position_limits", findings)
 
 

@@ -26,13 +26,14 @@ SIGNAL_KEYS = ["type", "symbol", "signal_type", "side", "intent", "price", "size
 STATE_KEYS = [
     "equity", "daily_pnl", "start_of_day_equity", "peak_equity", "total_exposure", "total_exposure_pct", "position",
     "positions", "open_positions", "entries_last_minute", "circuit_breaker", "trading_state", "last_price", "now",
-    "market_timestamp", "expected_slippage_pct", "bid", "ask",
+    "market_timestamp", "expected_slippage_pct", "bid", "ask", "volatility", "atr", "win_rate", "avg_win", "avg_loss",
 ]  # fmt: skip
 CONFIG_KEYS = [
     "ACCOUNT_EQUITY", "MAX_POSITION_PCT", "MAX_DRAWDOWN_PCT", "MAX_DAILY_DRAWDOWN_PCT", "MAX_EXPOSURE_PCT",
     "MAX_TOTAL_EXPOSURE_PCT", "CIRCUIT_BREAKER_THRESHOLD_PCT", "MAX_SPREAD_PCT", "MAX_SLIPPAGE_PCT", "STOP_LOSS_PCT",
     "DATA_STALE_TIMEOUT_SEC", "PRICE_COLLAR_PCT", "RISK_PER_TRADE_PCT", "MAX_CONCURRENT_POSITIONS", "SYMBOLS",
-    "MAX_ENTRIES_PER_MINUTE", "MAX_ORDER_NOTIONAL_USDT",
+    "MAX_ENTRIES_PER_MINUTE", "MAX_ORDER_NOTIONAL_USDT", "SIZING_METHOD", "TARGET_VOL_PCT", "ATR_MULTIPLE",
+    "KELLY_FRACTION",
 ]  # fmt: skip
 
 NUMBERS = st.one_of(
@@ -49,6 +50,7 @@ ANYTHING = st.one_of(
     st.booleans(),
     st.text(max_size=8),
     st.sampled_from(["buy", "sell", "entry", "exit", "signal", "BTCUSDT", "HALTED", "2021-05-19T12:00:00Z"]),
+    st.sampled_from(["volatility_targeting", "atr_based", "kelly_criterion"]),
     st.lists(NUMBERS, max_size=2),
     st.dictionaries(st.sampled_from(["BTCUSDT", "quantity"]), NUMBERS, max_size=2),
     st.just(object()),
