@@ -19,12 +19,18 @@ import psutil
 import psycopg2
 import pytest
 
+from claire.audit.validate import validate
 from claire.data_folder import DataFolder
 from claire.database import DatabaseUnreachable, open_database
 from claire.embedded import EmbeddedRedis
+from claire.history.source import FileHistory, open_history
+from claire.history.span import WHOLE
+from claire.history.transfer import export_history
 from claire.kernel import Kernel, deciding_machines
 from claire.paper.run import run_paper
 from claire.paper.spec import PaperSpec
+from claire.replay.closed_loop import ClosedLoop
+from claire.replay.starting_point import find_start
 from claire.stats import TABLES, DatabaseNotReady, collect
 from services.common.errors import JournalClosed, StoreError
 from services.common.journal.entry import Cause, Entry, JournalId
@@ -257,6 +263,27 @@ def test_perpetuals_run_through_the_processes(servers_folder: Path, recording: P
         cursor.execute("SELECT count(*) FROM portfolio_snapshots")
         assert cursor.fetchone() == (balanced,)
         assert margin > 1_000
+
+
+def test_what_the_processes_recorded_in_lockstep_is_what_the_kernel_makes_of_it(
+    undisturbed: tuple[Path, str], short_folder: Path
+) -> None:
+    """Exported, its inputs give the same chain again, every event of it holds, and so do the tables of the database."""
+    exported = short_folder / "journal.jsonl.zst"
+    with open_history(None, undisturbed[0]) as history:
+        footer = export_history(history, exported)
+        in_database = validate(history, complete=True)
+    assert in_database.differences == []
+    assert all(in_database.checked["table_rows"][table] for table in TABLES)
+    in_file = validate(FileHistory(exported), complete=True)
+    assert in_file.differences == []
+    assert in_file.head == in_database.head == footer.head
+    loop = ClosedLoop(find_start(FileHistory(exported), WHOLE), WHOLE)
+    assert [entry.id.n for entry in loop.play()] == list(range(1, footer.entries + 1))
+    outcome = loop.outcome()
+    assert outcome.difference is None
+    assert outcome.head == footer.head
+    assert outcome.derived > 0
 
 
 def test_a_second_start_goes_on_from_the_data(undisturbed: tuple[Path, str], recording: Path, ups: list[Up]) -> None:
