@@ -1,20 +1,22 @@
 """The books counted a second time, from the fills alone and with other arithmetic than the ledger's.
 
-Positions are sums of fills, and nothing after a liquidation; cash is what the run began with, less what was bought,
-plus what was sold, less fees. Both are compared with what risk believed at each decision.
+Positions are sums of fills. On spot, cash is what the run began with, less what was bought, plus what was sold, less
+fees; a perpetual locks its margin instead, gives it back with what was won or lost, and pays or receives funding. Both
+are compared with what risk believed at each decision. Fractions are exact; the ledger counts in 28 digits.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
 from claire.audit.difference import Difference
 from services.common import channels
-from services.common.events import Control, Event, OrderResult, RiskDecision
+from services.common.events import Control, Event, Order, OrderResult, RiskDecision
 from services.common.instruments import instrument_key
 from services.common.journal.entry import Cause, Entry
 
@@ -26,15 +28,28 @@ PRECISION: Final = Fraction(1, 10**9)
 REMEMBERED: Final = 10_000
 """Fills of which the state before is kept: a decision is recorded somewhat after the entry that it looked at."""
 
-SPOT: Final = "mexc_spot"
+PERPETUAL: Final = "mexc_perpetual"
+NOTHING: Final = Fraction(0)
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Contract:
+    """What a perpetual position has cost, and the margin locked for it; quote currency."""
+
+    cost: Fraction = NOTHING
+    margin: Fraction = NOTHING
+
+
+@dataclass(frozen=True)
 class _State:
-    """What is held: cash in quote currency (None: not comparable), base units by instrument."""
+    """Cash in quote currency (None: not known yet), and base units by instrument, signed."""
 
     cash: Fraction | None
-    held: dict[str, Fraction] = field(default_factory=dict)
+    held: Mapping[str, Fraction] = field(default_factory=dict)
+    contracts: Mapping[str, _Contract] = field(default_factory=dict)
+
+    def paid(self, amount: Fraction) -> Fraction | None:
+        return None if self.cash is None else self.cash - amount
 
 
 class Books:
@@ -43,17 +58,18 @@ class Books:
     Attributes:
         fills: how many were booked.
         compared: how many decisions were compared.
-        not_compared: why cash was not, when it was not.
+        facts: how many funding payments and liquidations were booked.
     """
 
     def __init__(self) -> None:
         """Begin before the first entry."""
         self.fills = 0
         self.compared = 0
-        self.not_compared: str | None = None
+        self.facts = 0
         self._equity: Fraction | None = None
         self._run_id: str | None = None
         self._filled: dict[str, Fraction] = {}
+        self._leverage: dict[str, int] = {}
         self._changed_at: list[int] = [0]
         self._states: list[_State] = [_State(None)]
 
@@ -72,6 +88,8 @@ class Books:
         event: Event = entry.event
         if isinstance(event, Control):
             self._on_control(entry, event)
+        elif isinstance(event, Order):
+            self._leverage[event.order_id] = event.leverage
         elif isinstance(event, OrderResult) and event.producer == channels.EXECUTION:
             self._on_result(entry, event)
         elif isinstance(event, RiskDecision) and cause is not None and not cause.source:
@@ -93,14 +111,23 @@ class Books:
         elif event.action == "started" and event.producer == channels.WS and event.run_id != self._run_id:
             self._run_id = event.run_id
             self._filled.clear()
+            self._leverage.clear()
             self._change(entry, _State(self._equity))
-        elif event.action == "liquidation" and event.producer == channels.EXECUTION:
-            before = self._states[-1]
-            key = instrument_key(str(event.details.get("venue")), str(event.details.get("symbol")))
-            self._change(entry, _State(before.cash, {**before.held, key: Fraction(0)}))
+        elif event.producer == channels.EXECUTION and event.action in {"funding", "liquidation"}:
+            self._on_fact(entry, event)
+
+    def _on_fact(self, entry: Entry, event: Control) -> None:
+        before, details = self._states[-1], event.details
+        key = instrument_key(str(details["venue"]), str(details["symbol"]))
+        self.facts += 1
+        if event.action == "funding":
+            self._change(entry, replace(before, cash=before.paid(-Fraction(details["amount"]))))
+            return
+        held, contracts = {**before.held, key: NOTHING}, {**before.contracts, key: _Contract()}
+        self._change(entry, replace(before, held=held, contracts=contracts))
 
     def _on_result(self, entry: Entry, result: OrderResult) -> None:
-        quantity = Fraction(result.filled_quantity) - self._filled.get(result.order_id, Fraction(0))
+        quantity = Fraction(result.filled_quantity) - self._filled.get(result.order_id, NOTHING)
         if quantity <= 0 or result.last_price is None:
             return
         self.fills += 1
@@ -108,14 +135,18 @@ class Books:
         before = self._states[-1]
         key = instrument_key(result.venue, result.symbol)
         price, fee = Fraction(result.last_price), Fraction(result.fee or 0)
-        sign = 1 if result.side == "BUY" else -1
+        signed = quantity if result.side == "BUY" else -quantity
+        held, contracts = before.held.get(key, NOTHING), before.contracts
         in_base = result.fee_currency is not None and result.symbol.startswith(result.fee_currency)
-        moved = sign * quantity - (fee if in_base else 0)
-        paid = sign * quantity * price + (0 if in_base else fee)
-        if result.venue != SPOT:
-            self.not_compared = f"{result.venue}: margin and funding are counted by the ledger alone"
-        cash = None if before.cash is None or result.venue != SPOT else before.cash - paid
-        self._change(entry, _State(cash, {**before.held, key: before.held.get(key, Fraction(0)) + moved}))
+        if result.venue == PERPETUAL:
+            leverage = self._leverage.get(result.order_id, 1)
+            contract, paid = _traded(contracts.get(key, _Contract()), held, signed, price, leverage)
+            contracts = {**contracts, key: contract}
+        else:
+            paid = signed * price
+        moved = signed - (fee if in_base else NOTHING)
+        cash = before.paid(paid + (NOTHING if in_base else fee))
+        self._change(entry, _State(cash, {**before.held, key: held + moved}, contracts))
 
     def _compare(self, entry: Entry, decision: RiskDecision, cause: Cause) -> Difference | None:
         """A decision sees all up to and including its cause."""
@@ -125,7 +156,7 @@ class Books:
         state = self._states[place]
         key = instrument_key(decision.venue, decision.symbol)
         self.compared += 1
-        held = state.held.get(key, Fraction(0))
+        held = state.held.get(key, NOTHING)
         return _differs(
             entry, "portfolio.position", decision.portfolio.position, held, "positions are the sums of their fills"
         ) or _differs(
@@ -138,10 +169,23 @@ class Books:
         if self.cash is not None and abs(Fraction(cash) - self.cash) > PRECISION:
             found.append(("cash", cash, _decimal(self.cash)))
         for key in sorted({*positions, *self.held}):
-            theirs, ours = positions.get(key, Decimal(0)), self.held.get(key, Fraction(0))
+            theirs, ours = positions.get(key, Decimal(0)), self.held.get(key, NOTHING)
             if abs(Fraction(theirs) - ours) > PRECISION:
                 found.append((key, theirs, _decimal(ours)))
         return found
+
+
+def _traded(
+    contract: _Contract, held: Fraction, signed: Fraction, price: Fraction, leverage: int
+) -> tuple[_Contract, Fraction]:
+    """Return a perpetual after a fill, and what was paid: margin locked, or margin and profit given back."""
+    if held * signed >= 0:
+        margin = abs(signed) * price / leverage
+        return _Contract(contract.cost + signed * price, contract.margin + margin), margin
+    share = abs(signed / held)
+    left = _Contract(contract.cost * (1 - share), contract.margin * (1 - share))
+    won = -signed * price - contract.cost * share
+    return left, -(contract.margin * share + won)
 
 
 def _differs(

@@ -58,6 +58,7 @@ def _parts(verdict: Verdict) -> Iterator[RenderableType]:
         ("orders with their approved decision", checked["orders"]),
         ("order results with their order", checked["order_results"]),
         ("fills booked a second time", checked["fills"]),
+        ("funding payments and liquidations", checked["funding_and_liquidations"]),
         ("decisions whose books were compared", checked["decisions_with_books"]),
         ("rows of the five tables", sum(rows.values()) if rows else "-"),
         ("configurations in force", sum(checked["configurations"].values())),

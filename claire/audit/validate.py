@@ -240,6 +240,7 @@ class _Walk:
             "orders": self._mandates.orders,
             "order_results": self._mandates.results,
             "fills": self._books.fills,
+            "funding_and_liquidations": self._books.facts,
             "decisions_with_books": self._books.compared,
             "configurations": dict(self._origins.configurations),
             "starts": dict(self._origins.starts),
@@ -253,8 +254,6 @@ class _Walk:
             for service, due in derivation.outstanding()
         ]
         verdict.code_versions = list(self._versions)
-        if self._books.not_compared is not None:
-            verdict.notes.append(f"cash not compared: {self._books.not_compared}")
         if not verdict.ok and self._versions and list(self._versions) != [code_version()]:
             recorded = ", ".join(self._versions)
             verdict.notes.append(
