@@ -17,7 +17,7 @@ from typing import Any, Final
 from claire.audit.difference import Difference
 from services.common import channels
 from services.common.events import Control, Event, Order, OrderResult, RiskDecision
-from services.common.instruments import instrument_key
+from services.common.instruments import PERPETUAL, instrument_key
 from services.common.journal.entry import Cause, Entry
 
 __all__ = ["Books"]
@@ -28,7 +28,7 @@ PRECISION: Final = Fraction(1, 10**9)
 REMEMBERED: Final = 10_000
 """Fills of which the state before is kept: a decision is recorded somewhat after the entry that it looked at."""
 
-PERPETUAL: Final = "mexc_perpetual"
+
 NOTHING: Final = Fraction(0)
 
 

@@ -160,13 +160,26 @@ class _Walk:
                 return [Difference.at("contract", entry, "producer", event.producer, entry.producer, meaning=meaning)]
         except ClaireError as error:
             return [Difference.at("contract", entry, "event", str(error), "an event", meaning="this is no event")]
+        if isinstance(event, Control) and isinstance(version := event.details.get("code_version"), str):
+            self._versions.setdefault(version)
+        try:
+            found = self._content(entry, cause)
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+            wrong = f"{type(error).__name__}: {error}"
+            return [Difference.at("contract", entry, "details", wrong, "what such an event says", meaning="no sense")]
+        if found:
+            return found
+        failed = self._derivation.fold(entry)
+        if failed is None and self._tables is not None:
+            self._tables.fold(entry)
+        return [] if failed is None else [failed]
+
+    def _content(self, entry: Entry, cause: Cause | None) -> list[Difference]:
         torn = self._derivation.check_batch(entry, cause)
         if cause is not None and self._derivation.derives(entry, cause):
             first = self._derivation.check(entry, cause)
         else:
             first = self._origins.check(entry, cause)
-        if isinstance(event, Control) and isinstance(version := event.details.get("code_version"), str):
-            self._versions.setdefault(version)
         checks = (
             torn,
             first,
@@ -174,13 +187,7 @@ class _Walk:
             self._mandates.check(entry),
             self._books.check(entry, cause),
         )
-        found = [difference for difference in checks if difference is not None]
-        if found:
-            return found
-        failed = self._derivation.fold(entry)
-        if failed is None and self._tables is not None:
-            self._tables.fold(entry)
-        return [] if failed is None else [failed]
+        return [difference for difference in checks if difference is not None]
 
     def finish(self, *, complete: bool, tip: str | None) -> None:
         """Look at what can only be told at the end."""
@@ -191,9 +198,11 @@ class _Walk:
             raise NothingToValidate(
                 f"{verdict.where}: nothing to validate: of {verdict.entries} events none was derived from another"
             )
-        verdict.differences = [
-            *self._wrong_end(tip), *self._wrong_ledger(), *(self._missing() if complete else ()),
-        ]  # fmt: skip
+        expected = self._history.tip
+        cut = expected is not None and expected.seq > head.seq
+        verdict.differences = [*self._wrong_end(tip), *self._wrong_ledger()]
+        if complete or cut:
+            verdict.differences += self._missing()
         if verdict.ok and self._tables is not None:
             found = self._tables.compare(head.seq)
             verdict.differences += [] if found is None else [found]

@@ -177,19 +177,11 @@ class FileHistory(History):
 
     def records(self, after: int = 0) -> Iterator[Record]:
         """Yield what stands in the file; a file is always read from its first line."""
-        entries = 0
         for record in self._file.records():
             if isinstance(record, Footer):
                 self.tip = record.head
-                if record.entries != entries:
-                    raise HistoryUnusable(
-                        f"{self.where}: the last line says {record.entries} entries, but there are {entries}: "
-                        "lines were removed or added; export the journal anew"
-                    )
-            else:
-                entries += 1
-                if record.entry.id.n > after or after == 0:
-                    yield record
+            elif record.entry.id.n > after or after == 0:
+                yield record
 
     def _head_at(self, n: int) -> ChainHead | None:  # noqa: ARG002 -- a file is read from its beginning
         return None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from typer.testing import CliRunner
 
 from claire.audit.difference import Difference, differing_field
@@ -44,6 +45,12 @@ def write(path: Path, entries: Sequence[Entry]) -> Path:
         for entry in entries:
             journal.write(entry)
     return path
+
+
+def unpacked(path: Path) -> list[bytes]:
+    """Return the lines of a packed file."""
+    with zstandard.open(path, "rb") as packed:
+        return packed.read().splitlines(keepends=True)  # type: ignore[no-any-return]
 
 
 def judged(folder: Path, entries: Sequence[Entry], **options: Any) -> Verdict:
@@ -179,6 +186,38 @@ def test_a_missing_event_is_named(tmp_path: Path, day: Day) -> None:
         difference = judged(tmp_path, entries).differences[0]
         assert difference.event_id == gone.event.event_id, model
         assert difference.n >= gone.id.n
+
+
+def test_a_missing_end_is_named(tmp_path: Path, day: Day) -> None:
+    """The last line of a file tells that events are missing before it; what was due is named."""
+    place = next(e.id.n for e in day.entries if isinstance(e.event, Order))
+    lines = unpacked(write(tmp_path / "journal.jsonl.zst", day.entries[:place]))
+    (tmp_path / "cut.jsonl").write_bytes(b"".join([*lines[:-2], lines[-1]]))
+    differences = validate(FileHistory(tmp_path / "cut.jsonl")).differences
+    assert (differences[0].n, differences[0].field) == (place, "end of the chain")
+    assert day.entries[place - 1].event.event_id in {difference.event_id for difference in differences}
+
+
+def test_an_event_without_sense_is_named(tmp_path: Path, day: Day) -> None:
+    """A configuration without settings, made to fit everywhere else."""
+    place = next(i for i, e in enumerate(day.entries) if e.producer == channels.RISK and b'"config"' in e.data)
+    entries = list(day.entries)
+    entries[place] = edited(entries[place], details={"settings_hash": sha256(b"null").hexdigest()})
+    difference = judged(tmp_path, entries).differences[0]
+    assert (difference.n, difference.field) == (place + 1, "details")
+
+
+def test_what_no_machine_can_handle_is_named(tmp_path: Path, day: Day) -> None:
+    """Settings out of bounds, with a hash that fits: the machine that refuses them says so."""
+    place = next(i for i, e in enumerate(day.entries) if e.producer == channels.CORE and b'"config"' in e.data)
+    details = decode(day.entries[place].data)["details"]
+    details["settings"]["SIGNAL_LOOKBACK_MIN"] = -1
+    details["settings_hash"] = sha256(encode(details["settings"])).hexdigest()
+    entries = list(day.entries)
+    entries[place] = edited(entries[place], details=details)
+    difference = judged(tmp_path, entries).differences[0]
+    assert (difference.n, difference.check) == (place + 1, "derivation")
+    assert "cdb_core cannot handle this entry" in difference.meaning
 
 
 def test_a_doubled_event_is_named(tmp_path: Path, day: Day) -> None:
@@ -404,11 +443,7 @@ def test_the_command_says_what_it_found(tmp_path: Path, day: Day) -> None:
 
 def test_a_changed_byte_under_the_old_chain_is_named_by_both(tmp_path: Path, day: Day) -> None:
     """The chain names the event, and the machines what it should say."""
-    path = write(tmp_path / "journal.jsonl.zst", day.entries)
-    import zstandard
-
-    with zstandard.open(path, "rb") as packed:
-        lines = packed.read().splitlines(keepends=True)
+    lines = unpacked(write(tmp_path / "journal.jsonl.zst", day.entries))
     order = first(day.entries, Order)
     event = order.event
     assert isinstance(event, Order)

@@ -220,8 +220,9 @@ def test_the_end_of_the_chain_counts(tmp_path: Path, entries: list[Entry]) -> No
     with pytest.raises(ChainBroken) as broken:
         list(edited(tmp_path / "k.zst", other_end).entries())
     assert (broken.value.n, broken.value.field) == (99, "end of the chain")
-    with pytest.raises(HistoryUnusable, match="says 99 entries, but there are 98"):
+    with pytest.raises(ChainBroken) as broken:
         list(edited(tmp_path / "j.zst", lambda lines: lines.pop(-2)).entries())
+    assert (broken.value.n, broken.value.field) == (99, "end of the chain")
 
 
 def test_a_cut_or_damaged_file_is_named(tmp_path: Path, entries: list[Entry]) -> None:
