@@ -149,6 +149,8 @@ class _Bar:
 
 
 def _summary(result: dict[str, Any], output_dir: Path | None) -> Table:
+    from claire.statistics.numbers import percent
+
     table = Table(title=result["title"] or result["run_id"], show_header=False, title_justify="left")
     portfolio, events = result["portfolio"], result["events"]
     table.add_column(style="dim")
@@ -157,6 +159,11 @@ def _summary(result: dict[str, Any], output_dir: Path | None) -> Table:
     for name in ("equity", "cash", "realized_pnl", "unrealized_pnl", "fees"):
         value = portfolio[name]
         table.add_row(name.replace("_", " "), "unknown" if value is None else f"{value:,.2f} USDT")
+    figures = result["statistics"]
+    table.add_row("return", percent(figures["return_pct"]))
+    table.add_row("maximum drawdown", percent(figures["max_drawdown_pct"]))
+    table.add_row("round trips", f"{figures['round_trips']:,}, {figures['wins']:,} won")
+    table.add_row("entries refused", f"{figures['entries_refused']:,} of {figures['entries_decided']:,}")
     for name in ("signal", "risk_decision", "order", "order_result", "alert"):
         table.add_row(f"{name.replace('_', ' ')}s", f"{events.get(name, 0):,}")
     table.add_row("events in all", f"{sum(events.values()):,}")

@@ -97,15 +97,17 @@ def _shares(exposure: Sequence[Decimal], levels: Sequence[float]) -> list[float]
 
 
 def _marks(statistics: Statistics, key: str) -> JsonObject:
-    """Return where positions were entered and left, and where entries were refused."""
+    """Return where longs and shorts were entered, where they were left, and where entries were refused."""
     fills = [fill for fill in statistics.fills if fill.key == key]
     refused = [
         refusal for refusal in statistics.refused_entries if instrument_key(refusal.venue, refusal.symbol) == key
     ]
-    opening = [fill for fill in fills if fill.purpose == "entry"]
+    bought = [fill for fill in fills if fill.purpose == "entry" and fill.side == "BUY"]
+    sold = [fill for fill in fills if fill.purpose == "entry" and fill.side == "SELL"]
     closing = [fill for fill in fills if fill.purpose != "entry"]
     return {
-        "entries": _limited([_mark(f.timestamp, f.price, f"{f.side} {f.quantity:f}") for f in opening]),
+        "entries": _limited([_mark(f.timestamp, f.price, f"{f.side} {f.quantity:f}") for f in bought]),
+        "shorts": _limited([_mark(f.timestamp, f.price, f"{f.side} {f.quantity:f}") for f in sold]),
         "exits": _limited([_mark(f.timestamp, f.price, f"{f.purpose}: {f.side} {f.quantity:f}") for f in closing]),
         "refused": _limited([_mark(r.timestamp, r.entry, f"refused by {r.layer}: {r.code}") for r in refused]),
     }

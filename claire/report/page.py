@@ -164,6 +164,7 @@ def _instrument(key: str) -> str:
 
 def _price_chart(key: str, charts: JsonObject) -> str:
     marks, times = charts["marks"][key], charts["equity"]["t"]
+    shorts = marks.get("shorts")
     return time_chart(
         f"price-{key.replace(':', '-')}",
         charts["prices"][key],
@@ -172,7 +173,8 @@ def _price_chart(key: str, charts: JsonObject) -> str:
         between=(times[0], times[-1]),
         marks=(
             Marks("refused", "\N{MULTIPLICATION SIGN}", "refused", marks["refused"]),
-            Marks("entry", "▲", "entries", marks["entries"]),
+            Marks("entry", "▲", "long entries" if shorts else "entries", marks["entries"]),
+            *([Marks("entry", "△", "short entries", shorts)] if shorts else []),
             Marks("exit", "▼", "exits", marks["exits"]),
         ),
         tall=True,
