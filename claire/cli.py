@@ -17,6 +17,7 @@ from rich.console import Console
 
 from claire.commands_history import register as register_history
 from claire.drill.command import register as register_drill
+from claire.explain.command import register as register_explain
 from claire.operator_commands import register as register_operator_commands
 from claire.options import parse_settings, refuse
 from claire.paper.command import run_paper_command
@@ -193,6 +194,7 @@ def stats(
 register_history(app)
 app.command()(replay)
 register_report(app)
+register_explain(app)
 
 
 def main() -> None:

@@ -1,0 +1,77 @@
+"""The rule of a paper fill and its numbers, in the order in which the rule used them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from claire.explain.wording import base_of, bps, clock, money, number, percent, price, quantity, short
+from services.common.events import OrderResult
+from services.common.timestamps import parse_timestamp
+
+__all__ = ["fill_lines"]
+
+_LIMITS: Final = {
+    "order": "the whole order",
+    "participation": "our share of the minute's volume",
+    "levels": "the depth that is believed",
+    "protection": "the protective price",
+}
+
+
+def fill_lines(result: OrderResult) -> list[str]:
+    """Return what made this fill, line by line."""
+    base = base_of(result.symbol)
+    assert result.last_quantity is not None, "a fill has a quantity"
+    value = None if result.last_price is None else result.last_quantity * result.last_price
+    told = [
+        f"{quantity(result.last_quantity)} {base} at {price(result.last_price)}, worth {money(value)}, as "
+        f"{result.liquidity or 'unknown'}; filled in all {quantity(result.filled_quantity)} of "
+        f"{quantity(result.quantity)}"
+    ]
+    fill = result.fill
+    if fill is not None and fill.get("rule") == "paper_ioc_v1":
+        told += _paper(fill, base)
+    elif fill is not None:
+        told.append(f"rule {fill.get('rule')}: {fill.get('by', '')}")
+    rate = None if fill is None else _number(fill, "fee_rate")
+    told.append(
+        f"slippage against mid {bps(result.slippage_bps)}; fee {number(result.fee or Decimal(0), 4)} "
+        f"{result.fee_currency or ''}" + ("" if rate is None else f" ({percent(rate)})")
+    )
+    return told
+
+
+def _number(fill: Mapping[str, Any], name: str) -> Decimal | None:
+    value = fill.get(name)
+    return Decimal(value) if isinstance(value, int | Decimal) and not isinstance(value, bool) else None
+
+
+def _paper(fill: Mapping[str, Any], base: str) -> list[str]:
+    def value(name: str) -> Decimal:
+        return _number(fill, name) or Decimal(0)
+
+    eligible, quoted = (clock(parse_timestamp(fill[name])) for name in ("eligible_from", "quote_timestamp"))
+    constructed = ", constructed from a candle" if fill.get("synthetic") else ""
+    moved = ""
+    if fill.get("synthetic") and (value("bid"), value("ask")) != (value("quote_bid"), value("quote_ask")):
+        moved = f"; not believed to be better than mid at decision, so taken as {price(value('touch'))} at the touch"
+    q2 = value("q2")
+    beyond = "" if not q2 else (
+        f", {quantity(q2)} beyond it at {price(_number(fill, 'level_price'))} (δ {percent(value('delta'))})"
+    )  # fmt: skip
+    sigma = "" if fill.get("sigma_known") else ", assumed"
+    return [
+        f"rule paper_ioc_v1: the first valid quote after {fill.get('latency_ms')} ms of latency ({eligible}) came at "
+        f"{quoted}: bid {price(value('quote_bid'))}, ask {price(value('quote_ask'))}{constructed} "
+        f"[{short(str(fill.get('quote_event_id')))}]{moved}",
+        f"quantity: order {quantity(value('requested'))}; at the touch {number(value('available'), 4)} {base} of "
+        f"{number(value('displayed'), 4)} shown, {fill.get('max_levels')} times that is {number(value('levels'), 4)}; "
+        f"share of the minute {percent(value('participation'))} of {number(value('volume_60s'), 4)} less own "
+        f"{number(value('own_60s'), 4)} is {number(value('cap'), 4)}; decided by "
+        f"{_LIMITS.get(str(fill.get('limited_by')), fill.get('limited_by'))}",
+        f"price: {quantity(value('q1'))} at the touch {price(value('touch'))}{beyond}; impact {percent(value('impact'))} "
+        f"(σ {percent(value('sigma_1m'))} a minute{sigma}), worst {price(value('worst_price'))}, protected at "
+        f"{price(value('protection_price'))}; rounded to the tick {price(value('price'))}",
+    ]
