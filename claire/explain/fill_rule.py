@@ -26,9 +26,11 @@ def fill_lines(result: OrderResult) -> list[str]:
     assert result.last_quantity is not None, "a fill has a quantity"
     value = None if result.last_price is None else result.last_quantity * result.last_price
     told = [
-        f"{quantity(result.last_quantity)} {base} at {price(result.last_price)}, worth {money(value)}, as "
-        f"{result.liquidity or 'unknown'}; filled in all {quantity(result.filled_quantity)} of "
-        f"{quantity(result.quantity)}"
+        (
+            f"{quantity(result.last_quantity)} {base} at {price(result.last_price)}, worth {money(value)}, as "
+            f"{result.liquidity or 'unknown'}; filled in all {quantity(result.filled_quantity)} of "
+            f"{quantity(result.quantity)}"
+        )
     ]
     fill = result.fill
     if fill is not None and fill.get("rule") == "paper_ioc_v1":
@@ -62,16 +64,28 @@ def _paper(fill: Mapping[str, Any], base: str) -> list[str]:
         f", {quantity(q2)} beyond it at {price(_number(fill, 'level_price'))} (δ {percent(value('delta'))})"
     )  # fmt: skip
     sigma = "" if fill.get("sigma_known") else ", assumed"
+    decided = _LIMITS.get(str(fill.get("limited_by")), str(fill.get("limited_by")))
+    shown, levels = number(value("displayed"), 4), number(value("levels"), 4)
+    traded, own, cap = (number(value(name), 4) for name in ("volume_60s", "own_60s", "cap"))
     return [
-        f"rule paper_ioc_v1: the first valid quote after {fill.get('latency_ms')} ms of latency ({eligible}) came at "
-        f"{quoted}: bid {price(value('quote_bid'))}, ask {price(value('quote_ask'))}{constructed} "
-        f"[{short(str(fill.get('quote_event_id')))}]{moved}",
-        f"quantity: order {quantity(value('requested'))}; at the touch {number(value('available'), 4)} {base} of "
-        f"{number(value('displayed'), 4)} shown, {fill.get('max_levels')} times that is {number(value('levels'), 4)}; "
-        f"share of the minute {percent(value('participation'))} of {number(value('volume_60s'), 4)} less own "
-        f"{number(value('own_60s'), 4)} is {number(value('cap'), 4)}; decided by "
-        f"{_LIMITS.get(str(fill.get('limited_by')), fill.get('limited_by'))}",
-        f"price: {quantity(value('q1'))} at the touch {price(value('touch'))}{beyond}; impact {percent(value('impact'))} "
-        f"(σ {percent(value('sigma_1m'))} a minute{sigma}), worst {price(value('worst_price'))}, protected at "
-        f"{price(value('protection_price'))}; rounded to the tick {price(value('price'))}",
+        f"rule paper_ioc_v1: the first valid quote after {fill.get('latency_ms')} ms ({eligible}) came at {quoted}",
+        _joined(
+            f"quote: bid {price(value('quote_bid'))}, ask {price(value('quote_ask'))}{constructed}",
+            f" [{short(str(fill.get('quote_event_id')))}]{moved}",
+        ),
+        _joined(
+            f"quantity: order {quantity(value('requested'))}; at the touch {number(value('available'), 4)} {base} of ",
+            f"{shown} shown, {fill.get('max_levels')} times that is {levels}; share of the minute ",
+            f"{percent(value('participation'))} of {traded} less own {own} is {cap}; decided by {decided}",
+        ),
+        _joined(
+            f"price: {quantity(value('q1'))} at the touch {price(value('touch'))}{beyond}; ",
+            f"impact {percent(value('impact'))} (sigma {percent(value('sigma_1m'))} a minute{sigma}), ",
+            f"worst {price(value('worst_price'))}, protected at {price(value('protection_price'))}; ",
+            f"rounded to the tick {price(value('price'))}",
+        ),
     ]
+
+
+def _joined(*parts: str) -> str:
+    return "".join(parts)

@@ -15,7 +15,7 @@ from typing import Final
 from claire.history.source import DatabaseHistory, History
 from services.common import channels
 from services.common.errors import ClaireError
-from services.common.events import Event, Order, OrderResult, RiskDecision, Signal
+from services.common.events import Event, Order, OrderResult
 from services.common.journal.entry import Entry, JournalId
 
 __all__ = ["DECISIVE", "AmbiguousId", "Hit", "Lookup", "UnknownId", "lookup_of", "own_ids"]
@@ -303,8 +303,3 @@ def lookup_of(history: History, tell: Tell | None = None) -> Lookup:
     """
     look = DatabaseLookup if isinstance(history, DatabaseHistory) else FileLookup
     return look(history, tell or (lambda _: None))
-
-
-def symbol_of(event: Event) -> str | None:
-    """Return the symbol that an event is about; None when it is about none."""
-    return event.symbol if isinstance(event, Signal | RiskDecision | Order | OrderResult) else None

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from claire.explain.fill_rule import fill_lines
-from claire.explain.story import Path, Story, tell, tell_path
+from claire.explain.story import Path, Story, tell
 from claire.explain.wording import (
     amount,
     base_of,
@@ -28,11 +28,11 @@ from claire.explain.wording import (
     price,
     quantity,
     quote_line,
+    rounded,
     short,
     unit_of,
 )
 from services.common.events import Control, Event, MarketData, Order, OrderResult, RiskDecision, Signal
-from services.common.timestamps import format_timestamp
 
 __all__ = ["STATUS_STYLES", "VERDICT_STYLES", "heading", "lines", "render_story"]
 
@@ -167,7 +167,7 @@ def _path(path: Path, last_us: int | None, width: int) -> Iterator[RenderableTyp
     yield Padding(layer_table(decision, wide=width >= WIDE), (0, 0, 0, 2))
     if width < WIDE:
         notable = [layer for layer in decision.layers if layer.status == "fail"]
-        yield lines(*(f"{layer.layer}: {layer.detail}" for layer in notable))
+        yield lines(*(f"{layer.layer}: {rounded(layer.detail)}" for layer in notable))
     yield lines(_portfolio(decision), *_sizing(decision))
     if path.order is None:
         return
@@ -183,7 +183,7 @@ def _path(path: Path, last_us: int | None, width: int) -> Iterator[RenderableTyp
             continue
         title = "fill" if result.last_quantity else result.status.lower()
         yield heading(f"Execution: {title}", result.timestamp, after)
-        yield lines(*(fill_lines(result) if result.last_quantity else [result.reason or "no reason given"]))
+        yield lines(*(fill_lines(result) if result.last_quantity else [rounded(result.reason or "no reason given")]))
 
 
 def layer_table(decision: RiskDecision, *, wide: bool) -> Table:
@@ -201,16 +201,17 @@ def layer_table(decision: RiskDecision, *, wide: bool) -> Table:
         verdict = _STATUS.get(layer.status, layer.status) + ("" if layer.code == "OK" else f" {layer.code}")
         cells: list[str | Text] = [layer.layer, Text(verdict, style=style)]
         cells += [layer_number(value, unit) for value in (layer.value, layer.limit, layer.headroom)]
-        table.add_row(*cells, *([Text(layer.detail, style="dim")] if wide else []))
+        table.add_row(*cells, *([Text(rounded(layer.detail), style="dim")] if wide else []))
     return table
 
 
 def _portfolio(decision: RiskDecision) -> str:
     seen = decision.portfolio
+    today = "?" if seen.daily_pnl is None else f"{seen.daily_pnl:+,.2f} USDT"
     return (
         f"portfolio: equity {amount(seen.equity)}, cash {amount(seen.cash)}, exposure {money(seen.exposure)}, "
-        f"today {'?' if seen.daily_pnl is None else f'{seen.daily_pnl:+,.2f} USDT'}, {percent(seen.drawdown)} under the "
-        f"peak, position {quantity(seen.position)} {base_of(decision.symbol)}, state {seen.trading_state}"
+        f"today {today}, {percent(seen.drawdown)} under the peak, "
+        f"position {quantity(seen.position)} {base_of(decision.symbol)}, state {seen.trading_state}"
     )
 
 
@@ -257,8 +258,8 @@ def _times(story: Story) -> Iterator[RenderableType]:
     whole = events[-1].timestamp - events[0].timestamp
     yield Text()
     yield Text(
-        f"{duration(whole)} from {events[0].type.replace('_', ' ')} to the last event, in event time (the run's clock); "
-        "the journal holds no wall clock of the processes.",
+        f"{duration(whole)} from {events[0].type.replace('_', ' ')} to the last event, by the run's clock "
+        "(the journal holds no wall clock of the processes)",
         style="dim",
     )
 
@@ -268,9 +269,5 @@ def _ids(story: Story) -> Text:
     if story.signal is not None:
         ids.append(("signal", story.signal.event_id))
     ids += [("decision", path.decision.event_id) for path in story.paths[:1]]
-    return Text("ids: " + ", ".join(f"{name} {short(id_)}" for name, id_ in ids), style="dim")
-
-
-def summary_line(path: Path) -> str:
-    """Return a decision on one line."""
-    return f"{format_timestamp(path.decision.timestamp)[11:19]} {path.decision.purpose}: {tell_path(path)}"
+    return Text(", ".join(f"{name} {short(id_)}" for name, id_ in ids) + "; the tree: claire trace "
+                + ids[0][1][:10], style="dim")  # fmt: skip

@@ -1,4 +1,4 @@
-"""The chain of one decision: market data, signal, verdicts of risk, orders, results; and in a sentence what came of it."""
+"""The chain of one decision: market data, signal, verdicts of risk, orders, results; and what came of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from claire.explain.lookup import Hit, Lookup
-from claire.explain.wording import base_of, bps, day_clock, duration, money, price, quantity, unit_of
+from claire.explain.wording import base_of, bps, day_clock, duration, money, price, quantity, rounded, unit_of
 from services.common import channels
 from services.common.codec import decode
 from services.common.decimals import ZERO
@@ -226,10 +226,12 @@ def tell_path(path: Path, signal: Signal | None = None) -> str:
     """Return in a sentence what came of a decision."""
     decision, verdict = path.decision, path.verdict
     if verdict == "nothing_to_do":
-        return f"Nothing was to do ({decision.reason}): {decision.layers[1].detail}."
+        return f"Nothing was to do ({decision.reason}): {rounded(decision.layers[1].detail)}."
     if verdict == "refused":
         failing = [layer for layer in decision.layers if layer.status == "fail"]
-        return "Refused: " + "; ".join(f"{layer.layer} ({layer.code}): {layer.detail}" for layer in failing) + "."
+        return (
+            "Refused: " + "; ".join(f"{layer.layer} ({layer.code}): {rounded(layer.detail)}" for layer in failing) + "."
+        )
     if verdict in {"filled", "partly_filled"}:
         return _tell_fill(path, signal)
     if not path.results:
@@ -237,7 +239,7 @@ def tell_path(path: Path, signal: Signal | None = None) -> str:
     last = path.results[-1]
     if verdict == "working":
         return f"Approved and accepted by execution; it works since {day_clock(path.results[0].timestamp)}."
-    return f"Sent but not filled, {last.status.lower()}: {last.reason or 'no reason given'}."
+    return f"Sent but not filled, {last.status.lower()}: {rounded(last.reason or 'no reason given')}."
 
 
 def _tell_fill(path: Path, signal: Signal | None) -> str:

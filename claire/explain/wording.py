@@ -1,7 +1,8 @@
-"""How numbers are written for a trader: money, prices, shares as percent, durations, ids; and the unit of each layer."""
+"""How numbers are written for a trader: money, prices, shares, durations, ids; and the unit of each layer."""
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Any, Final, Literal
 
@@ -11,7 +12,7 @@ from services.common.timestamps import HOUR_US, MINUTE_US, MS_US, SECOND_US, for
 
 __all__ = [
     "Unit", "amount", "base_of", "bps", "clock", "day_clock", "duration", "instrument_name", "layer_number", "money",
-    "number", "percent", "price", "quantity", "quote_line", "short", "unit_of",
+    "number", "percent", "price", "quantity", "quote_line", "rounded", "short", "unit_of",
 ]  # fmt: skip
 
 Unit = Literal["fraction", "usdt", "base", "seconds", "count"]
@@ -36,6 +37,7 @@ _UNITS: Final[dict[str, Unit]] = {
     "EXIT_TOO_SOON": "base",
     "DUST": "base",
 }
+_FRACTION: Final = re.compile(r"(?<![\w.:-])-?\d+\.\d{3,}(?![\w:])")
 _SMALLEST_ORDER: Final = "is left; the exchange takes"
 
 
@@ -117,6 +119,11 @@ def bps(value: Decimal | None) -> str:
     return UNKNOWN if value is None else f"{value:+.2f} bp"
 
 
+def rounded(sentence: str) -> str:
+    """Return a recorded sentence with its long fractions cut to what a person reads."""
+    return _FRACTION.sub(lambda found: number(Decimal(found[0]), 2 if abs(Decimal(found[0])) >= 10 else 6), sentence)
+
+
 def duration(us: int) -> str:
     """Return a stretch of time, in the unit that suits it."""
     if abs(us) < SECOND_US:
@@ -162,7 +169,7 @@ def quote_line(event: MarketData) -> str:
     text = f"price {price(event.price)}"
     if event.bid is not None and event.ask is not None:
         sides: list[Any] = [
-            f"{name} {price(side)}" + ("" if size is None else f" × {number(size, 4)}")
+            f"{name} {price(side)}" + ("" if size is None else f" ({number(size, 4)})")
             for name, side, size in (("bid", event.bid, event.bid_size), ("ask", event.ask, event.ask_size))
         ]
         text += ", " + ", ".join(sides)
