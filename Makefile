@@ -72,6 +72,7 @@ lint: setup ## Style, dependency rule, determinism, schemas, configuration files
 	$(BIN)/lint-imports
 	$(BIN)/python backoffice/scripts/check_determinism.py
 	$(BIN)/python backoffice/scripts/make_schemas.py --check
+	$(BIN)/python backoffice/scripts/make_codes.py --check
 	$(BIN)/python backoffice/scripts/check_files.py
 
 format: setup ## Put code into the one form
@@ -88,6 +89,7 @@ coverage: test ## Coverage as a page: htmlcov/index.html
 
 schemas: setup ## Write the JSON Schemas of the events anew
 	$(BIN)/python backoffice/scripts/make_schemas.py
+	$(BIN)/python backoffice/scripts/make_codes.py
 
 bench: setup ## Measure the pipeline, the journal and the writer against bare Redis and raw COPY
 	$(BIN)/python -m tests.benchmarks
