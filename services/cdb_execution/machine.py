@@ -405,7 +405,7 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
         wrong = (
             f"order {settlement.order_id} has ended already"
             if order is None
-            else resolving.contradiction(order, settlement)
+            else resolving.contradiction(order, settlement) or self._impossible(order, settlement)
         )
         if wrong is not None or order is None:
             self._tell("CRITICAL", "RESOLUTION_REFUSED", str(wrong), {"order_id": settlement.order_id, "by": event.by})
@@ -415,6 +415,16 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
             _keep_last(state.known_orders, ORDERS_REMEMBERED)
             state.working.append(order)
         self._settle(order, settlement, f"{event.by}: {event.reason}")
+
+    def _impossible(self, order: WorkingOrder, settlement: Settlement) -> str | None:
+        """Return why what is said to have filled cannot have: it would close more than is held, or turn it around."""
+        added, held = settlement.filled_quantity - order.filled_quantity, self._held(order.instrument)
+        against = -held if order.side == "BUY" else held
+        if order.purpose != "entry" and added > max(against, ZERO):
+            return f"order {order.order_id} is said to close {shown(added)}, but {shown(held)} is held"
+        if order.purpose == "entry" and added and against > 0:
+            return f"order {order.order_id} is said to enter against the {shown(held)} that is held"
+        return None
 
     def _settle(self, order: WorkingOrder, settlement: Settlement, why: str) -> None:
         if settlement.outcome == "never_arrived":

@@ -78,6 +78,7 @@ def order_of(settlement: Settlement) -> WorkingOrder:
         eligible_from=0,
         deadline=0,
         status="UNKNOWN",
+        leverage=settlement.leverage,
     )
 
 

@@ -52,6 +52,7 @@ def settlement(situation: Situation, command: Control) -> Settlement | str:
         purpose=reservation.purpose,
         quantity=reservation.quantity,
         reference_price=reservation.reference_price,
+        leverage=reservation.leverage,
     )
 
 

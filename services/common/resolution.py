@@ -55,6 +55,7 @@ class Settlement(BaseModel):
     Attributes:
         filled_quantity: base units that the order has filled in all.
         reference_price: mid at the decision, quote currency.
+        leverage: of the order; 1 on spot.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,6 +72,7 @@ class Settlement(BaseModel):
     purpose: Purpose
     quantity: Positive
     reference_price: Positive
+    leverage: Annotated[int, Field(ge=1, le=125)] = 1
 
 
 def read_resolution(command: Control) -> Resolution:

@@ -13,6 +13,7 @@ from services.common.instruments import PERPETUAL
 from services.common.portfolio import Position
 from services.common.timestamps import format_timestamp
 from tests.unit.execution.execution_desk import START_US, Desk
+from tests.unit.execution.test_execution_resolving import answer, command, refusals
 
 pytestmark = pytest.mark.unit
 
@@ -339,3 +340,32 @@ def test_the_state_survives_a_restart() -> None:
     assert [e.data for e in steady.outputs] == [e.data for e in restarting.outputs]
     assert len(steady.facts("funding")) == len(steady.facts("liquidation")) == 1
     assert steady.machine.summary()["perpetuals"][KEY]["mark"] == 32_000
+
+
+# an operator's word on an order whose end is unknown
+
+
+def test_a_resolved_fill_has_its_margin(desk: PerpetualDesk) -> None:
+    """An entry that execution never saw filled at 40000 with leverage 5: 0.2 BTC, 1600 of margin, perpetual fee."""
+    asked = command(desk, outcome="filled", price=Decimal(40_000))
+    answer(desk, asked, "filled", "0.2", price=Decimal(40_000), venue=PERPETUAL, leverage=5)
+    result = desk.results[-1]
+    assert (result.status, result.fee, desk.held) == ("FILLED", Decimal("6.4"), Decimal("0.2"))
+    assert desk.machine.state.perpetuals[KEY].position.margin == 1_600
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"side": "BUY", "purpose": "exit"}, "order ord-lost is said to close 0.2, but -0.1 is held"),
+        ({"side": "SELL", "purpose": "exit"}, "order ord-lost is said to close 0.2, but -0.1 is held"),
+        ({"side": "BUY"}, "order ord-lost is said to enter against the -0.1 that is held"),
+    ],
+)
+def test_a_resolution_that_cannot_be_is_refused(desk: PerpetualDesk, fields: dict[str, Any], told: str) -> None:
+    """What would turn the position around is not booked: every ledger would stop at it."""
+    desk.hold("0.1", short=True)
+    asked = command(desk, outcome="filled", price=Decimal(40_000))
+    answer(desk, asked, "filled", "0.2", price=Decimal(40_000), venue=PERPETUAL, **fields)
+    assert refusals(desk) == [told]
+    assert desk.held == Decimal("-0.1")
