@@ -5,6 +5,7 @@ from __future__ import annotations
 from psycopg2.extensions import connection
 from rich.console import Console
 
+from claire.history.record import HistoryUnusable
 from claire.history.source import DatabaseHistory, History, export_folder
 from claire.progress import Tell, progress_bar
 from claire.statistics.collector import StatisticsCollector
@@ -22,7 +23,7 @@ def observe(history: History, tell: Tell) -> tuple[Statistics, str]:
         tell: called with each journal number.
 
     Raises:
-        HistoryUnusable: something cannot be read; it is named.
+        HistoryUnusable: something cannot be read; it is named. Or the history is a part that lacks how its run began.
         ChainBroken: an entry is not what was hashed.
         IllegalTransition: a fill contradicts the ledger.
     """
@@ -32,7 +33,13 @@ def observe(history: History, tell: Tell) -> tuple[Statistics, str]:
         collector.observe(entry)
         tip = head.hash.hex()
         tell(head.seq)
-    return collector.result(), tip
+    statistics = collector.result()
+    if statistics.events.get("market_data") and not statistics.portfolio:
+        raise HistoryUnusable(
+            f"{history.where} is a part of a run without the settings of cdb_risk at its beginning, so nobody knows "
+            "what the account held: take the whole journal"
+        )
+    return statistics, tip
 
 
 def statistics_of(database: connection, where: str) -> Statistics:

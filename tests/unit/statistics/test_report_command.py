@@ -12,6 +12,7 @@ from claire.history.journal_file import JournalWriter
 from claire.report import render, report_data
 from claire.statistics import StatisticsCollector
 from claire.up import to_json
+from services.common.journal.entry import Entry, JournalId
 from tests.unit.writer.journal_story import tell
 
 pytestmark = pytest.mark.unit
@@ -76,3 +77,17 @@ def test_an_output_that_cannot_be_written_is_named(journal: Path, tmp_path: Path
 
     assert done.exit_code == 2
     assert "cannot be written" in done.output
+
+
+def test_a_part_without_its_beginning_is_refused(tmp_path: Path) -> None:
+    """An exported part does not say what the account held: exit code 2, and what to take instead."""
+    path = tmp_path / "part.jsonl.zst"
+    with JournalWriter(path) as writer:
+        for entry in tell(4, 60).entries:
+            if entry.producer != "cdb_risk":
+                writer.write(Entry(JournalId(1, writer.head.seq + 1), entry.channel, entry.producer, "", entry.data))
+
+    done = CliRunner().invoke(app, ["report", "--journal", str(path)])
+
+    assert done.exit_code == 2
+    assert "take the whole journal" in " ".join(done.output.split())
