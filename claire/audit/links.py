@@ -12,7 +12,11 @@ from services.common.journal.entry import Cause, Entry
 __all__ = ["Links"]
 
 REMEMBERED: Final = 200_000
-"""How many ids of market data and ticks are kept that nothing has referred to yet (about a quarter of an hour live)."""
+"""How many ids of market data and ticks are kept that nothing has referred to yet.
+
+A machine that was away for longer refers to older ones; that its event names the right cause is then told by deriving
+it again alone.
+"""
 
 
 class Links:
@@ -28,12 +32,15 @@ class Links:
         self._recent: dict[str, int] = {}
         self._kept: dict[str, int] = {}
         self._outside: set[str] = set()
+        self._forgotten = 0  # the last number of which the id may not be known any more
 
     def check(self, entry: Entry, cause: Cause | None) -> Difference | None:
         """Look up what the event refers to, then remember it."""
         event = entry.event
         derived = cause is not None and not cause.source
-        found = self._causation(entry, event, cause if derived else None) or self._correlation(entry, event)
+        found = self._causation(entry, event, cause if derived else None) or self._correlation(
+            entry, event, cause if derived else None
+        )
         before = self._number(event.event_id)
         if found is None and before is not None and entry.producer != channels.OPERATOR:
             meaning = f"doubled: entry {before} has the same id"
@@ -46,6 +53,8 @@ class Links:
             return None
         self.checked += 1
         number = self._number(event.causation_id)
+        if number is None and self._too_old(cause):
+            return None
         if number is None:
             return Difference.at(
                 "links",
@@ -62,7 +71,7 @@ class Links:
             )
         return None
 
-    def _correlation(self, entry: Entry, event: Event) -> Difference | None:
+    def _correlation(self, entry: Entry, event: Event, cause: Cause | None) -> Difference | None:
         chain = event.correlation_id
         if chain is None:
             return None
@@ -71,7 +80,7 @@ class Links:
         if number is not None:
             self._kept[chain] = number
             return None
-        if chain in self._outside:
+        if chain in self._outside or self._too_old(cause):
             return None
         if event.causation_id is None:  # a foreign message may bring the name of a chain of its own
             self._outside.add(chain)
@@ -79,6 +88,9 @@ class Links:
         return Difference.at(
             "links", entry, "correlation_id", chain, "an event before it", meaning="its chain has no root"
         )
+
+    def _too_old(self, cause: Cause | None) -> bool:
+        return cause is not None and cause.number <= self._forgotten
 
     def _number(self, event_id: str) -> int | None:
         return self._kept.get(event_id) or self._recent.get(event_id)
@@ -89,4 +101,5 @@ class Links:
             return
         self._recent[event.event_id] = entry.id.n
         if len(self._recent) > REMEMBERED:
-            del self._recent[next(iter(self._recent))]
+            oldest = next(iter(self._recent))
+            self._forgotten = self._recent.pop(oldest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Final
 
 from claire.audit.difference import Difference
 from services.common import channels
@@ -11,6 +12,9 @@ from services.common.events import Event, Order, OrderResult, RiskDecision
 from services.common.journal.entry import Entry
 
 __all__ = ["Mandates"]
+
+REMEMBERED: Final = 10_000
+"""Decisions without an order that are kept, refusals most of all: an order follows its decision at once."""
 
 
 @dataclass
@@ -39,6 +43,8 @@ class Mandates:
         event: Event = entry.event
         if isinstance(event, RiskDecision):
             self._decisions[event.event_id] = event
+            if len(self._decisions) > REMEMBERED:
+                del self._decisions[next(iter(self._decisions))]
         elif isinstance(event, Order):
             return self._on_order(entry, event)
         elif isinstance(event, OrderResult):
