@@ -29,7 +29,7 @@ def render(report: JsonObject) -> str:
     sections = [
         _head(report, title),
         _tiles(values),
-        _section("Equity", _equity(charts)),
+        _section("Equity", _equity(charts, values.get("exposure_limit_pct"))),
         *(_section(_instrument(key), _price_chart(key, charts)) for key in charts["prices"]),
         _section("Where the result comes from", tables.pnl_split(values["pnl_split"], values["net_pnl"])),
         _section("Round trips", _trips(values, charts)),
@@ -129,7 +129,7 @@ def _percent_label(values: Sequence[Decimal]) -> Callable[[float], str]:
     return lambda value: percent(Decimal(str(value)), places)
 
 
-def _equity(charts: JsonObject) -> str:
+def _equity(charts: JsonObject, limit: Decimal | None) -> str:
     equity = charts["equity"]
     return (
         time_chart(
@@ -150,7 +150,8 @@ def _equity(charts: JsonObject) -> str:
         + time_chart(
             "exposure",
             charts["exposure_pct"],
-            caption="Open risk: position value over equity",
+            caption="Open risk: position value over equity"
+            + ("" if limit is None else f" (limit {percent(limit, 0)})"),
             label=_percent_label(charts["exposure_pct"]["v"]),
             kind="area",
         )

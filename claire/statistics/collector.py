@@ -33,6 +33,7 @@ class Books:
     Attributes:
         run_id: of the run; None before it began.
         settings_hashes: of the configuration in force, by service.
+        exposure_limit: of the configuration in force, a fraction of equity.
         portfolio: the ledger; None before cdb_risk said what the account holds.
         price_flow: cash that all fills would have moved at the mids of their decisions.
         fills: all executions, in order.
@@ -44,6 +45,7 @@ class Books:
         self.code_version: str | None = None
         self.settings_hashes: dict[str, str] = {}
         self.mode: str | None = None
+        self.exposure_limit: Decimal | None = None
         self.portfolio: Portfolio | None = None
         self.curve = MinuteCurve()
         self.trips = RoundTrips()
@@ -118,6 +120,7 @@ class Books:
     def _on_settings(self, service: str, settings: Mapping[str, Any]) -> None:
         if service == channels.RISK:
             self.refusals.stop_loss_pct = _number(settings, "STOP_LOSS_PCT")
+            self.exposure_limit = _number(settings, "MAX_TOTAL_EXPOSURE_PCT")
             cash = _number(settings, "ACCOUNT_EQUITY")
             if self.portfolio is None and cash is not None:
                 self.portfolio = Portfolio.with_cash(cash)

@@ -19,6 +19,9 @@ __all__ = ["LayerRefusals", "Refusal", "Refusals"]
 
 _BPS = Decimal(10_000)
 
+FOLLOWED = 1_000
+"""Refused entries of one instrument that are followed at the same time; those beyond are counted without a result."""
+
 
 @dataclass
 class Refusal:
@@ -112,7 +115,9 @@ class Refusals:
             signal_id=decision.signal_id,
         )
         self.entries.append(refusal)
-        self._running.setdefault(instrument_key(decision.venue, decision.symbol), []).append(refusal)
+        running = self._running.setdefault(instrument_key(decision.venue, decision.symbol), [])
+        if len(running) < FOLLOWED:
+            running.append(refusal)
 
     def on_signal(self, signal: Signal) -> None:
         """Let the strategy's exit end what is hypothetically held."""

@@ -27,6 +27,7 @@ class Statistics:
     """What a run has come to; money in quote currency, `_pct` values are fractions.
 
     Attributes:
+        exposure_limit: largest exposure that risk lets through, a fraction of equity; None when it did not say.
         values: by name of `claire.statistics.definitions`; None where there is nothing to say.
         not_shown: why a value is None, by name.
         pnl_split: price, slippage, fee and funding parts of the net PnL, which they add up to.
@@ -44,6 +45,7 @@ class Statistics:
     begins: int | None
     ends: int | None
     days: Decimal
+    exposure_limit: Decimal | None
     events: Mapping[str, int]
     values: Mapping[str, Value]
     not_shown: Mapping[str, str]
@@ -62,6 +64,7 @@ class Statistics:
         return {
             **self.values,
             "days": self.days,
+            "exposure_limit_pct": self.exposure_limit,
             "not_shown": dict(self.not_shown),
             "pnl_split": dict(self.pnl_split),
             "orders_by_end": dict(self.orders),
@@ -78,6 +81,7 @@ class Statistics:
             "from": None if self.begins is None else format_timestamp(self.begins),
             "to": None if self.ends is None else format_timestamp(self.ends),
             "days": self.days,
+            "exposure_limit_pct": self.exposure_limit,
         }
 
 
@@ -133,6 +137,7 @@ def compute(books: Books, counts: Mapping[str, int]) -> Statistics:
         begins=curve.times[0] if curve.times else None,
         ends=curve.now,
         days=material.days,
+        exposure_limit=books.exposure_limit,
         events=dict(sorted(counts.items())),
         values=values,
         not_shown=not_shown,

@@ -180,3 +180,18 @@ def test_hypotheses_are_no_part_of_the_result() -> None:
 
     assert found.values["net_pnl"] == 0
     assert found.as_json()["refusals_by_layer"]["spread_check"]["hypothetical"]["ended"] == 1
+
+
+def test_only_so_many_are_followed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signals that never leave must not make every quote slower: beyond the bound they are counted alone."""
+    monkeypatch.setattr("claire.statistics.refusals.FOLLOWED", 2)
+    story = begun()
+    for _ in range(5):
+        refuse(story)
+    quote(story, "100")
+    leave(story)
+    quote(story, "120")
+
+    layer = of(story).refusals["spread_check"]
+
+    assert (layer.decisive, layer.ended) == (5, 2)
