@@ -249,6 +249,14 @@ def test_margin_ratio() -> None:
     assert not is_liquidated(held, Decimal(40_057), MU)
 
 
+def test_equality_liquidates() -> None:
+    """Long 1 at 11000 with 1014: at a mark of 10000 exactly the 14 of maintenance are left."""
+    held = position("1", "11000", "1014")
+    assert is_liquidated(held, Decimal(10_000), MU)
+    assert not is_liquidated(held, Decimal("10000.1"), MU)
+    assert margin_ratio(held, Decimal(10_000), MU) == 1
+
+
 # funding
 
 

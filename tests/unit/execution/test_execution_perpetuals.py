@@ -131,6 +131,13 @@ def test_what_perpetuals_refuse(
     assert refused(desk.send(0, given, **decision)) == code
 
 
+def test_the_leverage_of_the_tier_itself_is_allowed(desk: PerpetualDesk) -> None:
+    """7 BTC are of the tier that allows 100."""
+    desk.quote(0)
+    desk.send(0, {"price": Decimal("40080.1"), "leverage": 100}, quantity="7")
+    assert desk.results[-1].status == "NEW"
+
+
 def test_no_entry_beyond_the_largest_tier(desk: PerpetualDesk) -> None:
     """SOL has at most 1 200 000 contracts of 0.1: nothing that large is opened."""
     price = {"price": Decimal(21), "reference_price": Decimal(20)}

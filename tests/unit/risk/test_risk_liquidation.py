@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from services.cdb_risk.finding import wire
-from services.cdb_risk.layers.perpetual_limits import check_leverage
+from services.cdb_risk.layers.perpetual_limits import check_leverage, check_liquidation_distance, check_margin
 from services.cdb_risk.liquidation import liquidation_view
 from services.common.instruments import PERPETUAL, RiskTier
 from services.common.portfolio import Position
@@ -105,6 +105,21 @@ def test_leverage_is_limited_by_the_tier_of_the_size() -> None:
     assert (found.code, found.value, found.limit, found.headroom) == ("OK", 20, 20, 0)
 
 
+def test_equality_passes() -> None:
+    """A distance of exactly twice the stop, and margin for exactly the free cash."""
+    assert check_liquidation_distance(Decimal("0.04"), Decimal("0.02")).code == "OK"
+    assert check_margin(Decimal(100), Decimal(100)).code == "OK"
+    assert check_margin(Decimal("100.01"), Decimal(100)).code == "INSUFFICIENT_MARGIN"
+
+
+def test_the_smallest_rest_of_a_perpetual_blocks_an_entry(desk: PerpetualDesk) -> None:
+    """On spot dust does not count as held; here an entry against it would turn it around."""
+    desk.hold_short()
+    position = desk.machine.state.account.portfolio.positions[KEY]
+    position.quantity = Decimal("-0.00001")
+    assert layer(desk.signal("buy"), "position_limits").code == "ALREADY_POSITIONED"
+
+
 def test_the_margin_must_be_there() -> None:
     """A short of 60 % has gained 12 %: the caps leave room for 64000 more, but only 40000 are free to be margin."""
     desk = PerpetualDesk(
@@ -168,6 +183,7 @@ def test_the_guard_outranks_a_stop_that_did_not_leave(levered: PerpetualDesk) ->
     assert levered.machine.state.exits[KEY].purpose == "liquidation_guard"
     assert levered.decisions[-1].reason == "EXIT_TOO_SOON"
     assert purposes(levered.quote(mark="48000", at_ms=3_000)) == [("liquidation_guard", "SELL")]
+    assert levered.quote(mark="47990", at_ms=3_500) == [], "it is at it already"
     levered.result(levered.orders[-1], "EXPIRED", reason="NO_SIZE")
     assert purposes(levered.quote(mark="49900", at_ms=5_000)) == [("liquidation_guard", "SELL")]
     levered.result(levered.orders[-1], price=49_000)
@@ -189,7 +205,7 @@ def test_the_guard_works_while_trading_is_halted(levered: PerpetualDesk) -> None
 def test_flatten_outranks_the_guard(levered: PerpetualDesk) -> None:
     """What the operator wants is not replaced."""
     levered.command("flatten", by="ana", reason="enough")
-    levered.quote(mark="48000", at_ms=1_000)
+    assert levered.quote(mark="48000", at_ms=1_000) == []
     assert levered.machine.state.exits[KEY].purpose == "flatten"
 
 

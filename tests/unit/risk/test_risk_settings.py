@@ -112,3 +112,16 @@ def test_only_configured_instruments_may_be_entered() -> None:
     assert not settings.may_enter("mexc_perpetual", "BTCUSDT")
     assert settings.spec("mexc_spot:ETHUSDT") is not None
     assert settings.spec("mexc_perpetual:BTCUSDT") is None
+
+
+def test_leverage_fees_and_shorts_are_those_of_the_venue() -> None:
+    """Spot has no leverage and no shorts, also where perpetuals are on; what is held on spot can still be closed."""
+    settings = RiskSettings(VENUE="mexc_perpetual", LEVERAGE=5, SIGNAL_ALLOW_SHORT=True)
+    assert [settings.leverage(venue) for venue in ("mexc_spot", "mexc_perpetual")] == [1, 5]
+    assert [settings.may_short(venue) for venue in ("mexc_spot", "mexc_perpetual")] == [False, True]
+    assert [settings.taker_fee(venue) for venue in ("mexc_spot", "mexc_perpetual")] == [
+        Decimal("0.0005"),
+        Decimal("0.0008"),
+    ]
+    assert settings.spec("mexc_spot:BTCUSDT") is not None
+    assert not settings.may_enter("mexc_spot", "BTCUSDT")
