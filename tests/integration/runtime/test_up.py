@@ -33,6 +33,7 @@ from claire.replay.closed_loop import ClosedLoop
 from claire.replay.starting_point import find_start
 from claire.stats import TABLES, DatabaseNotReady, collect
 from services.common.errors import JournalClosed, StoreError
+from services.common.events import Alert
 from services.common.journal.entry import Cause, Entry, JournalId
 from services.common.runtime.archive_reader import ArchiveReader
 from services.common.settings import Infrastructure
@@ -433,3 +434,25 @@ def test_a_taken_port_is_named(recording: Path, short_folder: Path, ups: list[Up
         code, _, err = up.finish()
     assert code == 1
     assert f"port {port} of cdb_ws is in use" in err.replace("\n", " ")
+
+
+@pytest.mark.chaos
+@pytest.mark.slow
+def test_execution_notices_that_risk_hangs(recording: Path, short_folder: Path, ups: list[Up]) -> None:
+    """Risk hangs for three minutes of the clock: execution tells the silence once, and that risk answers again."""
+    up = Up(short_folder, recording, "--speed", "60", "--no-turnstile", "--json", "--quiet")
+    ups.append(up)
+    up.await_head(70)
+    victim = up.child("cdb_risk")
+    assert victim is not None
+    victim.suspend()
+    up.await_head(up.head() + 18)
+    victim.resume()
+    up.await_head(up.head() + 18)
+    up.process.terminate()
+    up.finish()
+
+    events = [entry.event for entry in journal(short_folder) if entry.producer == "cdb_execution"]
+    told = [event.code for event in events if isinstance(event, Alert) and event.code.startswith("RISK_")]
+    assert told[:2] == ["RISK_SILENT", "RISK_ANSWERS"]
+    assert told[-1] == "RISK_ANSWERS"
