@@ -57,11 +57,15 @@ class Pipeline:
         self.journal: list[Event] = []
         self._feed(Control, action="started", service=channels.WS, run_id="run")
         settings = {
-            channels.CORE: CoreSettings(),
+            channels.CORE: self._core_settings(),
             channels.RISK: RiskSettings.model_validate(risk),
             channels.EXECUTION: ExecutionSettings(),
         }
         self.journal += [entry.event for entry in self.kernel.announce(settings, code_version="test")]
+
+    def _core_settings(self) -> CoreSettings:
+        """Return the strategy's settings; tests of the strategy have their own."""
+        return CoreSettings()
 
     def _step(self, producer: str, source: str, event: Event) -> list[Event]:
         follows = [entry.event for entry in self.kernel.step(producer, Cause(source, self.number), [event])]
