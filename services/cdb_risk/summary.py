@@ -8,6 +8,7 @@ from typing import Any
 from services.cdb_risk.finding import ratio, wire
 from services.cdb_risk.liquidation import liquidation_view
 from services.cdb_risk.situation import Situation
+from services.cdb_risk.sizing_request import sizing_view
 from services.cdb_risk.triggers import levels
 from services.common.timestamps import format_timestamp
 
@@ -27,6 +28,7 @@ def summarise(situation: Situation) -> dict[str, Any]:
         "journal_pressure": state.pressure,
         **_money(situation),
         "headroom": _headroom(situation),
+        "sizing": sizing_view(situation),
         "losses_in_a_row": state.trips.lost,
         "positions": [_position(situation, key) for key in _held(situation)],
         "working_orders": [

@@ -59,6 +59,13 @@ def fallen(to: tuple[str, ...], **changed: str) -> Pipeline:
     return pipeline
 
 
+def unsized() -> Pipeline:
+    """The size comes from a volatility that one quote does not tell."""
+    pipeline = Pipeline(SIZING_METHOD="volatility_targeting")
+    pipeline.quote("50000")
+    return pipeline
+
+
 def day_lost() -> Pipeline:
     """A fall of 7 % on 80 % of the equity is over 5 % of the day's start."""
     return fallen(("48000", "46500"))
@@ -111,6 +118,7 @@ def test_without_an_objection_the_signal_becomes_a_fill() -> None:
     [
         (crossed, "BTCUSDT", "50000", "data_quality", "CROSSED_BOOK"),
         (positioned, "BTCUSDT", "50000", "position_limits", "ALREADY_POSITIONED"),
+        (unsized, "BTCUSDT", "50000", "position_limits", "SIZING_INPUT_UNKNOWN"),
         (day_lost, "ETHUSDT", "3000", "daily_drawdown", "DAILY_DRAWDOWN_LATCHED"),
         (exposed, "ETHUSDT", "3000", "total_exposure", "EXPOSURE_LIMIT"),
         (broken, "ETHUSDT", "3000", "circuit_breaker", "BREAKER_LATCHED"),

@@ -198,3 +198,18 @@ def test_estimates_survive_a_restart_before_every_entry(method: str) -> None:
 
     assert steady.machine.dump() == restarting.machine.dump()
     assert [event.data for event in steady.outputs] == [event.data for event in restarting.outputs]
+
+
+def test_status_shows_what_sizing_would_use_and_what_it_lacks() -> None:
+    """Volatility and range with how many observations of how many there are, whatever the method."""
+    desk = RiskDesk(ATR_BAR_MIN=1, ATR_PERIOD=2)
+    warm(desk, [(before, "50300", "49700", "50000") for before in range(2, 0, -1)])
+
+    assert desk.machine.summary()["sizing"] == {
+        "method": "fixed_fractional",
+        "instruments": {BTC: {"volatility": None, "returns": "1 of 240", "atr": 600, "atr_bars": "2 of 2"}},
+        "win_rate": None,
+        "avg_win": None,
+        "avg_loss": None,
+        "round_trips": "0 of 30",
+    }
