@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from claire.history.manifest import Footer, Manifest
 from claire.history.record import HistoryUnusable, Record
 from claire.history.span import WHOLE, Span
 from services.cdb_writer.adapters.reading import read_all
-from services.cdb_writer.adapters.store import read_cursor
 from services.cdb_writer.chain import ChainHead, column_fault, link
 from services.cdb_writer.envelope import read_envelope
 from services.common import channels
@@ -213,16 +212,19 @@ class DatabaseHistory(History):
         try:
             with database, database.cursor() as cur:
                 cur.execute("SET TIME ZONE 'UTC'")
-            self.tip = read_cursor(database).head
+            # All that follows is one transaction: events, cursor and tables are seen as they were at one moment.
             with database.cursor() as cur:
+                cur.execute("SELECT seq, epoch, chain_head FROM event_store.cursor")
+                heads = _heads(cur.fetchall())
                 cur.execute("SELECT seq, epoch, hash FROM event_store.chain_anchor ORDER BY seq")
-                self.anchors = {seq: ChainHead(seq, epoch, bytes(digest)) for seq, epoch, digest in cur.fetchall()}
+                self.anchors = {head.seq: head for head in _heads(cur.fetchall())}
         except NO_STORE_YET as error:
             raise HistoryUnusable(
                 f"{where} has no event store yet; start the pipeline once (claire up) or claire import a journal"
             ) from error
-        except StoreError as error:
-            raise HistoryUnusable(f"{where}: {error}") from error
+        if not heads:
+            raise HistoryUnusable(f"{where}: event_store.cursor is empty; restore the database from a backup")
+        self.tip = heads[0]
         self.total = self.tip.seq
 
     def records(self, after: int = 0) -> Iterator[Record]:
@@ -231,8 +233,6 @@ class DatabaseHistory(History):
         before = after
         try:
             for row in read_all(self.database, self._folder, after):
-                if row.seq > self.tip.seq:
-                    return
                 if row.seq > before + 1:
                     self._require_no_export(before + 1, row.seq - 1)
                 before = row.seq
@@ -285,6 +285,10 @@ def export_folder(given: Path | None) -> Path | None:
     """Return the folder of market data past retention: what was given, else `EVENT_EXPORT_DIR`."""
     moved = os.environ.get("EVENT_EXPORT_DIR", "")
     return given or (Path(moved) if moved else None)
+
+
+def _heads(rows: Iterable[tuple[int, int, memoryview]]) -> list[ChainHead]:
+    return [ChainHead(seq, epoch, bytes(digest)) for seq, epoch, digest in rows]
 
 
 @contextmanager

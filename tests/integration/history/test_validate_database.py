@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from claire.audit.validate import Verdict, validate
+from claire.audit.validate import NothingToValidate, Verdict, validate
 from claire.cli import app
 from claire.embedded import EmbeddedPostgres
 from claire.history.source import DatabaseHistory
@@ -24,6 +24,11 @@ from tests.unit.audit.recorded_day import busy_day
 pytestmark = pytest.mark.integration
 
 DAY = busy_day(1, 300)
+
+DOUBLE_LAST = (
+    "INSERT INTO event_store.events SELECT day, seq + 1, epoch, channel, type, event_id, producer, cause, timestamp, "
+    "correlation_id, causation_id, data, hash FROM event_store.events ORDER BY seq DESC LIMIT 1"
+)
 
 
 def place_of(kind: type[Any]) -> int:
@@ -75,6 +80,13 @@ def test_a_recorded_day_holds_with_its_tables(
     assert found["checked"]["anchors"] > 0
 
 
+def test_an_empty_store_is_nothing_to_validate(store: EventStore, connect: Connect) -> None:
+    """Two initial states are equal, and prove nothing."""
+    assert store.is_open
+    with pytest.raises(NothingToValidate):
+        judged(connect)
+
+
 def replaced(connect: Connect, n: int, old: bytes, new: bytes) -> None:
     """Change bytes of a stored event."""
     (data,) = query(connect, "SELECT data FROM event_store.events WHERE seq = %s", (n,))[0]
@@ -105,6 +117,7 @@ def test_a_changed_byte_is_found_by_the_chain_and_by_deriving_again(written: Con
     ("statement", "check", "field"),
     [
         ("DELETE FROM event_store.events WHERE seq = 400", "chain", "n"),
+        (DOUBLE_LAST, "chain", "hash"),
         ("UPDATE event_store.chain_anchor SET hash = sha256('x')", "chain", "chain_anchor"),
         ("UPDATE event_store.cursor SET chain_head = sha256('x')", "chain", "end of the chain"),
         ("UPDATE event_store.events SET cause = '3' WHERE seq = {order}", "derivation", "event"),
@@ -116,7 +129,7 @@ def test_a_changed_byte_is_found_by_the_chain_and_by_deriving_again(written: Con
     ],
 )  # fmt: skip
 def test_what_is_changed_in_the_database_is_named(written: Connect, statement: str, check: str, field: str) -> None:
-    """A missing event, an anchor, the cursor, a cause, and rows of the tables."""
+    """A missing and a doubled event, an anchor, the cursor, a cause, and rows of the tables."""
     query(written, statement.format(order=place_of(Order)))
     difference = judged(written).differences[0]
     assert difference.check == check
