@@ -43,7 +43,7 @@ class RejectCode(_Code):
     RISK_SILENT = "RISK_SILENT", "cdb_risk has left the clock unanswered for over RISK_SILENCE_SEC: no new position"
     UNKNOWN_INSTRUMENT = "UNKNOWN_INSTRUMENT", "no grid is known for this venue and symbol"
     TIME_IN_FORCE = "TIME_IN_FORCE", "only immediate-or-cancel orders are supported"
-    LEVERAGE = "LEVERAGE", "spot has no leverage; a perpetual's is over that of the tier of the position"
+    LEVERAGE = "LEVERAGE", "spot has none; a perpetual's is over MAX_LEVERAGE or that of the tier of the position"
     SIDE = "SIDE", "on spot an entry buys and everything else sells; an entry is never reduce-only, an exit always"
     WOULD_FLIP = "WOULD_FLIP", "an entry against what is held or being entered: no order turns a position around"
     PRICE_MISSING = "PRICE_MISSING", "a limit order or entry without protective price, or no mid at decision"

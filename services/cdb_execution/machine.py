@@ -134,8 +134,12 @@ class ExecutionMachine(StateMachine[ExecutionSettings, ExecutionState]):
             or check_form(order)
             or check_price(order, spec, self.settings)
             or check_quantity(order, spec, self._closable(key, order.side))
-            or (check_exposure(order, spec, self._held(key), self._entering(key)) if spec.tiers else None)
+            or (self._exposure_refusal(order, key, spec) if spec.tiers else None)
         )
+
+    def _exposure_refusal(self, order: Order, key: str, spec: InstrumentSpec) -> Refusal | None:
+        held, entering = self._held(key), self._entering(key)
+        return check_exposure(order, spec, held, entering, self.settings.MAX_LEVERAGE)
 
     def _spec(self, key: str) -> InstrumentSpec | None:
         spec = _INSTRUMENTS.get(key)

@@ -65,14 +65,17 @@ def check_price(order: Order, spec: InstrumentSpec, settings: ExecutionSettings)
     return None
 
 
-def check_exposure(order: Order, spec: InstrumentSpec, held: Decimal, entering: Decimal) -> Refusal | None:
-    """Refuse an entry of a perpetual against what is there already, or with more leverage than its tier has.
+def check_exposure(
+    order: Order, spec: InstrumentSpec, held: Decimal, entering: Decimal, max_leverage: int
+) -> Refusal | None:
+    """Refuse an entry of a perpetual against what is there already, or with too much leverage.
 
     Args:
         order: on a perpetual.
         spec: of the instrument.
         held: base units, signed.
         entering: base units that working entries may still add, signed.
+        max_leverage: MAX_LEVERAGE.
     """
     if order.purpose != "entry":
         return None
@@ -82,8 +85,9 @@ def check_exposure(order: Order, spec: InstrumentSpec, held: Decimal, entering: 
             RejectCode.WOULD_FLIP, f"{order.side}, but {shown(held)} is held and {shown(entering)} being entered"
         )
     tier = tier_of(held + entering + signed, spec)
-    if tier is None or order.leverage > tier.max_leverage:
-        allowed = "none beyond the largest tier" if tier is None else f"{tier.max_leverage} at this size"
+    most = 0 if tier is None else min(tier.max_leverage, max_leverage)
+    if order.leverage > most:
+        allowed = "none beyond the largest tier" if tier is None else f"{most} at this size"
         return Refusal(RejectCode.LEVERAGE, f"leverage {order.leverage}, allowed is {allowed}")
     return None
 

@@ -19,6 +19,7 @@ class ExecutionSettings(MachineSettings):
     Attributes:
         TRADING_MODE: where orders go; only `paper` can be chosen in this version.
         VENUE: perpetuals are traded only where it is `mexc_perpetual`; spot always may be, to close what is held.
+        MAX_LEVERAGE: an entry of a perpetual with more is refused, whatever risk let through.
         PAPER_LATENCY_MS: an order fills only from quotes at least this much later than the order.
         PAPER_ORDER_LIFE_SEC: an immediate-or-cancel order that could not fill lives this long on the folded clock.
         PAPER_TAKER_FEE, PAPER_MAKER_FEE: shares of a spot fill's notional, paid in quote currency.
@@ -33,6 +34,7 @@ class ExecutionSettings(MachineSettings):
 
     TRADING_MODE: Literal["paper", "shadow", "live"] = "paper"
     VENUE: Venue = "mexc_spot"
+    MAX_LEVERAGE: int = Field(5, ge=1, le=125)
     PAPER_LATENCY_MS: int = Field(250, ge=0, le=60_000)
     PAPER_ORDER_LIFE_SEC: int = Field(10, ge=1, le=3_600)
     PAPER_TAKER_FEE: Annotated[Fraction, Field(le=Decimal("0.05"))] = Decimal("0.0005")

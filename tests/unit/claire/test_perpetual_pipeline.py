@@ -107,7 +107,7 @@ class Pipeline:
         configured = {
             channels.CORE: CoreSettings(),
             channels.RISK: RiskSettings.model_validate(settings),
-            channels.EXECUTION: ExecutionSettings(VENUE=PERPETUAL),
+            channels.EXECUTION: ExecutionSettings(VENUE=PERPETUAL, MAX_LEVERAGE=risk.get("MAX_LEVERAGE", 5)),
         }
         for entry in self.kernel.announce(configured, code_version="test"):
             self._take(entry)

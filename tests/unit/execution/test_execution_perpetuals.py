@@ -27,7 +27,7 @@ class PerpetualDesk(Desk):
     """A desk whose market is the BTC perpetual, deep, with the mark at the mid unless it is given."""
 
     def __init__(self, **changed: Any) -> None:
-        super().__init__(**{"VENUE": PERPETUAL, "RISK_SILENCE_SEC": 3_600} | changed)
+        super().__init__(**{"VENUE": PERPETUAL, "RISK_SILENCE_SEC": 3_600, "MAX_LEVERAGE": 125} | changed)
 
     def quote(self, at_ms: int, bid: str | None = "39999.9", ask: str | None = "40000.1", **fields: Any) -> list[Event]:
         """Journal a deep quote of the perpetual."""
@@ -135,6 +135,16 @@ def test_the_leverage_of_the_tier_itself_is_allowed(desk: PerpetualDesk) -> None
     """7 BTC are of the tier that allows 100."""
     desk.quote(0)
     desk.send(0, {"price": Decimal("40080.1"), "leverage": 100}, quantity="7")
+    assert desk.results[-1].status == "NEW"
+
+
+def test_leverage_over_the_setting_is_refused_whatever_risk_says() -> None:
+    """The second key: 5 by default."""
+    desk = PerpetualDesk(MAX_LEVERAGE=5)
+    desk.quote(0)
+    price = {"price": Decimal("40080.1")}
+    assert refused(desk.send(0, {**price, "leverage": 6})) == "LEVERAGE: leverage 6, allowed is 5 at this size"
+    desk.send(0, {**price, "leverage": 5})
     assert desk.results[-1].status == "NEW"
 
 

@@ -21,6 +21,7 @@ def test_defaults_are_those_of_the_trading_rules() -> None:
     assert canonical_settings(settings) == {
         "TRADING_MODE": "paper",
         "VENUE": "mexc_spot",
+        "MAX_LEVERAGE": 5,
         "PAPER_LATENCY_MS": 250,
         "PAPER_ORDER_LIFE_SEC": 10,
         "PAPER_TAKER_FEE": Decimal("0.0005"),
