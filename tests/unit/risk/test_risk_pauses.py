@@ -137,6 +137,18 @@ def test_the_peak_covers_the_window_and_hardly_more(steps: list[tuple[int, int]]
         assert len(rolling.highs) <= PARTS + 2
 
 
+def test_a_high_counts_to_the_end_of_its_window_and_one_part_longer() -> None:
+    """24 h after it a high still counts, and what fell with it 5 minutes later counts 24 h after that."""
+    rolling, minute = RollingPeak(), MINUTE_US
+    day = 24 * HOUR_US
+    rolling.add(0, Decimal(100), 24)
+    rolling.add(5 * minute, Decimal(99), 24)
+    rolling.add(20 * minute, Decimal(90), 24)
+    assert rolling.add(day, Decimal(80), 24) == 100
+    assert rolling.add(day + 5 * minute, Decimal(80), 24) >= 99
+    assert rolling.add(day + 15 * minute + 1, Decimal(80), 24) == 90
+
+
 # lost round trips in a row
 
 

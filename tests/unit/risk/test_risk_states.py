@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from services.cdb_risk.account import Account
 from services.cdb_risk.alarms import Alarms
 from services.cdb_risk.trading_state import Latch, TradingState
 from services.common import channels
@@ -552,3 +553,11 @@ def test_alarms_that_flap_are_told_at_most_once_a_minute() -> None:
     assert alarms.settle(["a"], minute) == ["a"]
     assert alarms.settle([], 2 * minute) == []
     assert alarms.sent == {}
+
+
+def test_a_day_is_started_once() -> None:
+    """The first valuation of a UTC day is its start; later ones of that day are not."""
+    account = Account.open(Decimal(100))
+    assert account.start_day(START_US)
+    assert not account.start_day(START_US + 1)
+    assert account.start_day(START_US + DAY_US)
