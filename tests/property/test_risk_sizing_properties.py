@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -22,13 +22,14 @@ from services.cdb_risk.virtual_trips import TripStatistics
 from services.common.codec import decode, encode_state
 from services.common.events import MarketData
 from services.common.timestamps import MINUTE_US
-from tests.unit.risk.risk_desk import BTC, RiskDesk
+from tests.unit.risk.risk_desk import BTC, START_US, RiskDesk, layer
 
 pytestmark = [pytest.mark.unit, pytest.mark.risk]
 
 EQUITIES = st.decimals(Decimal("0.01"), Decimal(10) ** 12, places=6)
 PRICES = st.decimals(Decimal("0.000001"), Decimal(10) ** 9, places=6)
 SHARES = st.decimals(0, 1, places=6)
+SOME = st.decimals(Decimal("0.001"), 1, places=6)
 VALUES = st.decimals(0, Decimal(10) ** 9, places=12)
 ANY_NUMBER = st.none() | st.decimals(allow_nan=True, allow_infinity=True) | VALUES
 STEP = Decimal("0.00000001")
@@ -111,15 +112,27 @@ def test_unknown_and_non_finite_inputs_never_raise_and_never_ask(
         assert price is not None
 
 
+GOOD_KEYS = st.fixed_dictionaries(
+    {
+        "volatility": st.floats(0, 2),
+        "atr": st.floats(0.1, 2_000),
+        "win_rate": st.floats(0.3, 1),
+        "avg_win": st.floats(0.001, 0.1),
+        "avg_loss": st.floats(0.001, 0.02),
+    }
+)
+ANY_KEYS = st.dictionaries(
+    st.sampled_from(["volatility", "atr", "win_rate", "avg_win", "avg_loss"]),
+    st.floats(0, 1e9) | st.floats() | st.none() | st.text(max_size=2),
+)
+
+
 @given(
     method=st.sampled_from(SIZING_METHODS),
-    keys=st.dictionaries(
-        st.sampled_from(["volatility", "atr", "win_rate", "avg_win", "avg_loss"]),
-        st.floats(0, 1) | st.floats(0, 1e9) | st.floats() | st.none() | st.text(max_size=2),
-    ),
-    equity=st.floats(1, 1e9),
-    price=st.floats(1e-3, 1e6),
-    limit=st.floats(0, 1),
+    keys=GOOD_KEYS | ANY_KEYS,
+    equity=st.floats(1_000, 1e9),
+    price=st.floats(1, 1e5),
+    limit=st.floats(0.001, 1),
 )
 @settings(max_examples=300)
 def test_the_dict_api_holds_its_caps_with_every_method(
@@ -132,6 +145,7 @@ def test_the_dict_api_holds_its_caps_with_every_method(
         signal, {"equity": equity, **keys}, {"SIZING_METHOD": method, "MAX_POSITION_PCT": limit}
     )
 
+    event(f"{method}: {result['approved']}")
     assert result["position_size"] >= 0
     if result["approved"]:
         assert result["sizing"]["method"] == method
@@ -145,12 +159,13 @@ def test_the_dict_api_holds_its_caps_with_every_method(
     changed=st.fixed_dictionaries(
         {
             "SIZING_METHOD": st.sampled_from(["volatility_targeting", "atr_based"]),
-            "TARGET_VOL_PCT": SHARES, "RISK_PER_TRADE_PCT": SHARES, "MAX_POSITION_PCT": SHARES,
-            "MAX_TOTAL_EXPOSURE_PCT": SHARES, "ATR_MULTIPLE": st.decimals(Decimal("0.1"), 100, places=2),
-            "ACCOUNT_EQUITY": st.decimals(1, Decimal(10) ** 9, places=2),
+            "TARGET_VOL_PCT": SOME, "RISK_PER_TRADE_PCT": SOME, "MAX_POSITION_PCT": SOME,
+            "MAX_TOTAL_EXPOSURE_PCT": SOME, "ATR_MULTIPLE": st.decimals(Decimal("0.1"), 100, places=2),
+            "ACCOUNT_EQUITY": st.decimals(100, Decimal(10) ** 9, places=2),
+            "MAX_ORDER_NOTIONAL_USDT": st.sampled_from([20_000, 100_000_000]),
         }
     ),
-    prices=st.lists(st.integers(40_000, 60_000), min_size=1, max_size=8),
+    prices=st.lists(st.integers(49_000, 51_000), min_size=2, max_size=8, unique=True),
 )  # fmt: skip
 @settings(max_examples=60, deadline=None)
 def test_an_approved_order_stays_within_both_limits_at_its_worst_price(
@@ -159,13 +174,15 @@ def test_an_approved_order_stays_within_both_limits_at_its_worst_price(
     """Worst price * (1 + fee) * quantity <= equity * each limit, whatever the method asked for."""
     desk = RiskDesk(ATR_BAR_MIN=1, ATR_PERIOD=2, **changed)
     estimator = desk.machine.state.estimators[BTC] = Estimator()
-    for minute in range(260):
-        estimator.add(_event(prices[minute % len(prices)]), Decimal(prices[minute % len(prices)]), minute + 1,
-                      desk.machine.settings)  # fmt: skip
-    desk.quote()
+    for minute in range(-260, 0):
+        price = prices[minute % len(prices)]
+        estimator.add(_event(price), Decimal(price), START_US // MINUTE_US + minute, desk.machine.settings)
+    desk.quote(size=10_000)
 
     decision = desk.signal()
 
+    event(f"approved: {decision.approved}, capped by {decision.sizing.capped_by}")
+    assert "unknown" not in layer(decision, "position_limits").detail
     if decision.approved:
         (order,) = desk.orders
         assert order.price is not None
@@ -201,11 +218,11 @@ def test_the_volatility_is_that_of_the_strategy(minutes: list[tuple[int, Decimal
     minute = 0
     for step, price in minutes:
         minute += step
-        event = _event(price, minute)
-        estimator.add(event, price, minute, limits)
+        seen = _event(price, minute)
+        estimator.add(seen, price, minute, limits)
         for bar in builder.close_until(minute, rule.max_gap_min, rule.horizon_min):
             windows.push(bar, rule)
-        builder.add(event)
+        builder.add(seen)
 
     assert estimator.returns.squares == windows.squares
     assert estimator.returns.square_sum == windows.square_sum

@@ -131,6 +131,11 @@ def test_without_equity_every_method_asks_for_nothing(bad: Decimal | None) -> No
         assert "equity" in refused(request)
 
 
+def test_the_greatest_equity_is_still_one() -> None:
+    """A trillion is sized, at the smallest stop and the lowest price as well: 10^12 / 10^-6 base units."""
+    assert fixed_fractional(Decimal("1E12"), Decimal("0.000001"), Decimal(1), Decimal("0.0001")).quantity == 10**18
+
+
 @pytest.mark.parametrize("bad", [None, NAN, INFINITY, Decimal(0), Decimal(-1)])
 def test_without_a_price_nothing_is_asked_for(bad: Decimal | None) -> None:
     """The reason names the price."""
