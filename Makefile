@@ -91,8 +91,8 @@ schemas: setup ## Write the JSON Schemas of the events anew
 	$(BIN)/python backoffice/scripts/make_schemas.py
 	$(BIN)/python backoffice/scripts/make_codes.py
 
-bench: setup ## Measure the pipeline, the journal and the writer against bare Redis and raw COPY
-	$(BIN)/python -m tests.benchmarks
+bench: setup ## Measure against bare Redis, raw COPY and NautilusTrader (BENCH="replay" or "pipeline": a part)
+	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 clean: ## Delete what tests and tools leave behind (not .venv, not data/)
 	rm -rf build .coverage .coverage.* coverage.json htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -106,12 +106,13 @@ def _parts(readings: list[_Reading]) -> Iterator[list[list[Observation | Rejecte
         for reading in readings:
             if not reading.rows and not reading.ended:
                 reading.read()
-        known = [reading.times[-1] for reading in readings if not reading.ended]
-        horizon_us = min(known, default=None)
+        limits = [r.times[-1] if r.times else 0 for r in readings if not r.ended or r.error is not None]
+        horizon_us = min(limits, default=None)
+        for reading in readings:
+            if reading.error is not None and horizon_us == (reading.times[-1] if reading.times else 0):
+                yield [r.take(horizon_us + 1) for r in readings]
+                raise reading.error
         yield [reading.take(horizon_us) for reading in readings]
-        failed = next((reading.error for reading in readings if reading.error is not None and not reading.rows), None)
-        if failed is not None:
-            raise failed
         if horizon_us is None:
             return
         for reading in readings:

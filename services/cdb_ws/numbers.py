@@ -11,7 +11,7 @@ from services.common.decimals import quantise, wire_form
 from services.common.errors import FeedInputInvalid
 from services.common.timestamps import MS_US
 
-__all__ = ["DECIMALS", "WHOLE_DIGITS", "milliseconds", "not_negative", "positive", "signed_fraction"]
+__all__ = ["DECIMALS", "WHOLE_DIGITS", "milliseconds", "not_negative", "plain_number", "positive", "signed_fraction"]
 
 WHOLE_DIGITS: Final = 12
 DECIMALS: Final = 16
@@ -45,7 +45,7 @@ def not_negative(name: str, text: str) -> Decimal:
     Raises:
         FeedInputInvalid: not a finite number from 0 with at most 12 whole digits.
     """
-    value = _plain(text)
+    value = plain_number(text)
     if value is not None:
         return value
     try:
@@ -60,8 +60,11 @@ def not_negative(name: str, text: str) -> Decimal:
 
 
 @lru_cache(maxsize=1 << 16)
-def _plain(text: str) -> Decimal | None:
-    """Return a plain number as it stands on the wire; prices and sizes repeat, so most are known already."""
+def plain_number(text: str) -> Decimal | None:
+    """Return what `not_negative` returns of a plain number, and None of everything else that it knows or refuses.
+
+    Prices and sizes repeat, so most are known already.
+    """
     return wire_form(Decimal(text)) if _PLAIN.fullmatch(text) else None
 
 

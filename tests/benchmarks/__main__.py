@@ -7,7 +7,7 @@ import platform
 import resource
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from tests.benchmarks.bare_chain import measure_bare_chain
 from tests.benchmarks.journal_publish import measure_publish
 from tests.benchmarks.latency import Latency
 from tests.benchmarks.pipeline_chain import measure_pipeline, measure_throughput
+from tests.benchmarks.replay import measure_replay
 from tests.benchmarks.restart import measure_restart
 from tests.benchmarks.writer_batches import measure_writer
 
@@ -78,8 +79,7 @@ def _throughput() -> dict[str, float]:
     }
 
 
-def _measure(console: Console) -> dict[str, Any]:
-    results: dict[str, Any] = {"machine": {"python": platform.python_version(), "system": platform.platform()}}
+def _measure(console: Console, results: dict[str, Any]) -> None:
     results["latency"] = _latencies(console)
     console.print("largest sustained rate …", style="dim")
     results["throughput"] = _throughput()
@@ -93,7 +93,6 @@ def _measure(console: Console) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, EmbeddedPostgres(Path(folder) / "postgres") as server:
         results["writer"] = measure_writer(server.environment, count=50_000)
     results["memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return results
 
 
 def _table(results: dict[str, Any]) -> Table:
@@ -146,16 +145,54 @@ def _table(results: dict[str, Any]) -> Table:
     return table
 
 
-def main() -> int:
-    """Measure, show, and write the JSON file."""
+def _replay_table(replay: dict[str, Any]) -> Table:
+    table = Table(title=f"replay by CPU time; yardstick: {replay['yardstick'] or 'could not be installed'}")
+    for name in ("what", "ours", "yardstick", "ratio", "budget", "memory"):
+        table.add_column(name, justify="left" if name == "what" else "right", no_wrap=True)
+    for name, what, budget in (
+        ("decoded", "decoded ticks, 4 events/s an instrument", "≥ 10"),
+        ("decoded_every_event", "decoded ticks, an event each millisecond", ""),
+        ("from_file", "from file, every event hashed; load + run", "≥ 2"),
+    ):
+        if row := replay.get(name):
+            table.add_row(
+                what,
+                f"{row['ours_per_second']:,.0f} ticks/s",
+                f"{row['theirs_per_second']:,.0f} ticks/s",
+                f"{row['ratio']:.2f}",
+                budget,
+                f"{row['ours_mib']:.0f} / {row['theirs_mib']:.0f} MiB",
+            )
+    for row in replay["growth"]:
+        ours, theirs = row["ours"], row.get("theirs")
+        table.add_row(
+            f"decoded ticks: {ours['ticks']:,}",
+            f"{ours['run_sec'] / ours['ticks'] * 1e6:.2f} µs a tick",
+            f"{theirs['run_sec'] / theirs['ticks'] * 1e6:.2f} µs a tick" if theirs else "",
+            f"{theirs['run_sec'] / ours['run_sec']:.2f}" if theirs else "",
+            "",
+            f"{ours['peak_mib']:.0f} / {theirs['peak_mib']:.0f} MiB" if theirs else f"{ours['peak_mib']:.0f} MiB",
+        )
+    return table
+
+
+def main(parts: Sequence[str]) -> int:
+    """Measure, show, and write the JSON file; `replay` and `pipeline` name a part, nothing means both."""
     console = Console()
-    results = _measure(console)
+    results: dict[str, Any] = {"machine": {"python": platform.python_version(), "system": platform.platform()}}
+    if not parts or "replay" in parts:
+        console.print("replay against NautilusTrader …", style="dim")
+        results["replay"] = measure_replay()
+        console.print(_replay_table(results["replay"]))
+    if not parts or "pipeline" in parts:
+        _measure(console, results)
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    console.print(_table(results))
+    if "latency" in results:
+        console.print(_table(results))
     console.print(f"written: {RESULT}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

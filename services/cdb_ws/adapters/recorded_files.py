@@ -109,13 +109,16 @@ class Reader:
         symbols: the symbols to play, as on the wire.
         symbol_map: from a file's symbol, normalised, to one on the wire: `XBTUSD` to `BTCUSDT`.
         skip_bad_rows: skip a row that cannot be used and mark a gap, instead of refusing the file.
+
+    Attributes:
+        known: what the symbols seen so far are played as; None for those that are not played.
     """
 
     def __init__(self, symbols: Sequence[str], symbol_map: Mapping[str, str], *, skip_bad_rows: bool = False) -> None:
         self._symbols = tuple(symbols)
         self._map = dict(symbol_map)
         self._skip = skip_bad_rows
-        self._known: dict[str, str | None] = {}
+        self.known: dict[str, str | None] = {}
         self._played_as: dict[str, str] = {}
         self.counts = ReadCounts()
 
@@ -141,7 +144,7 @@ class Reader:
             FeedInputInvalid: no symbol at all, or a second one that would be played as the same.
         """
         try:
-            return self._known[raw]
+            return self.known[raw]
         except KeyError:
             pass
         try:
@@ -150,11 +153,11 @@ class Reader:
             raise FeedInputInvalid(str(error)) from error
         symbol = self._map.get(normalised, normalised)
         if symbol not in self._symbols:
-            self._known[raw] = None
+            self.known[raw] = None
             return None
         if (other := self._played_as.setdefault(symbol, normalised)) != normalised:
             raise FeedInputInvalid(f"symbol={raw!r}: {other} is already played as {symbol}; two would mix")
-        self._known[raw] = symbol
+        self.known[raw] = symbol
         return symbol
 
     def reject(self, reason: str) -> None:
@@ -191,14 +194,28 @@ class _Stream:
 
     def ticks(self) -> Source:
         """Yield one observation a row."""
-        read = TickReader().read
-        for row in self._rows():
-            tick = self._parse(row, read)
-            if isinstance(tick, Observation):
-                self._check_order(row, tick.timestamp_us, "the row before it")
-                self._last_us = tick.timestamp_us
-                tick = self._after_gap(tick)
-            yield tick
+        reader, counts, known = TickReader(), self._reader.counts, self._reader.known
+        with _lines(self._path) as lines:
+            header = next(lines)
+            sized = tuple(header) == SIZED_TICK_COLUMNS
+            for number, values in enumerate(lines, start=2):
+                symbol = known.get(values[1]) if sized and len(values) == len(SIZED_TICK_COLUMNS) else None
+                tick: Observation | RejectedRow | None = None
+                if symbol is not None:
+                    tick = reader.read_plain(values, symbol)
+                if tick is None or tick.timestamp_us < self._last_us or self._gaps:
+                    row = self._to_play(number, header, values)
+                    if row is None:
+                        continue
+                    tick = self._parse(row, reader.read)
+                    if isinstance(tick, Observation):
+                        self._check_order(row, tick.timestamp_us, "the row before it")
+                        tick = self._after_gap(tick)
+                else:
+                    counts.rows += 1
+                if type(tick) is Observation:
+                    self._last_us = tick.timestamp_us
+                yield tick
 
     def candles(self) -> Source:
         """Yield four observations a row."""
@@ -214,20 +231,26 @@ class _Stream:
             yield from rest
 
     def _rows(self) -> Iterator[_Row]:
-        """Yield the rows that this pass plays, and in the first pass those that cannot be told whose they are."""
         with _lines(self._path) as lines:
             header = next(lines)
             for number, values in enumerate(lines, start=2):
-                if not values:
-                    continue
-                row = self._row(number, header, values)
-                if row.symbol in self._symbols:
-                    self._reader.counts.rows += 1
+                row = self._to_play(number, header, values)
+                if row is not None:
                     yield row
-                elif self._first and row.reason:
-                    yield row
-                elif self._first and row.symbol is None:
-                    self._reader.counts.ignored[row.columns["symbol"]] += 1
+
+    def _to_play(self, number: int, header: list[str], values: list[str]) -> _Row | None:
+        """Return a row that this pass plays, or, in the first pass, one that cannot be told whose it is; else None."""
+        if not values:
+            return None
+        row = self._row(number, header, values)
+        if row.symbol in self._symbols:
+            self._reader.counts.rows += 1
+            return row
+        if self._first and row.reason:
+            return row
+        if self._first and row.symbol is None:
+            self._reader.counts.ignored[row.columns["symbol"]] += 1
+        return None
 
     def _row(self, number: int, header: list[str], values: list[str]) -> _Row:
         if len(values) != len(header):

@@ -1,0 +1,113 @@
+"""Our side of the replay benchmark: decoded ticks, or files, through the whole loop in this process.
+
+A program of its own, so that its memory is its own. It reads one JSON object of options from standard input and writes
+one with its measurements to standard output. Times are of the CPU: the machine may have other things to do.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from claire.paper.feed import PaperFeed
+from claire.paper.run import ClosedLoop, run_paper, service_settings
+from claire.paper.spec import PaperSpec
+from services.cdb_ws.adapters.recording import Recording
+from services.cdb_ws.merging import Source
+from services.cdb_ws.observation import Observation
+from services.cdb_ws.recorded import RecordedFeed
+from services.cdb_ws.settings import FeedSettings
+from services.common.channels import ORDERS
+from services.common.decimals import use_fixed_context
+from services.common.settings import load_settings
+
+US_PER_NS = 1_000
+
+
+class _Ticks:
+    """The decoded ticks, played again and again later in time; making the later copies is not part of the time."""
+
+    def __init__(self, base: list[Observation], repeats: int, shift_us: int) -> None:
+        self._base = base
+        self._repeats = repeats
+        self._shift_us = shift_us
+        self.making_sec = 0.0
+        self.played = 0
+
+    def __iter__(self) -> Iterator[Observation]:
+        for repeat in range(self._repeats):
+            began = time.process_time()
+            part = self._base if repeat == 0 else self._later(repeat * self._shift_us)
+            self.making_sec += time.process_time() - began
+            self.played += len(part)
+            yield from part
+
+    def _later(self, by_us: int) -> list[Observation]:
+        return [
+            Observation(
+                row.timestamp_us + by_us,
+                row.symbol,
+                row.price,
+                row.high,
+                row.low,
+                row.volume,
+                row.bid,
+                row.ask,
+                row.bid_size,
+                row.ask_size,
+            )
+            for row in self._base
+        ]
+
+
+def _replay(options: dict[str, Any]) -> dict[str, Any]:
+    """Decoded ticks through conflation, signal, seven layers, paper fill and ledger; no bytes."""
+    began = time.process_time()
+    given: dict[str, Any] = {**options["settings"], "FEED_FILES": tuple(options["files"])}
+    recording = Recording(load_settings(FeedSettings, given))
+    sources = recording.reader().sources(recording.files)
+    rows = [row for source in sources for row in source if isinstance(row, Observation)]
+    base = sorted(rows, key=lambda row: row.timestamp_us)
+    load_sec = time.process_time() - began
+    ticks = _Ticks(base, options["repeats"], options["shift_ns"] // US_PER_NS)
+    source: Source = iter(ticks)
+    began = time.process_time()
+    feed = RecordedFeed([source], max_hz=recording.settings.MARKET_DATA_MAX_HZ, tick_us=recording.tick_us)
+    paper = PaperFeed(recording.settings, feed.start_us, None, recording.play, {}, iter(feed))
+    loop = ClosedLoop(paper, service_settings(options["settings"]), "benchmark")
+    entries = orders = 0
+    for entry in loop.entries():
+        entries += 1
+        orders += entry.channel == ORDERS
+    run_sec = time.process_time() - began - ticks.making_sec
+    return {"ticks": ticks.played, "load_sec": load_sec, "run_sec": run_sec, "orders": orders, "entries": entries}
+
+
+def _from_file(options: dict[str, Any]) -> dict[str, Any]:
+    """Files through everything, each event encoded and hashed into the chain."""
+    began = time.process_time()
+    run = run_paper(PaperSpec(tuple(map(Path, options["files"])), options["settings"]))
+    return {
+        "run_sec": time.process_time() - began,
+        "orders": run.events.get("order", 0),
+        "entries": sum(run.events.values()),
+        "chain_tip": run.chain_tip,
+    }
+
+
+def main() -> None:
+    """Measure what the options ask for."""
+    use_fixed_context()
+    options = json.load(sys.stdin)
+    result = _replay(options) if options["what"] == "replay" else _from_file(options)
+    result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    json.dump(result, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
