@@ -18,6 +18,7 @@ from rich.console import Console
 from claire.commands_history import register as register_history
 from claire.drill.command import register as register_drill
 from claire.explain.command import register as register_explain
+from claire.lookahead_command import register as register_lookahead
 from claire.operator_commands import register as register_operator_commands
 from claire.options import parse_settings, refuse
 from claire.paper.command import run_paper_command
@@ -195,6 +196,7 @@ register_history(app)
 app.command()(replay)
 register_report(app)
 register_explain(app)
+register_lookahead(app)
 
 
 def main() -> None:
