@@ -6,21 +6,25 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from claire.explain.lookup import Hit, Lookup, UnknownId
+from claire.explain.lookup import Hit, Lookup
 from claire.explain.story import Story, plain, story_of
 from claire.statistics.collector import Books
 from claire.statistics.round_trips import Fill, RoundTrip
 from services.common import channels
 from services.common.decimals import ONE, ZERO, divide
-from services.common.errors import ContractViolation
+from services.common.errors import ClaireError, ContractViolation
 from services.common.events import Control, MarketData, Order, OrderResult
 from services.common.instruments import DEFAULT_INSTRUMENTS, instrument_key, normalise_symbol
 from services.common.journal.entry import Entry
 from services.common.timestamps import format_timestamp
 
-__all__ = ["Holding", "as_instrument", "holding_of"]
+__all__ = ["Holding", "NothingTraded", "as_instrument", "holding_of"]
 
 _KNOWN = {instrument_key(spec.venue, spec.symbol): spec for spec in DEFAULT_INSTRUMENTS}
+
+
+class NothingTraded(ClaireError):
+    """There was never a position of the instrument."""
 
 
 def as_instrument(text: str) -> tuple[str | None, str] | None:
@@ -135,11 +139,12 @@ class Holding:
 
 @dataclass
 class _Ledger:
-    """Books what was decided of one symbol, the last run alone."""
+    """Books what was decided of one symbol, run by run."""
 
     symbol: str
     books: Books = field(default_factory=Books)
     results: list[Entry] = field(default_factory=list)
+    earlier: _Ledger | None = None  # of the last run before that had a fill
 
     def take(self, entry: Entry) -> None:
         event = entry.event
@@ -155,6 +160,8 @@ class _Ledger:
 
     def _control(self, event: Control) -> None:
         if event.action == "started" and event.producer == channels.WS and event.run_id != self.books.run_id:
+            if self.results:
+                self.earlier = _Ledger(self.symbol, self.books, self.results)
             self.books, self.results = Books(event.run_id), []
         if event.action in {"started", "config"} or event.details.get("symbol") == self.symbol:
             self.books.on_control(event)
@@ -169,16 +176,18 @@ def holding_of(lookup: Lookup, venue: str | None, symbol: str) -> Holding:
         symbol: as on the wire.
 
     Raises:
-        UnknownId: nothing of it was ever traded in the last run of the history.
+        NothingTraded: nothing of it was filled in the last run that filled anything.
     """
     ledger = _Ledger(symbol)
     for entry in lookup.decided(symbol):
         ledger.take(entry)
+    if not ledger.results and ledger.earlier is not None:
+        ledger = ledger.earlier
     books = ledger.books
     traded = [place for place, fill in enumerate(books.fills)
               if fill.symbol == symbol and venue in {None, fill.venue}]  # fmt: skip
     if not traded:
-        raise UnknownId(symbol, f"{lookup.history.where}: nothing of it was filled in the last run", [])
+        raise NothingTraded(f"{lookup.history.where}: nothing of {symbol} was filled, so there is no position")
     last = books.fills[traded[-1]]
     places = [place for place in traded if books.fills[place].round_trip == last.round_trip]
     closed = next((trip for trip in books.trips.closed if trip.number == last.round_trip), None)

@@ -250,7 +250,7 @@ def test_a_symbol_that_was_never_traded_is_no_position(journal: str) -> None:
     code, output = run("explain", "ETHUSDT", "--journal", journal)
 
     assert code == 1
-    assert "nothing of it was filled" in words(output)
+    assert "nothing of ETHUSDT was filled" in words(output)
 
 
 def test_trace_prints_each_event_under_its_cause(bought: RecordedPipeline, journal: str) -> None:
