@@ -122,7 +122,7 @@ class Market:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=7, deadline=None)
 def test_a_wild_day_on_perpetuals(seed: int) -> None:
     """120 steps of quotes, jumps, signals in both directions, ticks, settlements and restarts keep every invariant."""
     use_fixed_context()
