@@ -287,6 +287,13 @@ def test_what_the_processes_recorded_in_lockstep_is_what_the_kernel_makes_of_it(
     assert outcome.derived > 0
 
 
+def test_a_database_is_played_again_as_it_was(undisturbed: tuple[Path, str]) -> None:
+    """What the processes have stored is an input as well: under the same run id it gives the same journal."""
+    made: list[Entry] = []
+    run_paper(PaperSpec(data_dir=undisturbed[0], run_id="test-run"), sinks=[made.append])
+    assert [entry.data for entry in made] == [entry.data for entry in journal(undisturbed[0])]
+
+
 def test_a_second_start_goes_on_from_the_data(undisturbed: tuple[Path, str], recording: Path, ups: list[Up]) -> None:
     """The recording was already played: the second start adds nothing but announcements and ends by itself."""
     data, first = undisturbed
