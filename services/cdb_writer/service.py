@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from services.cdb_writer.adapters.housekeeping import Housekeeping
 from services.cdb_writer.adapters.keeper import Keeper
 from services.cdb_writer.adapters.metrics import WriterMetrics
+from services.cdb_writer.batching import last_boundary, whole_batches
 from services.cdb_writer.recorder import Batch, Recorder
 from services.cdb_writer.settings import WriterSettings, WriterShellSettings
 from services.common import channels
@@ -87,6 +88,7 @@ class Writer:
             life.infra, Path(folder) if folder else None, self._settings.EVENT_RETENTION_DAYS, metrics.exported.inc
         )
         self._recorder: Recorder | None = None
+        self._held: list[Entry] = []
         self._written = 0
         self._wrote_at = self._trimmed_at = time.monotonic()
         self._stall_told = False
@@ -148,7 +150,7 @@ class Writer:
     def _start_over(self) -> None:
         """Go on from what the store holds."""
         stored = self._keeper.stored()
-        self._recorder = Recorder(stored.head, stored.state)
+        self._recorder, self._held = Recorder(stored.head, stored.state), []
         clock = RunClock()
         if stored.clock is not None:
             clock.restore(decode(stored.clock))
@@ -161,7 +163,7 @@ class Writer:
     def _work(self) -> None:
         while not self._life.stop.is_set():
             self._life.beat()
-            entries = self._read()
+            entries = self._whole(self._read())
             if entries:
                 self._write(entries)
             elif self._bus.problem is not None:
@@ -189,11 +191,17 @@ class Writer:
             entries += more
         return entries
 
+    def _whole(self, entries: list[Entry]) -> list[Entry]:
+        """Return what can be stored: what a page has cut off from its publish waits for the rest of it."""
+        entries = self._held + entries
+        end = len(entries) if self._bus.at_head else last_boundary(entries)
+        self._held = entries[end:]
+        return entries[:end]
+
     def _write(self, entries: Sequence[Entry]) -> None:
         assert self._recorder is not None
-        life, size = self._life, self._settings.WRITER_BATCH_EVENTS
-        for start in range(0, len(entries), size):
-            part = entries[start : start + size]
+        life = self._life
+        for part in whole_batches(entries, self._settings.WRITER_BATCH_EVENTS):
             batch = self._recorder.fold(part)
             fold_clock(life.clock, part, batch)
             self._keeper.commit(batch, encode_state(life.clock.dump()))

@@ -45,6 +45,8 @@ def read_after(
 ) -> tuple[list[Entry], int]:
     """Return the next entries after number `after`, contiguous, and the head's number at that moment.
 
+    The entries reach the head only together with everything that the last publish has appended.
+
     Raises:
         JournalHole: the next entry is neither in the stream nor in the archive.
         StateMismatch: the journal ends before `after`.
@@ -58,7 +60,8 @@ def read_after(
     page = link.call("XRANGE", keys.JOURNAL, f"({attachment.epochs.id_of(after)}", "+", "COUNT", count)
     entries = _contiguous(after, [decode_entry(entry_id, fields) for entry_id, fields in page])
     if entries:
-        return entries, max(head, entries[-1].id.n)
+        # a full page may end in the middle of what one publish has appended meanwhile: that is not the head
+        return entries, read_head(link, attachment) if len(page) == count else max(head, entries[-1].id.n)
     first_present = JournalId.parse(page[0][0]).n if page else head + 1
     if archive is not None:
         entries = _contiguous(after, archive.read(after, min(count, first_present - 1 - after)))

@@ -15,7 +15,10 @@ from services.cdb_writer.adapters import store as store_module
 from services.cdb_writer.adapters.connection import Connect
 from services.cdb_writer.adapters.schema import migrate
 from services.cdb_writer.adapters.store import EventStore
+from services.cdb_writer.recorder import Batch
 from services.common.errors import ContractViolation, LeaseHeld, StoreError
+from services.common.journal import bus
+from services.common.journal.entry import Cause
 from services.common.runtime import run_clock
 from tests.integration.writer.writer_support import (
     Feeder,
@@ -330,3 +333,43 @@ def test_a_second_writer_gives_way(
     assert isinstance(error, LeaseHeld)
     assert "another writer" in str(error)
     first.stop()
+
+
+def test_no_transaction_ends_within_a_publish(
+    new_thread: NewWriter, feeder: NewFeeder, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages of 4 entries cut publishes of 3; what is stored ends with a whole publish each time.
+
+    Otherwise a Redis that loses its tail just then would be told that the cause is done, and the rest is gone.
+    """
+    monkeypatch.setattr(bus, "PAGE", 4)
+    stored: list[int] = []
+    write = EventStore.write
+
+    def noting(store: EventStore, batch: Batch, clock: bytes | None = None) -> None:
+        write(store, batch, clock)
+        stored.append(batch.after.seq)
+
+    monkeypatch.setattr(EventStore, "write", noting)
+    writer = new_thread(WRITER_BATCH_EVENTS="5").start()
+    source = feeder()
+    story = Story()
+    story.begin()
+    begun = source.publish(story.entries)
+    wait_for(caught_up(connect, begun), "the beginning is written")
+    writer.stop()
+    fence, told = source.fence("cdb_ws"), len(story.entries)
+    for _ in range(60):
+        story.tick()
+    ticks = [entry.event for entry in story.entries[told:]]
+    for number in range(20):
+        source.client.publish("cdb_ws", fence, Cause("three", number + 1), ticks[3 * number : 3 * number + 3])
+
+    writer = new_thread(WRITER_BATCH_EVENTS="5").start()
+
+    wait_for(caught_up(connect, begun + 60), "written")
+    writer.stop()
+    ends = [seq for seq in stored if begun < seq <= begun + 60]
+    assert len(ends) > 5, "several transactions, or nothing was cut"
+    assert [seq for seq in ends if (seq - begun) % 3] == []
+    assert verified(connect).ok
