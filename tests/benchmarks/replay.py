@@ -101,12 +101,12 @@ def measure_replay() -> Options:
         results["growth"].append(row)
     if python is None:
         return results
-    every_event = {**decoded, "repeats": 1, "settings": {**SETTINGS, "MARKET_DATA_MAX_HZ": EVERY_EVENT_HZ}}
+    every_event = {**decoded, "settings": {**SETTINGS, "MARKET_DATA_MAX_HZ": EVERY_EVENT_HZ}}
     pairs, unconflated = [], []
     for _ in range(ROUNDS):
         theirs = _theirs(python, files=paths, repeats=REPEATS, **shift)
         pairs.append((_ours(**decoded, repeats=REPEATS), theirs))
-        unconflated.append((_ours(**every_event), _theirs(python, files=paths, repeats=1, **shift)))
+        unconflated.append((_ours(**every_event, repeats=REPEATS), theirs))
     results["decoded"] = _compare(pairs, ("run_sec",))
     results["decoded_every_event"] = _compare(unconflated, ("run_sec",))
     with tempfile.TemporaryDirectory() as folder:
