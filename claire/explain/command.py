@@ -128,7 +128,7 @@ def _story(
     from claire.explain.position import as_instrument, holding_of
     from claire.explain.redecide import redecide
     from claire.explain.redecision_screen import render_redecision
-    from claire.explain.screen import render_story
+    from claire.explain.screen import render_story, story_head
     from claire.explain.story import story_of
 
     instrument = as_instrument(id_)
@@ -142,9 +142,7 @@ def _story(
     if not changes:
         return story.as_dict(), render_story(story, width)
     again = redecide(lookup, story, changes, from_start=from_start)
-    return {**story.as_dict(), "if": again.as_dict()}, Group(
-        render_story(story, width), Text(), render_redecision(again)
-    )
+    return {**story.as_dict(), "if": again.as_dict()}, Group(*story_head(story), Text(), render_redecision(again))
 
 
 def _why_not(

@@ -27,7 +27,7 @@ def fill_lines(result: OrderResult) -> list[str]:
     value = None if result.last_price is None else result.last_quantity * result.last_price
     told = [
         (
-            f"{quantity(result.last_quantity)} {base} at {price(result.last_price)}, worth {money(value)}, as "
+            f"fill: {quantity(result.last_quantity)} {base} at {price(result.last_price)}, worth {money(value)}, as "
             f"{result.liquidity or 'unknown'}; filled in all {quantity(result.filled_quantity)} of "
             f"{quantity(result.quantity)}"
         )
@@ -36,10 +36,10 @@ def fill_lines(result: OrderResult) -> list[str]:
     if fill is not None and fill.get("rule") == "paper_ioc_v1":
         told += _paper(fill, base)
     elif fill is not None:
-        told.append(f"rule {fill.get('rule')}: {fill.get('by', '')}")
+        told.append(f"rule: {fill.get('rule')}: {fill.get('by', '')}")
     rate = None if fill is None else _number(fill, "fee_rate")
     told.append(
-        f"slippage against mid {bps(result.slippage_bps)}; fee {number(result.fee or Decimal(0), 4)} "
+        f"cost: slippage against mid {bps(result.slippage_bps)}; fee {number(result.fee or Decimal(0), 4)} "
         f"{result.fee_currency or ''}" + ("" if rate is None else f" ({percent(rate)})")
     )
     return told
@@ -68,7 +68,7 @@ def _paper(fill: Mapping[str, Any], base: str) -> list[str]:
     shown, levels = number(value("displayed"), 4), number(value("levels"), 4)
     traded, own, cap = (number(value(name), 4) for name in ("volume_60s", "own_60s", "cap"))
     return [
-        f"rule paper_ioc_v1: the first valid quote after {fill.get('latency_ms')} ms ({eligible}) came at {quoted}",
+        f"rule: paper_ioc_v1, the first valid quote after {fill.get('latency_ms')} ms ({eligible}) came at {quoted}",
         _joined(
             f"quote: bid {price(value('quote_bid'))}, ask {price(value('quote_ask'))}{constructed}",
             f" [{short(str(fill.get('quote_event_id')))}]{moved}",

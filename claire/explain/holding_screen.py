@@ -104,12 +104,12 @@ def _why(title: str, story: Story, stop: Decimal | None = None) -> Iterator[Rend
     signal = story.signal
     told = []
     if signal is not None:
-        told.append(f"signal {short(signal.event_id)}: {signal.reason or f'{signal.signal_type} to {signal.intent}'}")
+        told.append(f"signal: {short(signal.event_id)}, {signal.reason or f'{signal.signal_type} to {signal.intent}'}")
     if stop is not None and isinstance(story.began, MarketData) and story.paths[0].decision.purpose == "stop_loss":
-        told.append(f"the stop lay at {price(stop)}, and there came {quote_line(story.began)}")
+        told.append(f"stop: it lay at {price(stop)}, and there came {quote_line(story.began)}")
     for path in story.paths:
         decision = path.decision
-        told.append(f"decision {short(decision.event_id)}: {decision.purpose.replace('_', ' ')}, {decision.reason}")
-    told.append(tell(story))
+        told.append(f"decision: {short(decision.event_id)}, {decision.purpose.replace('_', ' ')}, {decision.reason}")
+    told.append(f"result: {tell(story)}")
     told.append(f"all of it: claire explain {story.id[:10]}")
     yield lines(*told)

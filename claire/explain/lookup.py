@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from claire.history.record import HistoryUnusable
 from claire.history.source import DatabaseHistory, History
 from services.common import channels
 from services.common.errors import ClaireError
@@ -266,10 +267,36 @@ class DatabaseLookup(Lookup):
             search.look(entry)
 
     def chain(self, correlation_id: str) -> list[Entry]:
-        began = self.event(correlation_id)
         rest = self._select("correlation_id = %s", correlation_id)
+        began = self.event(correlation_id) or self._exported(correlation_id, rest)
         known = {entry.id.n for entry in rest}
         return rest if began is None or began.id.n in known else [began, *rest]
+
+    def _exported(self, event_id: str, rest: list[Entry]) -> Entry | None:
+        """Return market data past retention from the file that they were moved to; None without that file."""
+        if not rest:
+            return None
+        assert isinstance(self.history, DatabaseHistory)
+        with self.history.database.cursor() as cur:
+            cur.execute(
+                "SELECT first_seq, last_seq FROM event_store.exports WHERE dropped_at IS NOT NULL AND first_seq <= %s "
+                "ORDER BY first_seq DESC LIMIT 1",
+                (rest[0].id.n,),
+            )
+            moved = cur.fetchone()
+        if moved is None:
+            return None
+        needle = event_id.encode()
+        try:
+            for record in self.history.records(moved[0] - 1):
+                entry = record.entry
+                if entry.id.n > min(rest[0].id.n, moved[1]):
+                    return None
+                if entry.channel == channels.MARKET_DATA and needle in entry.data:
+                    return entry
+        except HistoryUnusable:  # the file is not there: the story says that the market data are not
+            return None
+        return None
 
     def event(self, event_id: str) -> Entry | None:
         return next(iter(self._select("event_id = %s", event_id, limit=1)), None)

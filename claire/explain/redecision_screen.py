@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +15,7 @@ from claire.explain.redecide import Redecision
 from claire.explain.screen import STATUS_STYLES, heading, lines
 from claire.explain.story import Path, tell_path
 from claire.explain.wording import base_of, layer_number, price, quantity, unit_of
+from services.common.events import LayerVerdict
 
 __all__ = ["render_redecision"]
 
@@ -38,22 +40,25 @@ def _parts(found: Redecision) -> Iterator[RenderableType]:
             style="yellow",
         )
     other = found.other.path
-    yield lines(f"recorded: {tell_path(found.recorded)}")
+    yield lines(
+        f"recorded: {tell_path(found.recorded)}", f"then: {_nothing(found) if other is None else tell_path(other)}"
+    )
     if other is None:
-        yield Text(f"  then: {_nothing(found)}", style="bold yellow")
+        yield Text("  It would not have come to this decision.", style="bold yellow")
         return
-    style = "bold green" if other.decision.approved else "bold yellow"
-    yield Text(f"  then: {tell_path(other)}", style=style if found.flips else "")
     changed = {change["layer"] for change in found.layer_changes()}
-    if changed:
-        yield _layers(found, other, changed)
-    else:
-        yield lines("no layer's verdict or number changes")
     sizes = [_size(path) for path in (found.recorded, other)]
     if sizes[0] != sizes[1]:
         yield lines(f"order: recorded {sizes[0]}; then {sizes[1]}")
-    if not found.flips:
-        yield Text("  The outcome is the same." if sizes[0] == sizes[1] else "  The outcome is of the same kind.")
+    if changed:
+        yield Padding(_layers(found, other, changed), (0, 0, 0, 2))
+    else:
+        yield lines("no layer's verdict or number changes")
+    if found.flips:
+        was, now = (path.verdict.replace("_", " ") for path in (found.recorded, other))
+        yield Text(f"  It flips: {was}, then {now}.", style="bold green" if other.decision.approved else "bold yellow")
+        return
+    yield Text("  The outcome is the same." if sizes[0] == sizes[1] else "  The outcome is of the same kind.")
 
 
 def _change(found: Redecision, name: str) -> str:
@@ -71,22 +76,27 @@ def _nothing(found: Redecision) -> str:
 def _layers(found: Redecision, other: Path, changed: set[Any]) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold", show_edge=False)
     table.add_column("layer", no_wrap=True)
-    table.add_column("recorded", no_wrap=True)
-    table.add_column("then", no_wrap=True)
-    table.add_column("value / limit then", justify="right", no_wrap=True)
+    table.add_column("recorded")
+    table.add_column("then")
     for was, now in zip(found.recorded.decision.layers, other.decision.layers, strict=True):
         if now.layer in changed:
-            unit = unit_of(now, other.decision.purpose)
             table.add_row(
-                f"  {now.layer}",
-                *(Text(_verdict(layer), style=STATUS_STYLES[layer.status]) for layer in (was, now)),
-                f"{layer_number(now.value, unit)} / {layer_number(now.limit, unit)}",
+                now.layer,
+                *(
+                    Text(_verdict(layer, path.decision.purpose), style=STATUS_STYLES[layer.status])
+                    for layer, path in ((was, found.recorded), (now, other))
+                ),
             )
     return table
 
 
-def _verdict(layer: Any) -> str:
-    return str(layer.status) + ("" if layer.code == "OK" else f" {layer.code}")
+def _verdict(layer: LayerVerdict, purpose: str) -> str:
+    unit = unit_of(layer, purpose)
+    text = layer.status.replace("_", " ") + ("" if layer.code == "OK" else f" {layer.code}")
+    if layer.value is None:
+        return text
+    limit = "" if layer.limit is None else f" of {layer_number(layer.limit, unit)}"
+    return f"{text}, {layer_number(layer.value, unit)}{limit}"
 
 
 def _size(path: Path) -> str:

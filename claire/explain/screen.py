@@ -34,11 +34,34 @@ from claire.explain.wording import (
 )
 from services.common.events import Control, Event, MarketData, Order, OrderResult, RiskDecision, Signal
 
-__all__ = ["STATUS_STYLES", "VERDICT_STYLES", "heading", "lines", "render_story"]
+__all__ = ["STATUS_STYLES", "VERDICT_STYLES", "heading", "lines", "render_story", "story_head"]
 
 WIDE: Final = 110
 STATUS_STYLES: Final = {"pass": "green", "fail": "bold red", "bypass": "yellow", "not_evaluated": "dim"}
 VERDICT_STYLES: Final = {"filled": "bold green", "partly_filled": "bold green", "refused": "bold yellow"}
+_LABELS: Final = frozenset(
+    (
+        "because",
+        "cost",
+        "decision",
+        "fill",
+        "momentum",
+        "order",
+        "portfolio",
+        "price",
+        "quantity",
+        "quote",
+        "recorded",
+        "result",
+        "rule",
+        "signal",
+        "size",
+        "stop",
+        "then",
+        "threshold",
+        "volume",
+    )
+)
 _STATUS: Final = {"not_evaluated": "not evaluated"}
 _DETAILED_PATHS: Final = 3
 
@@ -59,11 +82,38 @@ def heading(text: str, at_us: int | None = None, after: str = "") -> Text:
 
 
 def lines(*texts: str) -> RenderableType:
-    """Return indented lines, long ones broken between words."""
-    return Padding(Group(*(Text(text) for text in texts if text)), (0, 0, 0, 2))
+    """Return indented lines, long ones broken between words; what begins with a label stands beside it."""
+    table = Table.grid(padding=(0, 1, 0, 0))
+    parts: list[RenderableType] = []
+    for text in texts:
+        label, colon, rest = text.partition(": ")
+        if colon and label in _LABELS:
+            if not parts or parts[-1] is not table:
+                table = Table.grid(padding=(0, 1, 0, 0))
+                table.add_column(style="dim", no_wrap=True, min_width=9)
+                table.add_column()
+                parts.append(table)
+            table.add_row(label, Text(rest))
+        elif text:
+            parts.append(Text(text))
+    return Padding(Group(*parts), (0, 0, 0, 2))
 
 
 def _parts(story: Story, width: int) -> Iterator[RenderableType]:
+    yield from story_head(story)
+    yield Text()
+    last_us = None
+    if story.began is not None:
+        yield from _began(story.began)
+        last_us = story.began.timestamp
+    elif isinstance(story.subject, Signal | RiskDecision | Order | OrderResult) and story.subject.correlation_id:
+        yield heading("Market data")
+        yield lines("not in this history (past retention, or the file begins later)")
+    yield from _rest(story, last_us, width)
+
+
+def story_head(story: Story) -> Iterator[RenderableType]:
+    """Yield what the story is about, and in a sentence what came of it."""
     about = story.signal or (story.paths[0].decision if story.paths else story.subject)
     name = instrument_name(about.venue, about.symbol) if hasattr(about, "venue") and hasattr(about, "symbol") else ""
     first = story.entries[0].event if story.entries else story.subject
@@ -73,14 +123,9 @@ def _parts(story: Story, width: int) -> Iterator[RenderableType]:
         f"{day_clock(first.timestamp)} UTC",
     )
     yield Text(tell(story), style=VERDICT_STYLES.get(story.verdict, "bold"))
-    yield Text()
-    last_us = None
-    if story.began is not None:
-        yield from _began(story.began)
-        last_us = story.began.timestamp
-    elif isinstance(story.subject, Signal | RiskDecision | Order | OrderResult) and story.subject.correlation_id:
-        yield heading("Market data")
-        yield lines("not in this history (past retention, or the file begins later)")
+
+
+def _rest(story: Story, last_us: int | None, width: int) -> Iterator[RenderableType]:
     if story.signal is not None:
         yield from _signal(story.signal, last_us)
         last_us = story.signal.timestamp
@@ -116,6 +161,8 @@ def _signal(signal: Signal, last_us: int | None) -> Iterator[RenderableType]:
     yield heading("Signal", signal.timestamp, _after(signal, last_us))
     inputs = signal.inputs
     told = [f"{signal.signal_type} to {'enter' if signal.intent == 'entry' else 'exit'} at {price(signal.price)}"]
+    if signal.intent == "entry":
+        told[0] += f", confidence {signal.confidence:.2f}"
     if signal.producer != "cdb_core":
         told[0] += f", published by hand (admitted by {signal.producer})"
     if "threshold_pct" in inputs:
@@ -133,22 +180,22 @@ def _momentum(signal: Signal) -> Iterator[str]:
     if momentum is not None and threshold:
         way = f", {number(abs(momentum) / threshold * 100, 0)} % of the threshold {percent(threshold)}"
     yield (
-        f"momentum m {percent(momentum, signed=True)} over {lookback} min "
+        f"momentum: m {percent(momentum, signed=True)} over {lookback} min "
         f"({price(_decimal(inputs, 'reference_close'))} to {price(_decimal(inputs, 'close'))}){way}"
     )
     volatility = f"one-minute volatility s {percent(_decimal(inputs, 'volatility_pct'))}"
-    traded = f"traded in {lookback} min {money(_decimal(inputs, 'volume_usdt'))}"
+    traded = f"volume: in {lookback} min {money(_decimal(inputs, 'volume_usdt'))}"
     if signal.intent == "entry":
         floor, multiple = _decimal(inputs, "threshold_floor_pct"), _decimal(inputs, "volatility_multiple")
         yield (
             f"threshold: the larger of {percent(floor)} and {number(multiple or Decimal(0), 6)} · s · √{lookback}; "
             f"{volatility} over {inputs.get('volatility_bars')} bars"
         )
-        yield f"{traded}, at least {money(_decimal(inputs, 'min_volume_usdt'))}; confidence {signal.confidence:.2f}"
+        yield f"{traded}, at least {money(_decimal(inputs, 'min_volume_usdt'))} is needed"
     else:
         triggers = ", ".join(map(str, inputs.get("triggers", ())))
         yield (
-            f"because {triggers}: held {inputs.get('held_min')} of at most {inputs.get('max_hold_min')} min since "
+            f"because: {triggers}; held {inputs.get('held_min')} of at most {inputs.get('max_hold_min')} min since "
             f"{price(_decimal(inputs, 'entry_price'))}, virtual stop {price(_decimal(inputs, 'stop_price'))}, "
             f"exit at m {percent(_decimal(inputs, 'exit_pct'))}"
         )
@@ -236,9 +283,9 @@ def _sizing(decision: RiskDecision) -> Iterator[str]:
                          if isinstance(value, int | Decimal))  # fmt: skip
         yield f"size: {sizing.method} asked for {quantity(sizing.requested)} {base}" + (f" ({told})" if told else "")
     if sizing.capped_by:
-        yield f"capped by {sizing.capped_by} to {quantity(sizing.approved)} {base}"
+        yield f"size: capped by {sizing.capped_by} to {quantity(sizing.approved)} {base}"
     elif decision.approved:
-        yield f"approved {quantity(sizing.approved)} {base} on the lot grid, capped by nothing"
+        yield f"size: approved {quantity(sizing.approved)} {base} on the lot grid, capped by nothing"
 
 
 def _order(order: Order) -> str:

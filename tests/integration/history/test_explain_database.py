@@ -12,12 +12,14 @@ import pytest
 from claire.explain.lookup import AmbiguousId, DatabaseLookup, Lookup, UnknownId, lookup_of
 from claire.explain.position import holding_of
 from claire.explain.redecide import redecide
+from claire.explain.screen import render_story
 from claire.explain.story import story_of
 from claire.explain.trace import trace_of
 from claire.explain.why_not import why_not
 from claire.history.journal_file import JournalWriter
 from claire.history.source import DatabaseHistory, FileHistory
 from services.cdb_writer.adapters.connection import Connect
+from services.cdb_writer.adapters.retention import retain
 from services.cdb_writer.adapters.store import EventStore
 from services.common.decimals import use_fixed_context
 from services.common.events import Alert, Event, MarketData, Order, OrderResult, RiskDecision, Signal
@@ -28,6 +30,7 @@ from tests.unit.audit.recorded_day import busy_day
 pytestmark = pytest.mark.integration
 
 DAY = busy_day(1, 200)
+MARKET_DATA_IDS = {entry.event.event_id for entry in DAY.entries if isinstance(entry.event, MarketData)}
 
 
 @pytest.fixture
@@ -112,6 +115,25 @@ def test_a_day_on_which_processes_ran_freely_can_be_decided_again(
             assert found[0].as_dict() == found[1].as_dict()
             assert found[0].other.path is not None
             assert "spread_check" in found[0].other.path.decision.reason
+
+
+def test_market_data_past_retention_come_from_their_file(
+    store: EventStore, connect: Connect, on_file: Lookup, short_folder: Path
+) -> None:
+    """With the folder of exports the story is whole; without it, it says what is missing and goes on."""
+    write_all(store, DAY.entries)
+    chained = last(Order, lambda entry: entry.event.correlation_id in MARKET_DATA_IDS)
+    database = connect()
+    assert list(retain(database, "2024-10-01", 30, short_folder))
+    database.close()
+    for folder in (short_folder, None):
+        database = connect()
+        lookup = lookup_of(DatabaseHistory(database, "here", folder))
+        story = story_of(lookup, lookup.find(chained.event_id))
+        assert story.verdict == story_of(on_file, on_file.find(chained.event_id)).verdict
+        assert (story.began is not None) == (folder is not None)
+        assert render_story(story, 80)
+        database.close()
 
 
 def test_an_id_is_found_by_an_index(store: EventStore, connect: Connect) -> None:

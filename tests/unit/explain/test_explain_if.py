@@ -94,7 +94,7 @@ def test_the_strategy_s_settings_can_take_the_signal_away(tmp_path: Path) -> Non
         assert (found["signal_given"], found["changed"], found["flips"]) == (False, None, True)
     journal = str(write(tmp_path, pipeline.entries))
     _, output = run("explain", signal.event_id, "--if", "SIGNAL_THRESHOLD_PCT=0.03", "--journal", journal, columns=80)
-    assert "then: no signal: m 2.00 %, T 3.00 %, 66 % of the way: BELOW_THRESHOLD" in words(output)
+    assert "then no signal: m 2.00 %, T 3.00 %, 66 % of the way: BELOW_THRESHOLD" in words(output)
 
 
 def test_a_wider_stop_would_not_have_been_hit(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_the_screen_says_which_reading_it_is_and_which_layers_change(tmp_path: P
         assert text in words(output)
         assert "MAX_POSITION_PCT were 0.1 (it was 0" in words(output)
         assert "fail POSITION_LIMIT" in output
-        assert "order: recorded none; then" in words(output)
+        assert "recorded none; then" in words(output)
         assert max(map(len, output.splitlines())) <= 80
 
 
