@@ -1,0 +1,1 @@
+"""Scenarios: a matrix of periods, parameters, profiles and stressed markets, each a paper run, side by side."""
