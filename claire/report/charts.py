@@ -14,7 +14,20 @@ from typing import Any, Final
 
 from claire.report.axes import Tick, number_ticks, time_ticks
 
-__all__ = ["Marks", "histogram", "time_chart"]
+__all__ = [
+    "HEIGHT",
+    "WIDTH",
+    "Frame",
+    "Marks",
+    "empty_figure",
+    "figure",
+    "frame_around",
+    "histogram",
+    "line_points",
+    "plot",
+    "time_chart",
+    "unit",
+]
 
 WIDTH: Final = 2000
 HEIGHT: Final = 600
@@ -40,16 +53,20 @@ class Marks:
 
 
 @dataclass(frozen=True)
-class _Frame:
+class Frame:
+    """What the two axes of a chart span."""
+
     first: float
     last: float
     low: float
     high: float
 
     def x(self, at: float) -> float:
+        """Return where on the axis something is, 0 to 1 from the left."""
         return (at - self.first) / (self.last - self.first)
 
     def y(self, value: float) -> float:
+        """Return where on the axis a value is, 0 to 1 from the top."""
         return (self.high - value) / (self.high - self.low)
 
 
@@ -80,7 +97,7 @@ def time_chart(
     """
     times, values = [int(at) for at in series["t"]], [float(value) for value in series["v"]]
     if not times:
-        return _empty(caption)
+        return empty_figure(caption)
     placed = [(mark, point, _price(point, times, values)) for mark in marks for point in mark.points]
     shown = [*values, *(value for *_, value in placed)]
     if kind == "area":
@@ -88,10 +105,10 @@ def time_chart(
     if reference is not None:
         shown.append(reference)
     first, last = between or (times[0], times[-1])
-    frame = _frame(first, last, min(shown), max(shown), pad=kind != "area")
+    frame = frame_around(first, last, min(shown), max(shown), pad=kind != "area")
     body = _path(times, values, frame, area=kind == "area")
     if reference is not None:
-        body += f'<path class="reference" d="M0 {_unit(frame.y(reference), HEIGHT)}H{WIDTH}"/>'
+        body += f'<path class="reference" d="M0 {unit(frame.y(reference), HEIGHT)}H{WIDTH}"/>'
     glyphs = "".join(
         f'<i class="mark {mark.kind}" style="left:{frame.x(point["t"]):.2%};top:{frame.y(value):.2%}" '
         f'title="{escape(_moment(point["t"]))} {escape(label(value))} {escape(str(point["text"]))}">{mark.glyph}</i>'
@@ -103,9 +120,9 @@ def time_chart(
     ticks = [Tick(value, label(value)) for value in number_ticks(frame.low, frame.high)]
     points = {"from": first, "to": last, "t": times, "v": [label(value) for value in values]}
     data = json.dumps(points, separators=(",", ":"), ensure_ascii=False)
-    return _figure(
+    return figure(
         caption + (f'<span class="legend">{legend}</span>' if legend else ""),
-        _plot(body, glyphs, ticks, time_ticks(first, last), frame, classes="tall" if tall else ""),
+        plot(body, glyphs, ticks, time_ticks(first, last), frame, classes="tall" if tall else ""),
         f'<script type="application/json" class="points">{data}</script>',
         name,
     )
@@ -115,14 +132,14 @@ def histogram(distribution: Mapping[str, Any], *, caption: str, label: Callable[
     """Return the distribution of net PnL as HTML: losses and gains in their own colours, zero an edge."""
     counts, first, width = distribution["counts"], float(distribution["first"]), float(distribution["width"])
     if not counts:
-        return _empty(caption)
-    frame = _Frame(first, first + width * len(counts), 0.0, max(counts) * 1.08)
+        return empty_figure(caption)
+    frame = Frame(first, first + width * len(counts), 0.0, max(counts) * 1.08)
     bars = ""
     for place, count in enumerate(counts):
         if count:
             begins = first + place * width
-            left, right = _unit(frame.x(begins), WIDTH), _unit(frame.x(begins + width), WIDTH)
-            top = _unit(frame.y(count), HEIGHT)
+            left, right = unit(frame.x(begins), WIDTH), unit(frame.x(begins + width), WIDTH)
+            top = unit(frame.y(count), HEIGHT)
             side = "gain" if begins >= 0 else "loss"
             bars += (
                 f'<rect class="{side}" x="{left + 3}" y="{top}" width="{right - left - 6}" height="{HEIGHT - top}">'
@@ -130,8 +147,8 @@ def histogram(distribution: Mapping[str, Any], *, caption: str, label: Callable[
             )
     edges = number_ticks(frame.first, frame.last, 5)
     rows = [Tick(value, f"{value:.0f}") for value in number_ticks(0, frame.high, 4) if value == int(value)]
-    return _figure(
-        caption, _plot(bars, "", rows, [Tick(edge, label(edge)) for edge in edges], frame, classes="bars"), "", ""
+    return figure(
+        caption, plot(bars, "", rows, [Tick(edge, label(edge)) for edge in edges], frame, classes="bars"), "", ""
     )
 
 
@@ -143,9 +160,10 @@ def _price(point: Mapping[str, Any], times: Sequence[int], values: Sequence[floa
     return values[max(place - 1, 0)]
 
 
-def _frame(first: int, last: int, low: float, high: float, *, pad: bool) -> _Frame:
+def frame_around(first: int, last: int, low: float, high: float, *, pad: bool) -> Frame:
+    """Return a frame with some room above and below; without it where a value of 0 is an edge."""
     room = (high - low) * 0.06 or abs(high) * 0.001 or 1.0
-    return _Frame(
+    return Frame(
         first,
         max(last, first + 1),
         low - room if pad or low < 0 or high == low == 0 else low,
@@ -153,28 +171,44 @@ def _frame(first: int, last: int, low: float, high: float, *, pad: bool) -> _Fra
     )
 
 
-def _path(times: Sequence[int], values: Sequence[float], frame: _Frame, *, area: bool) -> str:
+def line_points(times: Sequence[int], values: Sequence[float], frame: Frame) -> str:
+    """Return a line as the `d` of an SVG path; one point alone becomes a level line."""
     points: list[str] = []
     before: tuple[int, int] | None = None
     for at, value in zip(times, values, strict=True):
-        place = _unit(frame.x(at), WIDTH), _unit(frame.y(value), HEIGHT)
+        place = unit(frame.x(at), WIDTH), unit(frame.y(value), HEIGHT)
         if place != before:
             points.append(f"{place[0]} {place[1]}")
             before = place
-    line = "M" + "L".join(points) if len(points) > 1 else f"M0 {points[0].split()[1]}H{WIDTH}"
+    return "M" + "L".join(points) if len(points) > 1 else f"M0 {points[0].split()[1]}H{WIDTH}"
+
+
+def _path(times: Sequence[int], values: Sequence[float], frame: Frame, *, area: bool) -> str:
+    line = line_points(times, values, frame)
     drawn = f'<path class="line" d="{line}"/>'
     if area:
-        zero = _unit(frame.y(0.0), HEIGHT)
+        zero = unit(frame.y(0.0), HEIGHT)
         drawn = f'<path class="fill" d="{line}L{WIDTH} {zero}L0 {zero}Z"/>' + drawn
     return drawn
 
 
-def _unit(share: float, size: int) -> int:
+def unit(share: float, size: int) -> int:
+    """Return a share of the picture in its own units."""
     return round(share * size)
 
 
-def _plot(body: str, glyphs: str, rows: Sequence[Tick], columns: Sequence[Tick], frame: _Frame, *, classes: str) -> str:
-    grid = "".join(f'<path class="grid" d="M0 {_unit(frame.y(row.at), HEIGHT)}H{WIDTH}"/>' for row in rows)
+def plot(body: str, glyphs: str, rows: Sequence[Tick], columns: Sequence[Tick], frame: Frame, *, classes: str) -> str:
+    """Return the picture with its grid and labels.
+
+    Args:
+        body: SVG.
+        glyphs: HTML above it, placed in per cent.
+        rows: labelled values at the left.
+        columns: labelled values or times below.
+        frame: what they span.
+        classes: of style.
+    """
+    grid = "".join(f'<path class="grid" d="M0 {unit(frame.y(row.at), HEIGHT)}H{WIDTH}"/>' for row in rows)
     left = "".join(f'<span style="top:{frame.y(row.at):.2%}">{escape(row.label)}</span>' for row in rows)
     below = "".join(
         f'<span style="left:{share:.2%}" class="{_edge(share)}">{escape(column.label)}</span>'
@@ -192,12 +226,14 @@ def _edge(share: float) -> str:
     return "begin" if share < 0.04 else "end" if share > 0.96 else ""
 
 
-def _figure(caption: str, plot: str, data: str, name: str) -> str:
+def figure(caption: str, plot: str, data: str, name: str) -> str:
+    """Return a figure with its caption (HTML); the name is its id."""
     identity = f' id="{escape(name)}"' if name else ""
     return f"<figure{identity}><figcaption>{caption}</figcaption>{plot}{data}</figure>"
 
 
-def _empty(caption: str) -> str:
+def empty_figure(caption: str) -> str:
+    """Return what stands where there is nothing to draw."""
     return f'<figure><figcaption>{caption}</figcaption><p class="nothing">nothing to show</p></figure>'
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from html import escape
-from importlib.resources import files
 from typing import Any
 
 from claire.report import tables
 from claire.report.charts import Marks, histogram, time_chart
+from claire.report.document import document
 from claire.statistics.numbers import amount, percent
 from services.common.decimals import ZERO
 
@@ -41,35 +41,7 @@ def render(report: JsonObject) -> str:
         _section("All statistics", _note() + tables.statistics_table(values)),
         _section("Where the numbers come from", _manifest(report)),
     ]
-    return _PAGE.format(
-        title=escape(title), style=_asset("style.css"), script=_asset("script.js"), body="\n".join(sections)
-    )
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<title>{title} · Claire de Binare</title>
-<style>
-{style}</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-<script>
-{script}</script>
-</body>
-</html>
-"""  # noqa: E501 -- the policy is one attribute
-
-
-def _asset(name: str) -> str:
-    return files("claire.report").joinpath(name).read_text(encoding="utf-8")
+    return document(title, "\n".join(sections))
 
 
 def _section(heading: str, body: str) -> str:
