@@ -25,6 +25,7 @@ from claire.paper.command import run_paper_command
 from claire.profiles import Profile, profile_settings
 from claire.replay.command import replay
 from claire.report.command import register as register_report
+from claire.scenarios.command import register as register_scenarios
 from claire.status_command import register as register_status_command
 from services.common.errors import ClaireError, SettingsInvalid
 from services.common.runtime.build import code_version
@@ -153,6 +154,7 @@ def up(
 
 
 app.command("run-paper")(run_paper_command)
+register_scenarios(app)
 register_operator_commands(app)
 register_status_command(app)
 register_drill(app)
