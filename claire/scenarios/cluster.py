@@ -52,7 +52,7 @@ def run_on_cluster(scenarios: Sequence[Scenario], *, scheduler: str, keep_journa
             for scenario in scenarios
         }
         try:
-            for future in distributed.as_completed(list(futures)):
+            for future in distributed.as_completed(list(futures), loop=client.loop):
                 yield _outcome(future, futures[future])
         finally:
             client.cancel(list(futures))

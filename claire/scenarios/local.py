@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
@@ -38,7 +38,7 @@ def run_here(scenarios: Sequence[Scenario], *, keep_journals: bool, watch: Watch
 
 def run_in_processes(
     scenarios: Sequence[Scenario], *, workers: int, keep_journals: bool, watch: Watch | None = None
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Yield the outcome of each scenario as it is done.
 
     A worker that dies breaks its pool. Whatever was under way is then run again, each by itself: whose process dies
