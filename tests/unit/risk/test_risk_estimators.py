@@ -203,6 +203,19 @@ def test_silence_longer_than_the_window_begins_anew() -> None:
     assert (estimator.true_range.count, estimator.true_range.closed) == (0, None)
 
 
+@pytest.mark.parametrize(("silent", "kept"), [(240, 6), (241, 0)])
+def test_silence_as_long_as_the_window_is_still_within_it(silent: int, kept: int) -> None:
+    """W silent minutes keep what was known and count the jump; one more begins anew."""
+    settings, estimator = RiskSettings(VOL_WINDOW_MIN=240), Estimator()
+    estimator.add(market_data("100"), Decimal(100), MINUTE, settings)
+    later = MINUTE + 1 + silent
+    estimator.add(market_data("101"), Decimal(101), later, settings)
+
+    estimator.close_until(later + 1, settings)
+
+    assert len(estimator.returns.squares) == kept
+
+
 def test_warmup_bars_fill_what_is_not_known_yet() -> None:
     """Older bars are passed over, the open minute is replaced by the exchange's own, later ones close at once."""
     estimator = Estimator()

@@ -12,16 +12,16 @@ from services.common.events import Signal
 
 pytestmark = [pytest.mark.unit, pytest.mark.risk]
 
-FEE = Decimal("0.0005")
 
-
-def give(record: VirtualTrips, intent: str, signal_type: str, price: str, symbol: str = "BTCUSDT") -> None:
+def give(
+    record: VirtualTrips, intent: str, signal_type: str, price: str, *, symbol: str = "BTCUSDT", fee: str = "0.0005"
+) -> None:
     """Let a record of at most 40 trips see one signal."""
     given: dict[str, Any] = {
         "event_id": "s", "timestamp": 1_621_425_600_000_000, "producer": "cdb_core", "venue": "mexc_spot",
         "symbol": symbol, "signal_type": signal_type, "intent": intent, "price": Decimal(price), "confidence": 1,
     }  # fmt: skip
-    record.add(Signal.model_validate(given), FEE, 40)
+    record.add(Signal.model_validate(given), Decimal(fee), 40)
 
 
 def test_a_long_round_trip_pays_both_fees() -> None:
@@ -96,6 +96,18 @@ def test_a_trip_that_only_earns_its_fees_is_no_win() -> None:
     statistics = record.statistics()
 
     assert (statistics.win_rate, statistics.avg_win, statistics.avg_loss) == (0, None, Decimal("0.001"))
+
+
+def test_a_trip_that_comes_out_exactly_even_counts_among_the_losses() -> None:
+    """Without fees, 100 to 100 is a loss of zero, not a win."""
+    record = VirtualTrips()
+    for _ in range(30):
+        give(record, "entry", "buy", "100", fee="0")
+        give(record, "exit", "sell", "100", fee="0")
+
+    statistics = record.statistics()
+
+    assert (statistics.win_rate, statistics.avg_win, statistics.avg_loss) == (0, None, 0)
 
 
 def test_old_round_trips_are_forgotten() -> None:
