@@ -183,13 +183,14 @@ def trace(
     as_json: AsJson = False,
 ) -> None:
     """Print the tree of events that one of them began, each under its cause, with times."""
+    from claire.explain.lookup import chain_id
     from claire.explain.trace import render_trace, trace_of
     from claire.up import print_json
 
     with _looking(journal, data_dir, dsn, export_dir) as lookup:
         roots = trace_of(lookup, id_)
     if as_json:
-        print_json({"correlation_id": roots[0].event.correlation_id or roots[0].event.event_id,
+        print_json({"correlation_id": chain_id(roots[0].event),
                     "roots": [root.as_dict() for root in roots]})  # fmt: skip
     else:
         Console().print(render_trace(roots), highlight=False)

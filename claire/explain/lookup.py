@@ -18,8 +18,9 @@ from services.common import channels
 from services.common.errors import ClaireError
 from services.common.events import Event, Order, OrderResult
 from services.common.journal.entry import Entry, JournalId
+from services.common.timestamps import format_timestamp
 
-__all__ = ["DECISIVE", "AmbiguousId", "Hit", "Lookup", "UnknownId", "lookup_of", "own_ids"]
+__all__ = ["DECISIVE", "AmbiguousId", "Hit", "Lookup", "UnknownId", "chain_id", "lookup_of", "own_ids"]
 
 DECISIVE: Final = (channels.SIGNALS, channels.RISK_DECISIONS, channels.ORDERS, channels.ORDER_RESULTS)
 """Channels of what was decided and what came of it: few events, and what a person asks about."""
@@ -84,6 +85,11 @@ def own_ids(event: Event) -> Iterator[tuple[str, str]]:
         yield event.client_order_id, "order"
     if isinstance(event, OrderResult) and event.trade_id:
         yield event.trade_id, "fill"
+
+
+def chain_id(event: Event) -> str:
+    """Return the id of the event that began the chain of an event."""
+    return event.correlation_id or event.causation_id or event.event_id
 
 
 @dataclass
@@ -165,7 +171,10 @@ class Lookup(ABC):
 
     @abstractmethod
     def chain(self, correlation_id: str) -> list[Entry]:
-        """Return what has this correlation id, the event that began the chain first, in order."""
+        """Return what has this correlation id, the event that began the chain first, in order.
+
+        What follows from a command has no correlation id: there the direct cause counts.
+        """
 
     @abstractmethod
     def event(self, event_id: str) -> Entry | None:
@@ -204,7 +213,7 @@ class FileLookup(Lookup):
         for entry in self._entries():
             if needle in entry.data:
                 event = entry.event
-                if correlation_id in {event.correlation_id, event.event_id}:
+                if correlation_id in {event.event_id, event.correlation_id or event.causation_id}:
                     found.append(entry)
         return found
 
@@ -269,8 +278,21 @@ class DatabaseLookup(Lookup):
     def chain(self, correlation_id: str) -> list[Entry]:
         rest = self._select("correlation_id = %s", correlation_id)
         began = self.event(correlation_id) or self._exported(correlation_id, rest)
+        if began is not None and began.channel == channels.CONTROL:
+            rest += self._caused(began)
+            rest.sort(key=lambda entry: entry.id.n)
         known = {entry.id.n for entry in rest}
         return rest if began is None or began.id.n in known else [began, *rest]
+
+    def _caused(self, began: Entry) -> list[Entry]:
+        """Return what followed from a command or a tick without a chain of its own, at the same moment of the clock."""
+        at = format_timestamp(began.event.timestamp)
+        return self._select(
+            "channel = ANY(%s) AND timestamp = %s::timestamptz AND correlation_id IS NULL AND causation_id = %s",
+            [channels.CONTROL, channels.ALERTS],
+            at,
+            began.event.event_id,
+        )
 
     def _exported(self, event_id: str, rest: list[Entry]) -> Entry | None:
         """Return market data past retention from the file that they were moved to; None without that file."""

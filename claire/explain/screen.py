@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from claire.explain.fill_rule import fill_lines
+from claire.explain.lookup import chain_id
 from claire.explain.story import Path, Story, tell
 from claire.explain.wording import (
     amount,
@@ -32,7 +33,7 @@ from claire.explain.wording import (
     short,
     unit_of,
 )
-from services.common.events import Control, Event, MarketData, Order, OrderResult, RiskDecision, Signal
+from services.common.events import Alert, Control, Event, MarketData, Order, OrderResult, RiskDecision, Signal
 
 __all__ = ["STATUS_STYLES", "VERDICT_STYLES", "heading", "lines", "render_story", "story_head"]
 
@@ -109,6 +110,9 @@ def _parts(story: Story, width: int) -> Iterator[RenderableType]:
     elif isinstance(story.subject, Signal | RiskDecision | Order | OrderResult) and story.subject.correlation_id:
         yield heading("Market data")
         yield lines("not in this history (past retention, or the file begins later)")
+    if isinstance(story.subject, Alert):
+        yield heading(f"Alert {story.subject.level} {story.subject.code}", story.subject.timestamp)
+        yield lines(rounded(story.subject.message))
     yield from _rest(story, last_us, width)
 
 
@@ -312,7 +316,7 @@ def _times(story: Story) -> Iterator[RenderableType]:
 
 
 def _ids(story: Story) -> Text:
-    ids = [("chain", story.subject.correlation_id or story.subject.event_id)]
+    ids = [("chain", chain_id(story.subject))]
     if story.signal is not None:
         ids.append(("signal", story.signal.event_id))
     ids += [("decision", path.decision.event_id) for path in story.paths[:1]]

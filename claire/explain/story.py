@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from claire.explain.lookup import Hit, Lookup
+from claire.explain.lookup import Hit, Lookup, chain_id
 from claire.explain.wording import base_of, bps, day_clock, duration, money, price, quantity, rounded, unit_of
 from services.common import channels
 from services.common.codec import decode
@@ -147,7 +147,7 @@ def _path(path: Path) -> dict[str, Any]:
 def story_of(lookup: Lookup, hit: Hit) -> Story:
     """Return the story of what was found."""
     subject = hit.entry.event
-    chain = lookup.chain(subject.correlation_id or subject.event_id)
+    chain = lookup.chain(chain_id(subject))
     if all(entry.id.n != hit.entry.id.n for entry in chain):
         chain = sorted([*chain, hit.entry], key=lambda entry: entry.id.n)
     return select(hit, chain)
@@ -181,8 +181,7 @@ def select(hit: Hit, chain: Sequence[Entry]) -> Story:
         paths.append(Path(entry.id.n, decision, order, _results(events, order)))
     signal = signals.get(signal_id or "")
     of_subject = isinstance(subject, Signal | RiskDecision | Order | OrderResult)
-    began_id = subject.correlation_id or subject.event_id
-    began = next((event for event in events if event.event_id == began_id), None)
+    began = next((event for event in events if event.event_id == chain_id(subject)), None)
     kept = {event.event_id for path in paths for event in (path.decision, path.order, *path.results) if event}
     kept |= {event.event_id for event in (began, signal, subject) if event is not None}
     return Story(

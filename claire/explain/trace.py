@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from claire.explain.lookup import Lookup
+from claire.explain.lookup import Lookup, chain_id
 from claire.explain.story import plain
 from claire.explain.wording import clock, day_clock, duration, instrument_name, percent, price, quantity, short
 from services.common.events import Alert, Control, Event, MarketData, Order, OrderResult, RiskDecision, Signal
@@ -42,7 +42,7 @@ def trace_of(lookup: Lookup, text: str) -> list[Node]:
     """
     hit = lookup.find(text)
     subject = hit.entry.event
-    chain = lookup.chain(subject.correlation_id or subject.event_id) or [hit.entry]
+    chain = lookup.chain(chain_id(subject)) or [hit.entry]
     nodes = {entry.event.event_id: Node(entry.id.n, entry.event) for entry in chain}
     orders = {node.event.order_id: node for node in nodes.values() if isinstance(node.event, Order)}
     roots = []
@@ -64,7 +64,7 @@ def trace_of(lookup: Lookup, text: str) -> list[Node]:
 def render_trace(roots: list[Node]) -> RenderableType:
     """Return the trees for a person."""
     first = roots[0].event
-    tree = Tree(Text(f"chain {first.correlation_id or first.event_id}, {day_clock(first.timestamp)} UTC", style="bold"))
+    tree = Tree(Text(f"chain {chain_id(first)}, {day_clock(first.timestamp)} UTC", style="bold"))
     for root in roots:
         _grow(tree, root, first.timestamp)
     return tree

@@ -8,6 +8,7 @@ import pytest
 
 from services.common.events import LAYERS, Alert, Order, OrderResult, RiskDecision, Signal
 from tests.unit.explain.recorded import RecordedPipeline, run, run_json, words, write
+from tests.unit.explain.test_explain_why_not import Minutes
 
 pytestmark = pytest.mark.unit
 
@@ -209,6 +210,84 @@ def test_alerts_and_signals_without_a_decision_are_told_as_such(tmp_path: Path) 
     alert = run_json("explain", pipeline.the(Alert).event_id, "--journal", whole)
     assert alert["kind"] == "alert"
     assert run("explain", pipeline.the(Alert).event_id, "--journal", whole)[0] == 0
+
+
+def test_the_strategy_s_own_signals_show_momentum_threshold_and_why_it_left(tmp_path: Path) -> None:
+    """Entry: m against T, floor and volume; exit: what triggered it, how long it was held, the virtual stop."""
+    pipeline = Minutes()
+    pipeline.minutes("50000", "50000", "51000", "50900", "50000", "50000")
+    entry, exit_ = pipeline.of(Signal)
+    journal = str(write(tmp_path, pipeline.entries))
+
+    _, entered = run("explain", entry.event_id, "--journal", journal, columns=80)
+    _, left = run("explain", exit_.event_id, "--journal", journal, columns=120)
+
+    for text in ("m +2.00 % over 2 min (50,000.00 to 51,000.00)", "200 % of the threshold 1.00 %", "confidence 1.00",
+                 "the larger of 1.00 %", "is needed"):  # fmt: skip
+        assert text in words(entered)
+    for text in ("MOMENTUM_FADED; held 2 of at most 240 min since 51,000.00", "virtual stop 49,980.00"):
+        assert text in words(left)
+
+
+def test_a_flatten_begins_with_the_operator(tmp_path: Path, bought: RecordedPipeline) -> None:
+    """Who closed it and why, and the exit that followed."""
+    command = bought.command("flatten")[0]
+    bought.quote("50000")
+    journal = str(write(tmp_path, bought.entries))
+
+    story = run_json("explain", command.event_id, "--journal", journal)
+    _, output = run("explain", command.event_id, "--journal", journal)
+
+    assert (story["kind"], story["verdict"]) == ("control", "filled")
+    assert "flatten by ana: test" in words(output)
+    position = run_json("explain", "BTCUSDT", "--journal", journal)
+    assert (position["state"], position["exit_purpose"]) == ("closed", "flatten")
+
+
+def test_what_capped_the_size_is_named(tmp_path: Path) -> None:
+    """One symbol may take 2 %, the method asked for 7.5."""
+    pipeline = RecordedPipeline(MAX_POSITION_PCT="0.02")
+    pipeline.quote("50000")
+    pipeline.buy("50000")
+    journal = str(write(tmp_path, pipeline.entries))
+
+    _, output = run("explain", approved(pipeline).event_id, "--journal", journal)
+
+    assert "capped by position_limits to 0.0398" in words(output)
+
+
+def test_a_rejected_order_is_not_filled(tmp_path: Path) -> None:
+    """Execution was frozen by the operator while the order was on its way."""
+    pipeline = RecordedPipeline()
+    pipeline.quote("50000")
+    pipeline.risk.away_from = frozenset({"control"})
+    pipeline.command("halt", details={"freeze": True})
+    pipeline.buy("50000")
+    journal = str(write(tmp_path, pipeline.entries))
+
+    story = run_json("explain", pipeline.the(Order).order_id, "--journal", journal)
+    _, output = run("explain", pipeline.the(Order).order_id, "--journal", journal)
+    _, tree = run("trace", pipeline.the(Order).order_id, "--journal", journal)
+
+    assert story["verdict"] == "rejected"
+    assert "Sent but not filled, rejected: TRADING_STATE" in words(output)
+    assert "REJECTED: TRADING_STATE" in words(tree)
+
+
+def test_the_tree_of_an_alert_and_of_a_command(tmp_path: Path) -> None:
+    """A halt is followed by the state and its alert."""
+    pipeline = RecordedPipeline()
+    pipeline.quote("50000")
+    halt = pipeline.command("halt")[0]
+    journal = str(write(tmp_path, pipeline.entries))
+
+    code, output = run("trace", halt.event_id, "--journal", journal)
+    _, alert = run("explain", pipeline.the(Alert).event_id, "--journal", journal)
+
+    assert code == 0
+    assert "halt by ana: test" in words(output)
+    assert "TRADING_HALTED" in words(output)
+    assert "Alert WARNING TRADING_HALTED" in words(alert)
 
 
 def test_an_open_position_is_the_story_of_its_entry(bought: RecordedPipeline, journal: str) -> None:
