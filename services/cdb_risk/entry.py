@@ -140,6 +140,9 @@ def _plan(situation: Situation, key: str, spec: InstrumentSpec | None, quote: Qu
     limit_price = protection_price(side, touch(side, quote), ENTRY_PROTECTION_PCT, spec.tick_size)
     # A short binds the more the higher it fills, so its worst price lies above the market, too.
     highest = protection_price("BUY", quote.ask, ENTRY_PROTECTION_PCT, spec.tick_size)
+    # What is held is valued at the mark, which on a perpetual may stand above its quotes.
+    mark = situation.state.account.portfolio.marks.get(key)
+    highest = highest if mark is None else max(highest, mark.price)
     unit_cost = worst_price(highest, settings.taker_fee(spec.venue))
     position_room = headroom_quantity(settings.MAX_POSITION_PCT * equity, notional, unit_cost)
     order_room = headroom_quantity(min(settings.MAX_ORDER_NOTIONAL_USDT, spec.max_notional), ZERO, unit_cost)

@@ -238,3 +238,16 @@ def test_facts_of_others_are_not_believed(desk: PerpetualDesk) -> None:
     desk.hold_short()
     fact(desk, "liquidation", "operator")
     assert desk.held == Decimal("-0.15")
+
+
+@pytest.mark.parametrize("side", ["buy", "sell"])
+def test_a_mark_over_the_quote_makes_the_order_smaller(side: str) -> None:
+    """A mark of 52000 beside a quote of 50000 values the position: 10 % of 100000 are 0.1922 BTC at it, no more."""
+    desk = PerpetualDesk(RISK_PER_TRADE_PCT="0.01")
+    desk.quote(mark="52000")
+    decision = desk.signal(side)
+    assert decision.approved, decision.layers
+    (order,) = desk.orders
+    assert order.quantity == Decimal("0.1921")  # 10000 / (52000 * 1.0008) = 0.192154...
+    assert order.quantity * 52_000 <= 10_000
+    assert decision.sizing.capped_by == "position_limits"
