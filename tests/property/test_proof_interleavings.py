@@ -24,7 +24,8 @@ SYMBOLS = sorted(MIDS)
 LOSSES = {"MAX_DAILY_DRAWDOWN_PCT": "0.004", "CIRCUIT_BREAKER_THRESHOLD_PCT": "0.006"}
 VARIANTS: list[dict[str, Any]] = [
     {"ENTRY_SPACING_SEC": 0, "RISK_PER_TRADE_PCT": "0.0021", "MAX_TOTAL_EXPOSURE_PCT": "0.16", **LOSSES},
-    {"ENTRY_SPACING_SEC": 1, "TAKE_PROFIT_PCT": "0.015", "TRAILING_STOP_PCT": "0.012", "MAX_HOLD_MIN": 30},
+    {"ENTRY_SPACING_SEC": 1, "TAKE_PROFIT_PCT": "0.015", "TRAILING_STOP_PCT": "0.012", "MAX_HOLD_MIN": 30,
+     **LOSSES},
     {"ENTRY_SPACING_SEC": 0, "SIZING_METHOD": "volatility_targeting", "VOL_WINDOW_MIN": 240, "TARGET_VOL_PCT": "0.2"},
     {"ENTRY_SPACING_SEC": 0, "SIZING_METHOD": "atr_based", "ATR_PERIOD": 2, "ATR_BAR_MIN": 1, "MAX_POSITION_PCT": 1},
     {"ENTRY_SPACING_SEC": 0, "SIZING_METHOD": "kelly_criterion", "MAX_TOTAL_EXPOSURE_PCT": "0.15"},
@@ -150,8 +151,8 @@ class PerpetualInterleavings(Interleavings):
     venue = PERPETUAL
 
 
-SpotInterleavings.TestCase.settings = settings(max_examples=8, stateful_step_count=25, deadline=None)
-PerpetualInterleavings.TestCase.settings = settings(max_examples=8, stateful_step_count=25, deadline=None)
+SpotInterleavings.TestCase.settings = settings(max_examples=5, stateful_step_count=20, deadline=None)
+PerpetualInterleavings.TestCase.settings = settings(max_examples=5, stateful_step_count=20, deadline=None)
 TestSpotInterleavings = SpotInterleavings.TestCase
 TestPerpetualInterleavings = PerpetualInterleavings.TestCase
 
@@ -160,7 +161,7 @@ def walk(venue: str, seed: int, steps: int) -> TradingFloor:
     """Take weighted steps, so that positions are opened, stopped, closed and halted all the time."""
     draw = Random(seed)
     game = PerpetualInterleavings() if venue == PERPETUAL else SpotInterleavings()
-    game.begin(draw.randrange(len(VARIANTS)), draw.randrange(4), draw.random() < 0.5)
+    game.begin(seed % len(VARIANTS), draw.randrange(4), draw.random() < 0.5)
     floor = game.floor
     for _ in range(steps):
         symbol, roll = draw.choice(SYMBOLS), draw.random()
@@ -198,7 +199,7 @@ def walk(venue: str, seed: int, steps: int) -> TradingFloor:
 
 @pytest.mark.parametrize("venue", ["mexc_spot", PERPETUAL])
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_a_long_day(venue: str, seed: int) -> None:
     """120 weighted steps keep every rule of the auditor."""
     walk(venue, seed, 120)
@@ -217,8 +218,8 @@ def test_many_long_days(venue: str, seed: int) -> None:
 def test_the_days_are_eventful(venue: str) -> None:
     """The walks really trade, stop, halt, latch and flatten; else the properties above would prove little."""
     seen: set[Any] = set()
-    for seed in range(10):
-        floor = walk(venue, seed, 150)
+    for seed in range(2 * len(VARIANTS)):
+        floor = walk(venue, seed, 90)
         for entry in floor.journal:
             event = entry.event
             if isinstance(event, Order):

@@ -414,8 +414,8 @@ def test_a_fill_that_contradicts_its_order_freezes(change: dict[str, str]) -> No
     desk = RiskDesk()
     desk.quote()
     order = desk.buy()
-    filled = change.pop("filled", None)
-    desk.result(order.model_copy(update=change), "PARTIALLY_FILLED", filled=filled or "0.1", price=50_000)
+    told = order.model_copy(update={name: value for name, value in change.items() if name != "filled"})
+    desk.result(told, "PARTIALLY_FILLED", filled=change.get("filled", "0.1"), price=50_000)
     assert desk.states == ["FROZEN"]
     remaining = [reservation.remaining for reservation in desk.machine.state.reservations.orders.values()]
     assert all(value >= 0 for value in remaining)
