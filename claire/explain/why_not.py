@@ -208,11 +208,22 @@ def conditions_of(bar: Evaluation, track: Track, core: CoreMachine) -> tuple[Con
         return (Condition(Reason.IN_POSITION, met=False, detail=_held(track, rule)),)
     texts = {
         Reason.WARMING_UP: _warm(track, rule),
-        Reason.NOT_IN_SYMBOLS: f"{track.symbol} must stand in SYMBOLS, which are {', '.join(core.settings.SYMBOLS)}",
+        Reason.NOT_IN_SYMBOLS: (
+            f"{track.symbol} {'is not' if Reason.NOT_IN_SYMBOLS in reasons else 'is'} in SYMBOLS "
+            f"({', '.join(core.settings.SYMBOLS)})"
+        ),
         Reason.GAP: _gap(bar, track, rule),
-        Reason.STALE_BAR: "the bar must be closed within the minute after it",
+        Reason.STALE_BAR: (
+            "the bar was closed too late, after a later minute had passed"
+            if Reason.STALE_BAR in reasons
+            else "the bar was closed in time"
+        ),
         Reason.BELOW_THRESHOLD: _threshold(bar, rule),
-        Reason.SHORT_NOT_ALLOWED: f"m must not be below 0 ({percent(bar.momentum_pct, signed=True)}): no short sales",
+        Reason.SHORT_NOT_ALLOWED: (
+            f"m is below 0 ({percent(bar.momentum_pct, signed=True)}), and nothing is sold short here"
+            if Reason.SHORT_NOT_ALLOWED in reasons
+            else "m is not below 0"
+        ),
         Reason.NOT_ARMED: _armed(bar, track, rule),
         Reason.COOLDOWN: _cooldown(bar, track, rule),
         Reason.VOLUME: _volume(bar, rule, core),

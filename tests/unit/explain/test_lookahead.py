@@ -55,8 +55,8 @@ class Peeking(CoreMachine):
                 )  # fmt: skip
 
 
-def play_with(core: type[CoreMachine], *, peeks: bool) -> Play:
-    """Return a run of one quote and one tick a minute, whose strategy is given what the input has."""
+def play_with(core: type[CoreMachine], *, peeks: bool, bare: bool = False) -> Play:
+    """Return a run of one quote and one tick (bare: a price alone) a minute; the strategy is given all of the input."""
 
     def play(cut: Cut) -> Iterator[Entry]:
         rows = {START_US + minute * MINUTE_US: price for minute, price in enumerate(PRICES)}
@@ -79,9 +79,11 @@ def play_with(core: type[CoreMachine], *, peeks: bool) -> Play:
             mid = Decimal(price)
             yield from say(
                 2 * number, at, MarketData, venue="mexc_spot", symbol="BTCUSDT", price=mid, high=mid, low=mid,
-                bid=mid - 1, ask=mid + 1, bid_size=Decimal(9), ask_size=Decimal(9), volume=Decimal(9), sequence=number,
+                bid=None if bare else mid - 1, ask=None if bare else mid + 1, bid_size=Decimal(9), ask_size=Decimal(9),
+                volume=Decimal(9), sequence=number,
             )  # fmt: skip
-            yield from say(2 * number + 1, at, Control, action="tick", details={"pressure": "none"})
+            if not bare:
+                yield from say(2 * number + 1, at, Control, action="tick", details={"pressure": "none"})
 
     return play
 
@@ -95,6 +97,15 @@ def test_a_machine_that_peeks_at_the_next_bar_is_caught_and_its_signal_is_named(
     assert result.finding.entry.event.reason == "it will rise"  # type: ignore[attr-defined]
     assert result.finding.as_dict()["event_id"] == result.finding.entry.event.event_id
     assert not result.as_dict()["ok"]
+
+
+def test_a_decision_that_is_missing_at_the_very_end_of_the_cut_run_is_found() -> None:
+    """Nothing comes after the quote that it was decided on, so that the cut journal is a beginning of the whole one."""
+    result = check_lookahead(play_with(Peeking, peeks=True, bare=True), points=10)
+
+    assert result.finding is not None
+    assert result.finding.cut is None
+    assert result.finding.entry.event.type == "signal"
 
 
 def test_the_strategy_itself_does_not_peek() -> None:
