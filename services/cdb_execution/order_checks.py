@@ -6,13 +6,43 @@ from decimal import Decimal
 
 from services.cdb_execution.codes import Refusal, RejectCode, shown
 from services.cdb_execution.settings import ExecutionSettings
+from services.cdb_execution.state import ExecutionState
 from services.common.decimals import ONE, floor_to
 from services.common.events import Order
-from services.common.instruments import PERPETUAL, InstrumentSpec
+from services.common.instruments import PERPETUAL, InstrumentSpec, instrument_key
 from services.common.perpetuals import tier_of
 from services.common.timestamps import MS_US
 
-__all__ = ["check_age", "check_exposure", "check_form", "check_price", "check_quantity"]
+__all__ = ["check_age", "check_exposure", "check_form", "check_order", "check_price", "check_quantity"]
+
+
+def check_order(
+    order: Order, decided_at: int, now: int, settings: ExecutionSettings, state: ExecutionState
+) -> Refusal | None:
+    """Return the first thing that is wrong with an order that both keys let through.
+
+    Args:
+        order: covered by a decision.
+        decided_at: time of that decision, microseconds.
+        now: folded clock, microseconds.
+        settings: bounds.
+        state: what is held and what works.
+    """
+    key = instrument_key(order.venue, order.symbol)
+    spec = settings.spec(key)
+    if spec is None:
+        return Refusal(RejectCode.UNKNOWN_INSTRUMENT, f"{order.symbol} on {order.venue}")
+    return (
+        check_age(order, decided_at, now, settings)
+        or check_form(order)
+        or check_price(order, spec, settings)
+        or check_quantity(order, spec, state.closable(key, order.side))
+        or (
+            check_exposure(order, spec, state.held(key), state.entering(key), settings.MAX_LEVERAGE)
+            if spec.tiers
+            else None
+        )
+    )
 
 
 def check_age(order: Order, decided_at: int, now: int, settings: ExecutionSettings) -> Refusal | None:

@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal
 
+from services.cdb_execution.codes import ExpiryCode
+from services.cdb_execution.settings import ExecutionSettings
 from services.common.decimals import ZERO, divide
 from services.common.errors import IllegalTransition
+from services.common.events import Order
+from services.common.instruments import instrument_key
+from services.common.timestamps import MS_US, SECOND_US
 
-__all__ = ["TERMINAL", "TRANSITIONS", "OrderStatus", "WorkingOrder"]
+__all__ = ["TERMINAL", "TRANSITIONS", "OrderStatus", "WorkingOrder", "accept"]
 
 OrderStatus = Literal["SUBMITTING", "NEW", "PARTIALLY_FILLED", "FILLED", "CANCELED", "REJECTED", "EXPIRED", "UNKNOWN"]
 
@@ -107,3 +112,30 @@ class WorkingOrder:
         if status == "REJECTED" and self.filled_quantity:
             raise IllegalTransition(f"order {self.order_id}: {status} although {self.filled_quantity} is filled")
         self.status = status
+
+
+def accept(order: Order, now: int, settings: ExecutionSettings) -> WorkingOrder:
+    """Return an order as it begins to work (or to be refused): not yet reported.
+
+    Args:
+        order: as risk sent it.
+        now: folded clock, microseconds.
+        settings: latency and life of an order.
+    """
+    return WorkingOrder(
+        order_id=order.order_id,
+        client_order_id=order.client_order_id,
+        correlation_id=order.correlation_id,
+        instrument=instrument_key(order.venue, order.symbol),
+        venue=order.venue,
+        symbol=order.symbol,
+        side=order.side,
+        purpose=order.purpose,
+        quantity=order.quantity,
+        price=order.price,
+        reference_price=order.reference_price,
+        eligible_from=order.timestamp + settings.PAPER_LATENCY_MS * MS_US,
+        deadline=now + settings.PAPER_ORDER_LIFE_SEC * SECOND_US,
+        leverage=order.leverage,
+        obstacle=f"{ExpiryCode.NO_QUOTE}: none came after the latency of {settings.PAPER_LATENCY_MS} ms",
+    )

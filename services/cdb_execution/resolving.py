@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -9,12 +10,13 @@ from typing import Final
 from services.cdb_execution.codes import shown
 from services.cdb_execution.order_state import WorkingOrder
 from services.common import channels
+from services.common.decimals import ZERO
 from services.common.errors import ContractViolation
 from services.common.events import Control
 from services.common.instruments import instrument_key
 from services.common.resolution import Settlement, read_resolution, read_settlement
 
-__all__ = ["COMMANDS_REMEMBERED", "Asked", "asked_by", "contradiction", "order_of", "settlement_of"]
+__all__ = ["COMMANDS_REMEMBERED", "Asked", "asked_by", "objection", "order_to_end", "settlement_of"]
 
 COMMANDS_REMEMBERED: Final = 64
 
@@ -61,7 +63,30 @@ def settlement_of(answer: Control, asked: Asked | None) -> Settlement | str:
     return answered
 
 
-def order_of(settlement: Settlement) -> WorkingOrder:
+def order_to_end(settlement: Settlement, working: Iterable[WorkingOrder], known: Container[str]) -> WorkingOrder | None:
+    """Return the order that is meant; None when it has ended.
+
+    Args:
+        settlement: risk's answer.
+        working: orders that have not ended.
+        known: ids of orders that execution has seen; one that it has not seen is made from what risk had reserved.
+    """
+    order = next((order for order in working if order.order_id == settlement.order_id), None)
+    return _order_of(settlement) if order is None and settlement.order_id not in known else order
+
+
+def objection(order: WorkingOrder, settlement: Settlement, held: Decimal) -> str | None:
+    """Return why an order cannot have ended as it is said; None when it can.
+
+    Args:
+        order: that is meant.
+        settlement: risk's answer.
+        held: base units of the instrument, signed.
+    """
+    return _contradiction(order, settlement) or _impossible(order, settlement, held)
+
+
+def _order_of(settlement: Settlement) -> WorkingOrder:
     """Return an order that execution has never seen, as risk had reserved it; what became of it is UNKNOWN."""
     return WorkingOrder(
         order_id=settlement.order_id,
@@ -82,7 +107,7 @@ def order_of(settlement: Settlement) -> WorkingOrder:
     )
 
 
-def contradiction(order: WorkingOrder, settlement: Settlement) -> str | None:
+def _contradiction(order: WorkingOrder, settlement: Settlement) -> str | None:
     """Return how the answer contradicts what execution knows of the order; None when the two fit."""
     if order.status not in _UNKNOWN_END:
         return f"order {order.order_id} is {order.status}: its end is known here and not to be resolved"
@@ -99,3 +124,14 @@ def contradiction(order: WorkingOrder, settlement: Settlement) -> str | None:
         f"order {order.order_id}: {settlement.outcome} with {shown(settlement.filled_quantity)} filled, but "
         f"{shown(order.filled_quantity)} of {shown(order.quantity)} is known here"
     )
+
+
+def _impossible(order: WorkingOrder, settlement: Settlement, held: Decimal) -> str | None:
+    """Return why what is said to have filled cannot have: it would close more than is held, or turn it around."""
+    added = settlement.filled_quantity - order.filled_quantity
+    against = -held if order.side == "BUY" else held
+    if order.purpose != "entry" and added > max(against, ZERO):
+        return f"order {order.order_id} is said to close {shown(added)}, but {shown(held)} is held"
+    if order.purpose == "entry" and added and against > 0:
+        return f"order {order.order_id} is said to enter against the {shown(held)} that is held"
+    return None

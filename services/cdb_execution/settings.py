@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from services.common.instruments import PERPETUAL, Venue
+from services.common.instruments import DEFAULT_INSTRUMENTS, PERPETUAL, InstrumentSpec, Venue, instrument_key
 from services.common.settings import Fraction, MachineSettings
 
-__all__ = ["ExecutionSettings"]
+__all__ = ["INSTRUMENTS", "ExecutionSettings"]
+
+INSTRUMENTS: Final = {instrument_key(spec.venue, spec.symbol): spec for spec in DEFAULT_INSTRUMENTS}
+"""Grids and bounds by instrument key."""
 
 
 class ExecutionSettings(MachineSettings):
@@ -47,6 +50,11 @@ class ExecutionSettings(MachineSettings):
     PRICE_COLLAR_PCT: Annotated[Fraction, Field(gt=0)] = Decimal("0.05")
     ORDER_MAX_AGE_MS: int = Field(5_000, ge=1, le=600_000)
     RISK_SILENCE_SEC: int = Field(30, ge=15, le=3_600)
+
+    def spec(self, key: str) -> InstrumentSpec | None:
+        """Return the grids of an instrument, or None when it is not known or VENUE does not turn it on."""
+        spec = INSTRUMENTS.get(key)
+        return None if spec is not None and spec.venue not in {self.VENUE, "mexc_spot"} else spec
 
     def taker_fee(self, venue: str) -> Decimal:
         """Return the fee rate of a fill that takes."""

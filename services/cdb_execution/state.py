@@ -8,18 +8,24 @@ from decimal import Decimal
 from typing import Any, Final
 
 from services.cdb_execution.dead_man import RiskWatch
-from services.cdb_execution.decisions import DecisionRecord
+from services.cdb_execution.decisions import DECISIONS_REMEMBERED, DecisionRecord, record_of
 from services.cdb_execution.market import Market
 from services.cdb_execution.order_state import WorkingOrder
 from services.cdb_execution.perpetuals import Perpetual
-from services.cdb_execution.resolving import Asked
-from services.cdb_execution.trading_state import TradingState
+from services.cdb_execution.resolving import COMMANDS_REMEMBERED as RESOLUTIONS_REMEMBERED
+from services.cdb_execution.resolving import Asked, asked_by
+from services.cdb_execution.trading_state import TradingState, permits, risk_permits
+from services.common.decimals import ZERO
+from services.common.events import Control, RiskDecision
+from services.common.instruments import PERPETUAL
+from services.common.portfolio import Position
 from services.common.timestamps import format_timestamp
 
 __all__ = ["ExecutionState", "Outcome", "summarise"]
 
 OUTCOMES_SHOWN: Final = 20
 COMMANDS_REMEMBERED: Final = 256
+ORDERS_REMEMBERED: Final = 2_048
 
 
 @dataclass
@@ -82,9 +88,74 @@ class ExecutionState:
         self.commands = [*(known for known in self.commands if known != command_id), command_id][-COMMANDS_REMEMBERED:]
         return repeated
 
-    def remember(self, outcome: Outcome) -> None:
-        """Keep how an order ended, among the last few."""
-        self.outcomes.append(outcome)
+    def forbidden(self, purpose: str) -> str | None:
+        """Return which trading state forbids this purpose; None when both let it through."""
+        if not permits(self.trading_state, purpose):
+            return f"execution is {self.trading_state}"
+        if not risk_permits(self.risk_state, purpose):
+            return f"risk is {self.risk_state}"
+        return None
+
+    def held(self, key: str) -> Decimal:
+        """Base units held, signed."""
+        return self.positions.get(key, ZERO)
+
+    def closable(self, key: str, side: str) -> Decimal:
+        """Base units that an order of this side can close: held in the other direction and not already being closed."""
+        being_closed = (
+            order.remaining for order in self.working if order.instrument == key and order.purpose != "entry"
+        )
+        held = self.held(key) if side == "SELL" else -self.held(key)
+        return held - sum(being_closed, ZERO)
+
+    def entering(self, key: str) -> Decimal:
+        """Base units that working entries may still add, signed."""
+        entries = (order for order in self.working if order.instrument == key and order.purpose == "entry")
+        return sum((order.remaining if order.side == "BUY" else -order.remaining for order in entries), ZERO)
+
+    def perpetual(self, key: str, symbol: str) -> Perpetual:
+        """Return what the exchange keeps of a perpetual, from now on if it is new."""
+        perpetual = self.perpetuals.get(key)
+        if perpetual is None:
+            perpetual = self.perpetuals[key] = Perpetual(Position(PERPETUAL, symbol))
+        return perpetual
+
+    def remember_decision(self, decision: RiskDecision) -> None:
+        """Keep a decision among the last ones."""
+        self.decisions[decision.event_id] = record_of(decision)
+        _keep_last(self.decisions, DECISIONS_REMEMBERED)
+
+    def remember_order(self, order_id: str, client_order_id: str) -> None:
+        """Keep an order's ids among the last ones, so that neither is taken twice."""
+        self.known_orders[order_id] = client_order_id
+        _keep_last(self.known_orders, ORDERS_REMEMBERED)
+
+    def remember_resolution(self, command: Control) -> None:
+        """Keep an operator's `resolve_order` until risk answers, if it says enough to be answered."""
+        asked = asked_by(command)
+        if asked is not None:
+            self.resolutions[command.event_id] = asked
+            _keep_last(self.resolutions, RESOLUTIONS_REMEMBERED)
+
+    def end(self, order: WorkingOrder, now: int, reason: str | None) -> None:
+        """Take an order that has reached its end from those that work, and keep how it ended among the last few."""
+        assert order.status is not None, "an end is a status"
+        # A new list: callers go on iterating over the one that they began with.
+        self.working = [other for other in self.working if other is not order]
+        self.outcomes.append(
+            Outcome(
+                timestamp=now,
+                order_id=order.order_id,
+                symbol=order.symbol,
+                side=order.side,
+                purpose=order.purpose,
+                status=order.status,
+                quantity=order.quantity,
+                filled_quantity=order.filled_quantity,
+                average_price=order.average_price,
+                reason=reason,
+            )
+        )
         while len(self.outcomes) > OUTCOMES_SHOWN:
             self.outcomes.popleft()
 
@@ -117,3 +188,8 @@ def summarise(state: ExecutionState) -> dict[str, Any]:
             {**asdict(outcome), "timestamp": format_timestamp(outcome.timestamp)} for outcome in state.outcomes
         ],
     }
+
+
+def _keep_last(entries: dict[str, Any], count: int) -> None:
+    while len(entries) > count:
+        del entries[next(iter(entries))]

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from services.cdb_execution.decisions import DECISIONS_REMEMBERED
-from services.cdb_execution.machine import ORDERS_REMEMBERED, ExecutionMachine
+from services.cdb_execution.machine import ExecutionMachine
+from services.cdb_execution.settings import INSTRUMENTS
+from services.cdb_execution.state import ORDERS_REMEMBERED
 from services.common import channels
 from services.common.codec import encode
 from services.common.errors import StateMismatch
@@ -390,9 +392,8 @@ def test_an_order_at_a_bound_is_accepted(order: dict[str, Any]) -> None:
 def test_quantity_under_the_minimum_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the minimum quantity is above one lot it is checked on its own."""
     desk = Desk()
-    instruments = desk.machine.on_event.__func__.__globals__["_INSTRUMENTS"]
-    coarse = instruments["mexc_spot:BTCUSDT"].model_copy(update={"min_quantity": Decimal("0.3")})
-    monkeypatch.setitem(instruments, "mexc_spot:BTCUSDT", coarse)
+    coarse = INSTRUMENTS["mexc_spot:BTCUSDT"].model_copy(update={"min_quantity": Decimal("0.3")})
+    monkeypatch.setitem(INSTRUMENTS, "mexc_spot:BTCUSDT", coarse)
 
     desk.send(0)
     desk.send(0, quantity="0.3")
