@@ -56,7 +56,7 @@ def _table(results: Sequence[Result], *, linked: bool) -> str:
 
 
 def _row(result: Result, largest: Decimal, *, linked: bool) -> str:
-    name = escape(result.scenario.name)
+    name = escape(result.scenario.name).replace("/", "/<wbr>")  # where a phone breaks it
     if result.state != "ok":
         reason = escape(result.reason or "the work was interrupted before its turn")
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from claire.statistics.numbers import amount, percent
 __all__ = ["render_table"]
 
 WIDE: Final = 110
+NAME_WIDTH: Final = 36
 NAMED: Final = 2
 """Scenarios named that failed for the same reason."""
 
@@ -30,7 +32,7 @@ def render_table(title: str, results: Sequence[Result], *, width: int) -> Render
     wide = width >= WIDE
     padding = (0, 2 if wide else 1, 0, 0)
     table = Table(title=title, title_justify="left", pad_edge=False, box=None, header_style="dim", padding=padding)
-    table.add_column("scenario", overflow="fold", ratio=1 if wide else None, min_width=16)
+    table.add_column("scenario", overflow="fold", max_width=NAME_WIDTH)
     for heading in ("return", "drawdown", "trips", "won", "refused"):
         table.add_column(heading, justify="right", no_wrap=True)
     if wide:
@@ -57,10 +59,7 @@ def _reasons(results: Sequence[Result]) -> list[Text]:
 
 
 def _row(result: Result, best: Any, *, wide: bool) -> list[RenderableType]:
-    # a long name breaks between its parts
-    name = Text(
-        result.scenario.name if wide or len(result.scenario.name) <= 32 else result.scenario.name.replace("/", "/ ")
-    )
+    name = Text(_broken(result.scenario.name))
     if result.state != "ok":
         style = "red" if result.state == "failed" else "dim"
         return [name, Text(result.state, style=style)]
@@ -80,3 +79,13 @@ def _row(result: Result, best: Any, *, wide: bool) -> list[RenderableType]:
     alerts = result.alerts or {}
     said = ", ".join(f"{code} {count}" for code, count in alerts.items()) if wide else amount(sum(alerts.values()), 0)
     return [*cells, Text(said if alerts else "", style="dim" if wide else "")]
+
+
+def _broken(name: str) -> str:
+    """Return a long name on several lines, broken between its parts."""
+    lines = [""]
+    for part in re.findall(r"[^/]+/?", name):
+        if lines[-1] and len(lines[-1]) + len(part) > NAME_WIDTH:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
