@@ -26,7 +26,7 @@ from services.common.instruments import PERPETUAL
 from services.common.setting_mistakes import mistake
 from services.common.settings import load_settings
 
-__all__ = ["check_inputs", "check_settings_of", "check_stresses", "check_together", "parse_file"]
+__all__ = ["Together", "check_inputs", "check_settings_of", "check_stresses", "parse_file"]
 
 _ANY_FILE: Final = {"FEED_FILES": "any.csv"}
 """The recording is known from `inputs`; the settings of the feed alone would miss it."""
@@ -220,15 +220,37 @@ def check_inputs(file: ScenarioFile, folder: Path, mistakes: Mistakes) -> None:
             mistakes.add(("periods", number, "to"), f"{period.name} ends before it begins; exchange from and to")
 
 
-def check_together(name: str, spec: PaperSpec, stresses: Sequence[Transform], place: Place, mistakes: Mistakes) -> None:
-    """Report what is wrong with the settings of one scenario only when they come together."""
-    venue = ""
-    try:
-        venue = load_settings(FeedSettings, {**_ANY_FILE, **spec.settings}).VENUE
-        service_settings(spec.settings)
-    except SettingsInvalid as invalid:
-        for text in str(invalid).splitlines():
-            mistakes.add(place, f"scenario {name}: {text}")
-        return
-    if venue != PERPETUAL and any(isinstance(stress, Funding) for stress in stresses):
-        mistakes.add(("stress",), "funding is of perpetuals only; set VENUE: mexc_perpetual in base.settings")
+class Together:
+    """Looks at the settings of whole scenarios: what is wrong with them only when they come together.
+
+    Args:
+        mistakes: takes each of them once, with the first scenario that has it.
+    """
+
+    def __init__(self, mistakes: Mistakes) -> None:
+        self._mistakes = mistakes
+        self._told: set[str] = set()
+
+    def check(self, name: str, spec: PaperSpec, stresses: Sequence[tuple[str, Transform]], place: Place) -> None:
+        """Report what is wrong with one scenario.
+
+        Args:
+            name: of the scenario.
+            spec: with its settings.
+            stresses: each with the name under which the file has it.
+            place: where the scenario stands in the file.
+        """
+        try:
+            venue = load_settings(FeedSettings, {**_ANY_FILE, **spec.settings}).VENUE
+            service_settings(spec.settings)
+        except SettingsInvalid as invalid:
+            for text in str(invalid).splitlines():
+                if text not in self._told:
+                    self._told.add(text)
+                    self._mistakes.add(place, f"scenario {name}: {text}")
+            return
+        for stress, transform in stresses:
+            if isinstance(transform, Funding) and venue != PERPETUAL:
+                self._mistakes.add(
+                    ("stress", stress), "funding is of perpetuals only; set VENUE: mexc_perpetual in base.settings"
+                )

@@ -11,7 +11,7 @@ from typing import Any, Final
 from claire.paper.scenarios import SCENARIOS
 from claire.paper.spec import PaperSpec, Period
 from claire.profiles import Profile, profile_settings
-from claire.scenarios.check import check_inputs, check_settings_of, check_stresses, check_together, parse_file
+from claire.scenarios.check import Together, check_inputs, check_settings_of, check_stresses, parse_file
 from claire.scenarios.lines import Mistakes, Place, read_document
 from claire.scenarios.model import UNSTRESSED, Case, PeriodOf, ScenarioFile
 from claire.scenarios.stress import Transform
@@ -96,8 +96,10 @@ def read_plan(path: Path, *, most: int | None = MOST) -> Plan:
         )
     builder = _Builder(file, path.parent, transforms)
     scenarios = tuple(builder.build(number, place, case) for number, (place, case) in enumerate(_cases(file), start=1))
+    together = Together(mistakes)
     for place, scenario in zip(builder.places, scenarios, strict=True):
-        check_together(scenario.name, scenario.spec, scenario.stresses, place, mistakes)
+        stresses = [(name, one) for name in scenario.axes.stress.split("+") for one in transforms.get(name, ())]
+        together.check(scenario.name, scenario.spec, stresses, place)
     _check_doubled(scenarios, builder.places, mistakes)
     mistakes.tell()
     return Plan(file.title or path.stem, path, scenarios)

@@ -183,8 +183,8 @@ def test_anchors_and_merges_spare_writing_things_twice(tmp_path: Path) -> None:
         (BASE + "grid:\n  STOP_LOSS_PCT:\n  - 0.01\n  - two\n", ["5: STOP_LOSS_PCT=two: "]),
         (BASE + "grid: {STOP_LOSS_PCT: [0.01, 0.01]}\n", ["2: STOP_LOSS_PCT=0.01 stands twice in the grid"]),
         (
-            BASE + "sets:\n  a: {SIGNAL_EXIT_PCT: 0.01}\n",
-            ["2: scenario base: SIGNAL_EXIT_PCT=0.01: must be below SIGNAL_THRESHOLD_PCT"],
+            BASE + "sets:\n  a: {SIGNAL_EXIT_PCT: 0.01}\nprofiles: [balanced, aggressive]\n",
+            ["2: scenario balanced: SIGNAL_EXIT_PCT=0.01: must be below SIGNAL_THRESHOLD_PCT"],
         ),
         ("title: x\n", ["1: inputs is missing; name a recording"]),
         (
@@ -208,7 +208,7 @@ def test_anchors_and_merges_spare_writing_things_twice(tmp_path: Path) -> None:
         (BASE + "stress: {a: [spread: {}]}\n", ["2: spread: either factor"]),
         (BASE + "stress: {a: [{outage: {}, gap: {}}]}\n", ["2: one transform with its parameters is meant"]),
         (BASE + "stress:\n  a:\n  - gap: {}\n", ["4: gap draws, so it needs a seed; write seed: 1"]),
-        (BASE + "stress: {a: [funding: {rate: 0.01}]}\n", ["2: funding is of perpetuals only"]),
+        (BASE + "stress:\n  b: [outage: {}]\n  a: [funding: {rate: 0.01}]\n", ["4: funding is of perpetuals only"]),
         (
             BASE + "scenarios:\n- {name: a, period: x, set: y, stress: z}\n",
             [

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from claire.cli import app
 from claire.history.journal_file import JournalFile
 from claire.history.manifest import Footer
+from claire.paper.spec import Period
 from claire.scenarios import local
 from claire.scenarios.cluster import ClusterUnusable, run_on_cluster
 from claire.scenarios.curves import MOST_CURVES
@@ -34,6 +35,7 @@ from claire.scenarios.screen import render_table
 from claire.scenarios.stress import Transform
 from claire.up import to_json
 from services.cdb_ws.merging import Source
+from services.common.timestamps import MINUTE_US, parse_timestamp
 from tests.unit.scenarios.scenario_desk import SETTINGS, write_recording
 
 pytestmark = pytest.mark.unit
@@ -330,6 +332,24 @@ def test_mistakes_end_the_command_with_2_and_an_unusable_folder_with_1(config: P
     arguments = ["run-scenarios", "--config", str(config), "--workers", "0", "--output-dir", str(tmp_path / "file")]
     unusable = RUNNER.invoke(app, arguments)
     assert (unusable.exit_code, "cannot be written" in unusable.output) == (1, True)
+
+
+def test_the_example_that_the_readme_names_runs() -> None:
+    """An hour and a half of its crash day, as recorded and stressed: both run, and the stress makes another day."""
+    root = Path(__file__).parents[3]
+    name = "backoffice/scenarios/example.yaml"
+    assert name in (root / "README.md").read_text(encoding="utf-8")
+    begin = parse_timestamp("2021-05-19T11:00:00Z")
+    of = {scenario.name: scenario for scenario in read_plan(root / name).scenarios}
+    names = ["crash-day/balanced/none", "crash-day/balanced/wide-and-falling"]
+    cut = [
+        replace(of[name], spec=replace(of[name].spec, period=Period(begin, begin + 90 * MINUTE_US))) for name in names
+    ]
+    plain, stressed = run_here(cut, keep_journals=False)
+    assert not plain.reason
+    assert not stressed.reason
+    tips = [json.loads(outcome.files["report.json"])["chain_tip"] for outcome in (plain, stressed)]
+    assert tips[0] != tips[1]
 
 
 def test_there_is_a_worker_for_each_processor() -> None:
