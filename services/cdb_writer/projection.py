@@ -7,7 +7,7 @@ working, the start-of-day equity and the peak. Rows carry times and ids of event
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
@@ -15,43 +15,23 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from services.cdb_writer.envelope import Envelope, read_envelope, read_quote
-from services.cdb_writer.rows import OrderRow, PositionRow, Row, SignalRow, SnapshotRow, TradeRow, json_text
+from services.cdb_writer.row_makers import TERMINAL, order_row, position_row, signal_row, trade_row, updated_order
+from services.cdb_writer.rows import OrderRow, Row, SnapshotRow
 from services.common import channels
 from services.common.codec import decode, encode_state
-from services.common.decimals import ONE, ZERO, divide, quantise
+from services.common.decimals import ONE, ZERO, divide
 from services.common.errors import ContractViolation, StateMismatch
 from services.common.events import Control, Order, OrderResult, Signal
-from services.common.instruments import DEFAULT_INSTRUMENTS, PERPETUAL, instrument_key
+from services.common.instruments import PERPETUAL, instrument_key
 from services.common.journal.entry import Entry
 from services.common.perpetual_facts import book_fact
-from services.common.perpetuals import liquidation_price, maintenance_fraction
-from services.common.portfolio import Mark, Portfolio, Position
+from services.common.portfolio import Mark, Portfolio
 from services.common.timestamps import MINUTE_US, format_timestamp, parse_timestamp
 
 __all__ = ["Projection", "ProjectionState"]
 
 CLOSED_ORDERS_KEPT: Final = 64
 """How many closed orders are remembered, so that a late fill or a repetition finds its order."""
-
-ORDER_STATUS: Final = {
-    "SUBMITTING": "submitting",
-    "NEW": "submitted",
-    "PARTIALLY_FILLED": "partial",
-    "FILLED": "filled",
-    "CANCELED": "cancelled",
-    "REJECTED": "rejected",
-    "EXPIRED": "expired",
-    "UNKNOWN": "unknown",
-}
-"""What stands in `orders.status` for each status of an order_result; before the first one it is `pending`."""
-
-TERMINAL: Final = frozenset({"filled", "cancelled", "rejected", "expired"})
-
-EXCHANGE: Final = "MEXC"
-
-_PERPETUALS: Final = {
-    instrument_key(spec.venue, spec.symbol): spec for spec in DEFAULT_INSTRUMENTS if spec.venue == PERPETUAL
-}
 
 
 @dataclass
@@ -115,7 +95,7 @@ class Projection:
         elif self.state.run_id is None:
             return
         elif isinstance(event, Signal):
-            self._put(_signal_row(event, self.state.run_id))
+            self._put(signal_row(event, self.state.run_id))
         elif isinstance(event, Order):
             self._on_order(event, self.state.run_id)
         elif isinstance(event, OrderResult):
@@ -207,7 +187,7 @@ class Projection:
 
     def _on_order(self, event: Order, run_id: str) -> None:
         if event.order_id not in self.state.working and event.order_id not in self.state.closed:
-            row = _order_row(event, run_id)
+            row = order_row(event, run_id)
             self.state.working[row.order_id] = row
             self._put(row)
 
@@ -227,7 +207,7 @@ class Projection:
             self._book(result, order.leverage)
         self._update_order(order, result, new_fill=new_fill)
         if new_fill:
-            self._put(_trade_row(result, order, run_id, self._realized(result) - before))
+            self._put(trade_row(result, order, run_id, self._realized(result) - before))
             self._put_position(run_id, instrument_key(result.venue, result.symbol), result.timestamp)
             self._snapshot(result.timestamp)
 
@@ -241,26 +221,7 @@ class Projection:
         self.state.portfolio.book(result, leverage)
 
     def _update_order(self, order: OrderRow, result: OrderResult, *, new_fill: bool) -> None:
-        at = format_timestamp(result.timestamp)
-        changes: dict[str, Any] = {
-            "status": ORDER_STATUS[result.status],
-            "status_reason": result.reason,
-            "mode": result.mode,
-            "updated_at": at,
-            "exchange_order_id": result.exchange_order_id or order.exchange_order_id,
-        }
-        if result.status == "REJECTED":
-            changes["rejection_reason"] = result.reason
-        elif order.submitted_at is None:
-            changes["submitted_at"] = at
-        if result.status == "FILLED":
-            changes["filled_at"] = at
-        if new_fill:
-            changes["filled_size"] = result.filled_quantity
-            changes["avg_fill_price"] = result.average_price
-            changes["slippage_bps"] = result.slippage_bps
-            changes["fees"] = order.fees + _fee_in_quote(result)
-        changed = replace(order, **changes)
+        changed = updated_order(order, result, new_fill=new_fill)
         self._put(changed)
         self.state.working.pop(changed.order_id, None)
         self.state.closed.pop(changed.order_id, None)
@@ -289,7 +250,7 @@ class Projection:
 
     def _put_position(self, run_id: str, key: str, timestamp: int) -> None:
         assert self.state.portfolio is not None
-        self._put(_position_row(self.state.portfolio, key, run_id, timestamp, self.state.stop_loss_pct))
+        self._put(position_row(self.state.portfolio, key, run_id, timestamp, self.state.stop_loss_pct))
 
     def _snapshot(self, timestamp: int) -> None:
         """Write the portfolio down; while a held position has no value nothing is known, and nothing is written."""
@@ -361,131 +322,3 @@ def _may_spend(order: OrderRow) -> Decimal:
     if order.venue == PERPETUAL:
         return divide(notional, Decimal(order.leverage))
     return notional if order.side == "buy" else ZERO
-
-
-def _fee_in_quote(result: OrderResult) -> Decimal:
-    fee = result.fee or ZERO
-    if fee and result.fee_currency is not None and result.symbol.startswith(result.fee_currency):
-        return fee * (result.last_price or ZERO)
-    return fee
-
-
-def _signal_row(event: Signal, run_id: str) -> SignalRow:
-    return SignalRow(
-        signal_id=event.event_id,
-        run_id=run_id,
-        venue=event.venue,
-        symbol=event.symbol,
-        signal_type=event.signal_type,
-        intent=event.intent,
-        price=event.price,
-        confidence=event.confidence,
-        timestamp=format_timestamp(event.timestamp),
-        source=event.producer,
-        strategy=event.strategy,
-        reason=event.reason,
-        pct_change=event.pct_change,
-        correlation_id=event.correlation_id,
-        metadata=json_text(event.inputs),
-    )
-
-
-def _order_row(event: Order, run_id: str) -> OrderRow:
-    at = format_timestamp(event.timestamp)
-    return OrderRow(
-        order_id=event.order_id,
-        client_order_id=event.client_order_id,
-        run_id=run_id,
-        signal_id=event.signal_id,
-        decision_id=event.decision_id,
-        venue=event.venue,
-        symbol=event.symbol,
-        side=event.side.lower(),
-        order_type=event.order_type.lower(),
-        time_in_force=event.time_in_force,
-        purpose=event.purpose,
-        price=event.price,
-        reference_price=event.reference_price,
-        size=event.quantity,
-        reduce_only=event.reduce_only,
-        leverage=event.leverage,
-        approved=True,
-        rejection_reason=None,
-        status="pending",
-        status_reason=None,
-        filled_size=ZERO,
-        avg_fill_price=None,
-        fees=ZERO,
-        slippage_bps=None,
-        exchange_order_id=None,
-        mode=None,
-        created_at=at,
-        submitted_at=None,
-        filled_at=None,
-        updated_at=at,
-        correlation_id=event.correlation_id,
-    )
-
-
-def _trade_row(result: OrderResult, order: OrderRow, run_id: str, realized_pnl: Decimal) -> TradeRow:
-    assert result.last_price is not None, "the ledger refuses a fill without a price"
-    return TradeRow(
-        trade_id=result.event_id,
-        run_id=run_id,
-        order_id=result.order_id,
-        venue=result.venue,
-        symbol=result.symbol,
-        side=result.side.lower(),
-        purpose=order.purpose,
-        price=order.reference_price or order.price or result.last_price,
-        size=result.filled_quantity - order.filled_size,
-        execution_price=result.last_price,
-        slippage_bps=result.slippage_bps,
-        fees=_fee_in_quote(result),
-        fee_currency=result.fee_currency,
-        liquidity=result.liquidity,
-        realized_pnl=realized_pnl,
-        status="filled" if result.status == "FILLED" else "partial",
-        timestamp=format_timestamp(result.timestamp),
-        exchange=EXCHANGE,
-        exchange_trade_id=result.trade_id or result.event_id,
-        mode=result.mode,
-        metadata=json_text(result.fill or {}),
-    )
-
-
-def _position_row(
-    portfolio: Portfolio, key: str, run_id: str, timestamp: int, stop_loss_pct: Decimal | None
-) -> PositionRow:
-    position, mark = portfolio.positions[key], portfolio.marks.get(key)
-    value, entry_price = portfolio.value_of(key), position.entry_price
-    at = format_timestamp(timestamp)
-    stop = None
-    if entry_price is not None and stop_loss_pct is not None:
-        distance = entry_price * stop_loss_pct
-        stop = quantise(entry_price - distance if position.quantity > 0 else entry_price + distance, 12)
-    return PositionRow(
-        run_id=run_id,
-        venue=position.venue,
-        symbol=position.symbol,
-        side="long" if position.quantity > 0 else "short" if position.quantity < 0 else "none",
-        size=abs(position.quantity),
-        entry_price=entry_price,
-        current_price=None if mark is None else mark.price,
-        unrealized_pnl=None if value is None else value - position.cost,
-        realized_pnl=position.realized_pnl,
-        fees=position.fees,
-        stop_loss_price=stop,
-        take_profit_price=None,
-        liquidation_price=_liquidation_price(position, key),
-        opened_at=None if position.opened_at is None else format_timestamp(position.opened_at),
-        updated_at=at,
-        closed_at=None if position.quantity else at,
-        margin=position.margin,
-        funding=position.funding,
-    )
-
-
-def _liquidation_price(position: Position, key: str) -> Decimal | None:
-    spec = _PERPETUALS.get(key)
-    return None if spec is None else liquidation_price(position, maintenance_fraction(position.quantity, spec))
