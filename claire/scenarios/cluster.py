@@ -11,7 +11,7 @@ from claire.scenarios.plan import Scenario
 from services.common.errors import ClaireError
 from services.common.runtime.build import code_version
 
-__all__ = ["ClusterUnusable", "run_on_cluster"]
+__all__ = ["ClusterUnusable", "run_on_cluster", "task_outcome"]
 
 CONNECT_SEC: Final = 10
 
@@ -53,12 +53,12 @@ def run_on_cluster(scenarios: Sequence[Scenario], *, scheduler: str, keep_journa
         }
         try:
             for future in distributed.as_completed(list(futures), loop=client.loop):
-                yield _outcome(future, futures[future])
+                yield task_outcome(future, futures[future])
         finally:
             client.cancel(list(futures))
 
 
-def _outcome(future: Any, scenario: Scenario) -> Outcome:
+def task_outcome(future: Any, scenario: Scenario) -> Outcome:
     """Return what a task came to; one that runs other code than this process has failed."""
     if future.status != "finished":
         error = future.exception() if future.status == "error" else None

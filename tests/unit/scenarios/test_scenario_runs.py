@@ -22,9 +22,10 @@ from typer.testing import CliRunner
 from claire.cli import app
 from claire.history.journal_file import JournalFile
 from claire.history.manifest import Footer
-from claire.paper.spec import Period
+from claire.paper.run import run_paper
+from claire.paper.spec import PaperSpec, Period
 from claire.scenarios import local
-from claire.scenarios.cluster import ClusterUnusable, run_on_cluster
+from claire.scenarios.cluster import ClusterUnusable, run_on_cluster, task_outcome
 from claire.scenarios.curves import MOST_CURVES
 from claire.scenarios.job import Outcome, run_scenario
 from claire.scenarios.local import default_workers, run_here, run_in_processes
@@ -214,6 +215,30 @@ def test_no_cluster_is_said_with_the_fix(plan: Plan, monkeypatch: pytest.MonkeyP
         list(run_on_cluster(plan.scenarios, scheduler="tcp://127.0.0.1:9", keep_journals=False))
 
 
+class Task:
+    """A task of a cluster that has not come to its end."""
+
+    def __init__(self, status: str, error: Exception | None = None) -> None:
+        self.status = status
+        self._error = error
+
+    def exception(self) -> Exception | None:
+        """Return what it has raised."""
+        return self._error
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [
+        (Task("error", RuntimeError("killed 4 workers")), "RuntimeError: killed 4 workers"),
+        (Task("cancelled"), "the cluster has cancelled it"),
+    ],
+)
+def test_what_a_cluster_gives_up_is_a_reason(plan: Plan, task: Task, reason: str) -> None:
+    """A scenario that kills its workers, or that the cluster drops, has failed by itself."""
+    assert task_outcome(task, plan.scenarios[2]) == Outcome(3, reason=reason)
+
+
 def test_the_files_say_the_same_as_the_results(plan: Plan, outcomes: list[Outcome], tmp_path: Path) -> None:
     """A row in the table for each scenario, and a folder with its report for each that ran to its end."""
     results = results_of(plan, reversed(outcomes), tmp_path)
@@ -277,7 +302,7 @@ def test_a_page_without_any_result_says_so(plan: Plan) -> None:
 
 
 def test_the_command_writes_and_ends_with_1_when_one_failed(config: Path, tmp_path: Path) -> None:
-    """The whole command in this process: table, files, journals that can be read, and the exit code."""
+    """The whole command in this process: table, files, the journal that plays again the same, and the exit code."""
     arguments = ["run-scenarios", "--config", str(config), "--workers", "0", "--output-dir", str(tmp_path)]
     done = RUNNER.invoke(app, [*arguments, "--keep-journals"])
     assert done.exit_code == 1
@@ -285,7 +310,8 @@ def test_the_command_writes_and_ends_with_1_when_one_failed(config: Path, tmp_pa
     (journal,) = tmp_path.glob("*-falling/journal.jsonl.zst")
     said = json.loads((tmp_path / "results.json").read_text())["scenarios"][1]
     footer = next(record for record in JournalFile(journal).records() if isinstance(record, Footer))
-    assert footer.head.hash.hex() == said["chain_tip"]
+    again = run_paper(PaperSpec(inputs=(journal,)))
+    assert footer.head.hash.hex() == said["chain_tip"] == again.chain_tip
     assert {path.name for path in tmp_path.iterdir()} >= {"results.json", "comparison.csv", "comparison.html"}
     for_machines = RUNNER.invoke(app, [*arguments[:5], "--json"])
     assert json.loads(for_machines.stdout)["count"] == {"ok": 1, "failed": 1, "not run": 0}
