@@ -19,7 +19,7 @@ from services.common import channels
 from services.common.decimals import floor_to, use_fixed_context
 from services.common.events import Control, Event, MarketData, Order, OrderResult, Signal
 from services.common.instruments import PERPETUAL
-from services.common.journal.entry import Cause, Entry
+from services.common.journal.entry import Cause, Entry, JournalId
 from services.common.timestamps import MINUTE_US, MS_US, SECOND_US
 from tests.property.risk_auditor import GRIDS, Auditor, key_of
 
@@ -46,6 +46,10 @@ class AuditedRisk(RiskMachine):
             self.auditor.said(outputs)
             self._same_equity()
         return outputs
+
+    def plainly(self, entry: Entry) -> list[Event]:
+        """Handle an entry without the auditor."""
+        return super().handle(entry)
 
     def _same_equity(self) -> None:
         known, theirs = self.auditor.equity, self.state.account.equity
@@ -106,6 +110,11 @@ class TradingFloor:
         for entry in entries:
             if entry.producer in self.outputs and not Cause.parse(entry.cause).source:
                 self.outputs[entry.producer].append(entry.data)
+
+    def entry_of(self, event: Event) -> Entry:
+        """Return the next entry of the journal with this event, which is not kept."""
+        self.kernel.head += 1
+        return Entry(JournalId(1, self.kernel.head), event.channel, event.producer, "foreign:1", event.data)
 
     def _agree(self) -> None:
         """What risk believes is held and reserved is what was ordered and answered."""
@@ -281,7 +290,10 @@ class TradingFloor:
 
     def restart(self) -> None:
         """Restore every machine from its dump, which must not change by that."""
-        dumps = [machine.dump() for machine in self.machines]
+        self.restore([machine.dump() for machine in self.machines])
+
+    def restore(self, dumps: list[bytes]) -> None:
+        """Replace every machine by one that has this state."""
         restored = self._machines()
         for machine, dumped in zip(restored, dumps, strict=True):
             machine.restore(dumped)
