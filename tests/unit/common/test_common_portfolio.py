@@ -168,3 +168,71 @@ def test_perpetuals_are_marked_at_their_mark_price() -> None:
 def test_mid_is_exact() -> None:
     """Halving a decimal adds at most one digit."""
     assert mid_price(Decimal("0.01"), Decimal("0.02")) == Decimal("0.015")
+
+
+def test_two_round_trips_add_up() -> None:
+    """What the second trip realises is added to the first, on spot and on a perpetual."""
+    for venue in ("mexc_spot", "mexc_perpetual"):
+        portfolio = Portfolio.with_cash(Decimal(1_000))
+        for order, side, price in (("a", "BUY", "100"), ("b", "SELL", "110"), ("c", "BUY", "100"), ("d", "SELL", "95")):
+            portfolio.book(fill(side, "1", price, order=order, venue=venue))
+        assert portfolio.realized_pnl == 5
+        assert portfolio.equity == 1_005
+
+
+def test_two_fills_of_one_entry_add_up() -> None:
+    """The cost of what is held is that of all fills, not of the last."""
+    portfolio = Portfolio.with_cash(Decimal(1_000))
+    portfolio.book(fill("BUY", "1", "100"))
+    portfolio.book(fill("BUY", "2", "103", total="3"))
+    assert portfolio.positions[BTC].cost == 306
+    assert portfolio.positions[BTC].entry_price == 102
+
+
+def test_base_fees_of_two_fills_add_up() -> None:
+    """Fees taken in coins are valued at each fill's own price, and all are remembered."""
+    portfolio = Portfolio.with_cash(Decimal(1_000))
+    portfolio.book(fill("BUY", "1", "100", fee=Decimal("0.001"), fee_currency="BTC"))
+    portfolio.book(fill("BUY", "1", "200", total="2", fee=Decimal("0.001"), fee_currency="BTC"))
+    assert portfolio.positions[BTC].fees == Decimal("0.3")
+    assert portfolio.positions[BTC].quantity == Decimal("1.998")
+
+
+@pytest.mark.parametrize("venue", ["mexc_spot", "mexc_perpetual"])
+def test_a_third_leaves_with_a_third_of_cost_and_margin(venue: str) -> None:
+    """Closing 2 of 6 takes a third of the cost (and of the margin), closing the rest leaves exactly nothing."""
+    portfolio = Portfolio.with_cash(Decimal(10_000))
+    portfolio.book(fill("BUY", "6", "100", venue=venue), leverage=4)
+    portfolio.book(fill("SELL", "2", "110", order="b", venue=venue), leverage=4)
+    position = portfolio.position(venue, "BTCUSDT")
+    assert (position.cost, position.margin) == (400, 100 if venue == "mexc_perpetual" else 0)
+    assert position.realized_pnl == 20
+    portfolio.book(fill("SELL", "4", "110", order="c", venue=venue), leverage=4)
+    assert (position.quantity, position.cost, position.margin) == (0, 0, 0)
+    assert portfolio.cash == 10_060
+
+
+def test_a_whole_close_leaves_no_crumb_where_thirds_do_not_divide() -> None:
+    """A third of 100 has no end, but what is closed whole leaves cost and margin of exactly 0."""
+    for venue in ("mexc_spot", "mexc_perpetual"):
+        portfolio = Portfolio.with_cash(Decimal(1_000))
+        portfolio.book(fill("BUY", "3", "33.333333", venue=venue), leverage=7)
+        portfolio.book(fill("SELL", "1", "34", order="b", venue=venue), leverage=7)
+        portfolio.book(fill("SELL", "0.7", "34", order="c", venue=venue), leverage=7)
+        portfolio.book(fill("SELL", "1.3", "34", order="d", venue=venue), leverage=7)
+        position = portfolio.position(venue, "BTCUSDT")
+        assert (position.quantity, position.cost, position.margin) == (0, 0, 0)
+
+
+def test_a_flat_position_says_whose_it_is() -> None:
+    """An instrument that was never traded is flat under its own name."""
+    flat = Portfolio().position("mexc_spot", "ETHUSDT")
+    assert (flat.venue, flat.symbol, flat.quantity) == ("mexc_spot", "ETHUSDT", 0)
+
+
+def test_facts_of_what_was_never_traded_are_named() -> None:
+    """Funding and liquidation of a stranger say which of them it was."""
+    with pytest.raises(IllegalTransition, match=r"^funding of mexc_perpetual:BTCUSDT, which is no perpetual"):
+        Portfolio().fund("mexc_perpetual:BTCUSDT", Decimal(1))
+    with pytest.raises(IllegalTransition, match=r"^liquidation of mexc_perpetual:BTCUSDT, which is no perpetual"):
+        Portfolio().liquidate("mexc_perpetual:BTCUSDT")

@@ -178,3 +178,27 @@ def test_kelly_names_the_inputs_that_it_lacks(given: tuple[str | None, ...], wor
     win_rate, win, loss = given
 
     assert words in refused(kelly_criterion(EQUITY, PRICE, trips(win_rate, win, loss, seen=12), Decimal("0.25")))
+
+
+def test_a_tiny_range_asks_for_all_of_the_equity_and_no_more() -> None:
+    """At risk * price = k * ATR the order is worth the equity; a smaller range asks for the same, by the same name."""
+    at_it = atr_based(Decimal(1_000), Decimal(100), estimate("0.5"), Decimal("0.01"), Decimal(2))
+    under_it = atr_based(Decimal(1_000), Decimal(100), estimate("0.1"), Decimal("0.01"), Decimal(2))
+    assert (at_it.quantity, under_it.quantity) == (10, 10)
+    assert (at_it.method, under_it.method) == ("atr_based", "atr_based")
+
+
+def test_a_quantity_has_eight_decimals_at_most() -> None:
+    """1000 * 0.01 / (2 * 3) = 1.66666667 base units, as all methods write them."""
+    request = atr_based(Decimal(1_000), Decimal(100), estimate("3"), Decimal("0.01"), Decimal(2))
+    assert request.quantity == Decimal("1.66666667")
+
+
+def test_an_edge_that_is_none_is_shown() -> None:
+    """With p = 0.3 and w = l = 1 %: f = 0.3 - 0.7 = -0.4 beside the limit of 0; an ATR of 0 stands there as 0."""
+    request = kelly_criterion(EQUITY, PRICE, trips("0.3", "0.01", "0.01"), Decimal("0.25"))
+    assert request.refusal is not None
+    assert (request.refusal.value, request.refusal.limit) == (Decimal("-0.4"), 0)
+    dead = atr_based(EQUITY, PRICE, estimate("0"), RISK, Decimal(2)).refusal
+    assert dead is not None
+    assert dead.value == 0
