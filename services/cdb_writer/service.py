@@ -25,7 +25,8 @@ from services.common.journal.bus import Bus
 from services.common.journal.entry import Entry, JournalId
 from services.common.journal.trimming import trim
 from services.common.runtime.admission import Admission
-from services.common.runtime.lifecycle import CONNECTION_LOST, Lifecycle, run_service
+from services.common.runtime.lifecycle import CONNECTION_LOST, Lifecycle
+from services.common.runtime.process import run_service
 from services.common.runtime.publisher import Publisher, Stopped
 from services.common.runtime.run_clock import RunClock
 from services.common.timestamps import DAY_US, format_timestamp

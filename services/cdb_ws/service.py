@@ -22,7 +22,8 @@ from services.cdb_ws.recorded import Batch, carry
 from services.cdb_ws.settings import FeedSettings, PlaybackSettings
 from services.common.channels import TURNSTILE_ORDER, WRITER, WS
 from services.common.errors import FeedInputInvalid, FenceLost, SettingsInvalid, StateMismatch
-from services.common.runtime.lifecycle import Lifecycle, run_service
+from services.common.runtime.lifecycle import Lifecycle
+from services.common.runtime.process import run_service
 from services.common.runtime.publisher import Stopped
 from services.common.runtime.turnstile import Turnstile, WakeUps
 from services.common.settings import canonical_settings

@@ -19,7 +19,8 @@ from services.common.journal.entry import Cause, Entry, JournalId
 from services.common.machine import StateMachine
 from services.common.runtime.admission import Admission
 from services.common.runtime.build import code_version
-from services.common.runtime.lifecycle import CONNECTION_LOST, Lifecycle, run_service
+from services.common.runtime.lifecycle import CONNECTION_LOST, Lifecycle
+from services.common.runtime.process import run_service
 from services.common.runtime.publisher import Publisher, Stopped
 from services.common.runtime.run_clock import RunClock
 from services.common.runtime.snapshots import Snapshot, SnapshotStore

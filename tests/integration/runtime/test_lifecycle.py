@@ -20,7 +20,8 @@ from services.common.errors import FeedInputInvalid, FenceLost, JournalClosed, L
 from services.common.events import Control
 from services.common.journal.entry import Cause
 from services.common.journal.opening import open_bus
-from services.common.runtime.lifecycle import ExitCode, Lifecycle, run_service
+from services.common.runtime.lifecycle import ExitCode, Lifecycle
+from services.common.runtime.process import run_service
 from services.common.runtime.publisher import LineageLost, Publisher, Stopped
 from services.common.settings import Infrastructure
 
