@@ -7,42 +7,27 @@ from typing import Any, ClassVar, Final
 
 from services.cdb_risk.account import Account
 from services.cdb_risk.commands import COMMANDS, refusal
+from services.cdb_risk.deciding import DecidingMachine
 from services.cdb_risk.entry import examine_entry
 from services.cdb_risk.estimators import Estimator
+from services.cdb_risk.exit_due import exit_due
 from services.cdb_risk.exits import examine_exit
-from services.cdb_risk.finding import shown, wire
-from services.cdb_risk.liquidation import guard_trigger
+from services.cdb_risk.finding import wire
 from services.cdb_risk.losses import evaluate_losses
 from services.cdb_risk.market import InstrumentMarket
-from services.cdb_risk.notices import Level, Notice
+from services.cdb_risk.notices import Notice
 from services.cdb_risk.pauses import pauses_over
-from services.cdb_risk.protective import LatchedExit, latch, trigger_price
-from services.cdb_risk.reservations import TERMINAL, Reservation
+from services.cdb_risk.protective import LatchedExit, latch
+from services.cdb_risk.reservations import TERMINAL
 from services.cdb_risk.resolving import settlement
 from services.cdb_risk.round_trips import net_result
-from services.cdb_risk.settings import RiskSettings
-from services.cdb_risk.situation import Outcome, Situation
-from services.cdb_risk.state import COMMANDS_REMEMBERED, RiskState
+from services.cdb_risk.state import COMMANDS_REMEMBERED
 from services.cdb_risk.summary import summarise
-from services.cdb_risk.trading_state import Latch, LatchName, TradingMode
-from services.cdb_risk.triggers import follow, held_too_long, price_trigger
+from services.cdb_risk.triggers import held_too_long
 from services.cdb_risk.watch import conditions
 from services.common import channels
-from services.common.events import (
-    Alert,
-    Control,
-    Event,
-    MarketData,
-    Order,
-    OrderResult,
-    Purpose,
-    RiskDecision,
-    Side,
-    Signal,
-)
-from services.common.identity import client_order_id, order_id
+from services.common.events import Control, Event, MarketData, OrderResult, Purpose, Side, Signal
 from services.common.instruments import PERPETUAL, instrument_key
-from services.common.machine import StateMachine
 from services.common.perpetual_facts import book_fact
 from services.common.timestamps import MINUTE_US, SECOND_US, format_timestamp
 from services.common.warmup import read_warmup
@@ -53,15 +38,12 @@ HEARTBEAT_US: Final = 10 * SECOND_US
 """Longest stretch of ticks that risk leaves unanswered; execution's RISK_SILENCE_SEC is longer."""
 
 
-class RiskMachine(StateMachine[RiskSettings, RiskState]):
+class RiskMachine(DecidingMachine):
     """Decides on every signal and protects every position."""
 
-    service: ClassVar[str] = channels.RISK
     consumes: ClassVar[frozenset[str]] = frozenset(
         {channels.MARKET_DATA, channels.SIGNALS, channels.ORDER_RESULTS, channels.CONTROL}
     )
-    settings_type: ClassVar[type[RiskSettings]] = RiskSettings
-    state_type: ClassVar[type[RiskState]] = RiskState
 
     def on_event(self, event: Event) -> None:
         """Fold one event and emit what follows from it."""
@@ -84,9 +66,6 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
         if self._settings is None or self.fold.now is None:
             return {"trading_state": "UNCONFIGURED"}
         return summarise(self._situation())
-
-    def _situation(self) -> Situation:
-        return Situation(self.settings, self.state, self.now)
 
     # the day and the losses
 
@@ -165,22 +144,8 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
 
     def _protect(self, key: str, event: MarketData, mark: Decimal | None, *, good: bool) -> None:
         """Trigger what quote or mark set off, or retry what is latched; the event brought a valid one."""
-        state = self.state
-        position = state.account.portfolio.positions.get(key)
-        latched = state.exits.get(key)
-        trigger = None
-        if position is not None and position.quantity:
-            price, spec = trigger_price(event, position.quantity, mark), self.settings.spec(key)
-            if price is not None and spec is not None:
-                trigger = guard_trigger(self.settings, spec, position, price, latched)
-                if good:
-                    follow(state.best, key, position, price)
-                if trigger is None and (latched is None or not latched.protective):
-                    what = "mark" if event.venue == PERPETUAL else "bid" if position.quantity > 0 else "ask"
-                    best = state.best.get(key)
-                    trigger = price_trigger(self.settings, position, best, what, price, good=good)
-            if trigger is None and latched is None:
-                trigger = held_too_long(self.settings, position, self.now)
+        latched = self.state.exits.get(key)
+        trigger = exit_due(self.settings, self.state, key, event, mark, good=good, now=self.now)
         if trigger is not None and not self._situation().is_dust(key):
             wanted = LatchedExit(trigger.purpose, None, event.event_id, self.now, trigger.reason)
             self._protect_now(key, wanted)
@@ -195,40 +160,6 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
             trigger = held_too_long(self.settings, position, self.now)
             if trigger is not None and key not in self.state.exits:
                 self._protect_now(key, LatchedExit(trigger.purpose, None, event.event_id, self.now, trigger.reason))
-
-    def _protect_now(self, key: str, wanted: LatchedExit) -> None:
-        """Latch an exit of our own and decide on it at once, recorded whatever the outcome."""
-        current = self.state.exits.get(key)
-        latched = self.state.exits[key] = latch(current, wanted)
-        outcome = examine_exit(self._situation(), key, latched, too_soon=not latched.may_retry(self.now))
-        self._decide_exit(key, latched, outcome, latched.signal_id)
-
-    def _retry(self, key: str, latched: LatchedExit) -> None:
-        """Send a latched exit again if it may leave now; what holds it back was recorded when it was latched."""
-        if self.state.reservations.exit_working(key) or not latched.may_retry(self.now) or self._settle_exit(key):
-            return
-        outcome = examine_exit(self._situation(), key, latched)
-        if outcome.approved:
-            self._decide_exit(key, latched, outcome, latched.signal_id)
-
-    def _decide_exit(self, key: str, latched: LatchedExit, outcome: Outcome, signal_id: str | None) -> None:
-        correlation_id = latched.correlation_id
-        self._decide(outcome, key, latched.purpose, signal_id=signal_id, correlation_id=correlation_id)
-        if outcome.approved:
-            latched.attempts += 1
-            latched.last_attempt_at = self.now
-
-    def _settle_exit(self, key: str) -> bool:
-        """Drop a latched exit that has nothing left to close, and return whether it was dropped."""
-        situation = self._situation()
-        if self.state.reservations.working(key) or key in situation.open_positions():
-            return False
-        held = situation.held(key)
-        if held:
-            message = f"{shown(abs(held))} of {key} is left, below the exchange's minimum order"
-            self._tell(Notice("INFO", "POSITION_DUST", message, {"key": key, "quantity": wire(held)}))
-        del self.state.exits[key]
-        return True
 
     # signals and decisions
 
@@ -259,73 +190,6 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
         if key in situation.open_positions() or self.state.reservations.entry_working(key):
             self.state.exits[key] = latched
         self._decide_exit(key, latched, outcome, signal.event_id)
-
-    def _decide(
-        self,
-        outcome: Outcome,
-        key: str,
-        purpose: Purpose,
-        *,
-        signal_id: str | None,
-        correlation_id: str | None,
-    ) -> None:
-        """Record a decision and, if it is approved, order and reserve."""
-        state = self.state
-        venue, symbol = key.split(":")
-        decision = self.emit(
-            RiskDecision,
-            correlation_id=correlation_id,
-            signal_id=signal_id,
-            venue=venue,
-            symbol=symbol,
-            side=outcome.side,
-            purpose=purpose,
-            approved=outcome.approved,
-            reason=outcome.reason,
-            layers=outcome.layers,
-            sizing=outcome.sizing,
-            portfolio=self._situation().view(key),
-        )
-        if not outcome.approved:
-            for name in outcome.reason.split(", "):
-                state.refused[name] = state.refused.get(name, 0) + 1
-            return
-        state.approved += 1
-        leverage = self.settings.leverage(venue)
-        order = self.emit(
-            Order,
-            correlation_id=correlation_id,
-            order_id=order_id(decision.event_id),
-            client_order_id=client_order_id(decision.event_id),
-            signal_id=signal_id,
-            decision_id=decision.event_id,
-            venue=venue,
-            symbol=symbol,
-            side=outcome.side,
-            order_type="MARKET" if outcome.price is None else "LIMIT",
-            quantity=outcome.quantity,
-            price=outcome.price,
-            reduce_only=purpose != "entry",
-            leverage=leverage,
-            purpose=purpose,
-            reference_price=outcome.reference_price,
-        )
-        state.reservations.add(
-            Reservation(
-                order.order_id,
-                key,
-                order.side,
-                purpose,
-                order.quantity,
-                self.now,
-                leverage=leverage,
-                client_order_id=order.client_order_id,
-                reference_price=order.reference_price,
-            )
-        )
-        state.entries.count(self.now)
-        if purpose == "entry":
-            state.entries.add(key, order.side, self.now)
 
     # order results
 
@@ -457,30 +321,3 @@ class RiskMachine(StateMachine[RiskSettings, RiskState]):
         self._latch("halt", by, f"flatten: {reason}")
         for key in self._situation().occupied():
             self._protect_now(key, LatchedExit("flatten", None, chain, self.now, f"{by}: {reason}"))
-
-    def _latch(self, name: LatchName, by: str, reason: str) -> None:
-        previous = self.state.trading.mode
-        if self.state.trading.set(name, Latch(self.now, by, reason)):
-            self._tell_state(previous, by, reason)
-
-    def _clear(self, reason: str, by: str, *names: LatchName) -> None:
-        previous = self.state.trading.mode
-        if self.state.trading.clear(*names):
-            self._tell_state(previous, by, reason)
-
-    def _tell_state(self, previous: TradingMode, by: str, reason: str) -> None:
-        trading = self.state.trading
-        self.emit(
-            Control,
-            action="trading_state",
-            service=self.service,
-            by=by,
-            reason=reason,
-            details={"state": trading.mode, "previous": previous, "causes": trading.causes},
-        )
-        level: Level = "CRITICAL" if trading.mode == "FROZEN" else "INFO" if trading.mode == "ACTIVE" else "WARNING"
-        message = f"trading is {trading.mode} (was {previous}): {reason}"
-        self._tell(Notice(level, f"TRADING_{trading.mode}", message, {"by": by}))
-
-    def _tell(self, notice: Notice) -> None:
-        self.emit(Alert, level=notice.level, code=notice.code, message=notice.message, context=dict(notice.context))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Final
+from typing import Final, Self
 
 from services.common.decimals import ZERO
-from services.common.events import OrderResult, Purpose, Side
+from services.common.events import Order, OrderResult, Purpose, Side
 
 __all__ = ["TERMINAL", "Reservation", "Reservations"]
 
@@ -42,6 +42,21 @@ class Reservation:
     leverage: int = 1
     client_order_id: str = ""
     reference_price: Decimal | None = None
+
+    @classmethod
+    def of(cls, order: Order, key: str, now: int) -> Self:
+        """Return what an order that has just been approved reserves."""
+        return cls(
+            order.order_id,
+            key,
+            order.side,
+            order.purpose,
+            order.quantity,
+            now,
+            leverage=order.leverage,
+            client_order_id=order.client_order_id,
+            reference_price=order.reference_price,
+        )
 
     @property
     def unanswered_since(self) -> int | None:
