@@ -163,7 +163,7 @@ def test_announces_itself_once_with_its_settings_and_then_decides(feeder: Feeder
     eventually(lambda: len(signals(feeder)) == 2)
     started, config = announced(feeder)
     assert (started.action, config.action) == ("started", "config")
-    assert config.details["settings"] == {"SIGNAL_EVERY": 3}
+    assert config.details["settings"] == {"SIGNAL_EVERY": 3, "VENUE": "mexc_perpetual"}
     entries = journal(feeder)
     caused_by = [entry.cause for entry in entries if isinstance(entry.event, Signal)]
     third_and_sixth = [entry.id.n for entry in entries if isinstance(entry.event, MarketData)][2::3]
@@ -205,7 +205,7 @@ def test_changed_settings_become_a_new_config_event_at_the_head(feeder: Feeder, 
     eventually(lambda: len(announced(feeder)) == 4)
     feeder.price(4)
     eventually(lambda: len(signals(feeder)) == 2)
-    assert announced(feeder)[-1].details["settings"] == {"SIGNAL_EVERY": 2}
+    assert announced(feeder)[-1].details["settings"] == {"SIGNAL_EVERY": 2, "VENUE": "mexc_perpetual"}
 
 
 @pytest.mark.chaos
@@ -460,7 +460,7 @@ def test_health_tells_what_fails_and_status_what_it_does(feeder: Feeder, core: P
     status = core.get("/status")[1]
     assert status["run_id"] == "run-1"
     assert status["journal"]["lag"] == 0
-    assert status["config"] == {"SIGNAL_EVERY": 3}
+    assert status["config"] == {"SIGNAL_EVERY": 3, "VENUE": "mexc_perpetual"}
     eventually(lambda: "clock" in core.get("/health")[1].get("failing", {}), 12)
     assert core.get("/health")[0] == 503
     feeder.tick()
