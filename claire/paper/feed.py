@@ -71,10 +71,11 @@ def open_feed(spec: PaperSpec) -> PaperFeed:
     }
     recording = Recording(load_settings(FeedSettings, given))
     cut_us = None if period.start_us is None else period.start_us - warmup_min * MINUTE_US
+    whole = cut_us is None and period.end_us is None and not spec.stresses
     feed = recording.open(
         recording.reader(),
         play_from_us=period.start_us,
-        alter=lambda source: _altered(source, spec, cut_us, period.end_us),
+        alter=None if whole else lambda source: _altered(source, spec, cut_us, period.end_us),
     )
     details = _details(spec, period, {"files": recording.provenance, "play": recording.play})
     return PaperFeed(recording.settings, feed.start_us, period.end_us, recording.play, details, iter(feed))

@@ -6,18 +6,18 @@ has been taken, and an error of a stream comes after everything that it gave bef
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, groupby, islice
-from operator import attrgetter, gt
-from typing import Any, Final
+from operator import gt
+from typing import Final
 
 from services.cdb_ws.observation import Observation, RejectedRow
+from services.cdb_ws.stretches import Rows, Stretch, TickBlock
 from services.common.errors import FeedInputInvalid
 from services.common.timestamps import DAY_US, format_timestamp
 
-__all__ = ["LONGEST_SILENCE_US", "Block", "Source", "merge_sources"]
+__all__ = ["LONGEST_SILENCE_US", "Block", "BlockSource", "Source", "merge_sources"]
 
 LONGEST_SILENCE_US: Final = 7 * DAY_US
 """A longer hole is a mistake in the input: the clock would tick through it second by second."""
@@ -25,45 +25,64 @@ LONGEST_SILENCE_US: Final = 7 * DAY_US
 Source = Iterator[Observation | RejectedRow]
 """One stream of a recording, in order of time."""
 
-Block = tuple[list[Observation], list[int]]
-"""Rows, and the time of each, microseconds."""
+BlockSource = Iterator[Observation | RejectedRow | TickBlock]
+"""One stream of a recording, in order of time, with many ticks as one where they are plain."""
+
+Block = list[Stretch]
+"""Plain rows in stretches, each in order of time; of one instrument, those of an earlier stretch come first."""
 
 ROWS: Final = 1_024
-_TIME: Final = attrgetter("timestamp_us")
-_SYMBOL: Final = attrgetter("symbol")
 
 
 @dataclass
 class _Reading:
     """A stream and what was read of it ahead: all that is left when it has ended."""
 
-    source: Source
-    rows: list[Observation | RejectedRow] = field(default_factory=list)
-    times: list[int] = field(default_factory=list)
+    source: BlockSource
+    stretches: list[Stretch] = field(default_factory=list)
+    last_us: int = 0
     error: FeedInputInvalid | None = None
     ended: bool = False
 
     def read(self) -> None:
-        """Read on."""
-        before = len(self.rows)
+        """Read on: rows up to a block."""
+        rows: list[Observation | RejectedRow] = []
+        block: TickBlock = ()
+        self.ended = True
         try:
-            self.rows.extend(islice(self.source, ROWS))  # what came before an error stays
+            for item in islice(self.source, ROWS):
+                if type(item) is tuple:
+                    block, self.ended = item, False
+                    break
+                rows.append(item)  # type: ignore[arg-type]
+            else:
+                self.ended = len(rows) < ROWS
         except FeedInputInvalid as error:
-            self.error = error
-        self.ended = len(self.rows) - before < ROWS
-        self.times.extend(map(_TIME, self.rows[before:]))
-        if any(map(gt, self.times, islice(self.times, 1, None))):
+            self.error = error  # what came before it stays
+        if rows:
+            stretch = Rows(rows)
+            self._go_on(stretch.times)
+            self.stretches.append(stretch)
+        if block:
+            self._go_on((min(ticks.times[0] for ticks in block), max(ticks.times[-1] for ticks in block)))
+            self.stretches.extend(block)
+
+    def _go_on(self, times: Sequence[int]) -> None:
+        if times[0] < self.last_us or any(map(gt, times, islice(times, 1, None))):
             raise FeedInputInvalid("feed time goes back within a recording; sort it by time")
+        self.last_us = times[-1]
 
-    def take(self, before_us: int | None) -> list[Observation | RejectedRow]:
+    def take(self, before_us: int | None) -> list[Stretch]:
         """Return and forget the rows before a time, or all."""
-        count = len(self.rows) if before_us is None else bisect_left(self.times, before_us)
-        taken = self.rows[:count]
-        del self.rows[:count], self.times[:count]
-        return taken
+        if before_us is None:
+            taken, self.stretches = self.stretches, []
+            return taken
+        halves = [stretch.split(before_us) for stretch in self.stretches]
+        self.stretches = [rest for _, rest in halves if rest.times]
+        return [early for early, _ in halves if early.times]
 
 
-def merge_sources(sources: Sequence[Source], reject: Callable[[RejectedRow], None]) -> Iterator[Block]:
+def merge_sources(sources: Sequence[BlockSource], reject: Callable[[RejectedRow], None]) -> Iterator[Block]:
     """Yield the rows of all streams in order of time.
 
     Args:
@@ -77,14 +96,12 @@ def merge_sources(sources: Sequence[Source], reject: Callable[[RejectedRow], Non
     order = _Order()
     for parts in _parts([_Reading(source) for source in sources]):
         if order.plain(parts):
-            together: Any = parts[0] if len(parts) == 1 else sorted(chain(*parts), key=_TIME)
-            rows: list[Observation] = together
-            if rows:
-                times = list(map(_TIME, rows))
-                order.check_holes(times)
-                yield rows, times
+            stretches = list(chain.from_iterable(parts))
+            if stretches:
+                order.check_holes(stretches)
+                yield stretches
             continue
-        numbered = [(index, row) for index, part in enumerate(parts) for row in part]
+        numbered = [(index, row) for index, part in enumerate(parts) for stretch in part for row in stretch.rows()]
         numbered.sort(key=lambda pair: pair[1].timestamp_us)
         for rejected, pairs in groupby(numbered, key=lambda pair: isinstance(pair[1], RejectedRow)):
             if rejected:
@@ -92,31 +109,31 @@ def merge_sources(sources: Sequence[Source], reject: Callable[[RejectedRow], Non
                     assert isinstance(row, RejectedRow)
                     reject(row)
                 continue
-            rows = []
+            rows: list[Observation | RejectedRow] = []
             for index, row in pairs:
                 assert isinstance(row, Observation)
                 order.check(index, row)
                 rows.append(row)
-            yield rows, list(map(_TIME, rows))
+            yield [Rows(rows)]
 
 
-def _parts(readings: list[_Reading]) -> Iterator[list[list[Observation | RejectedRow]]]:
+def _parts(readings: list[_Reading]) -> Iterator[list[list[Stretch]]]:
     """Yield what lies before the time up to which every stream is known, of each stream."""
     while True:
         for reading in readings:
-            if not reading.rows and not reading.ended:
+            if not reading.stretches and not reading.ended:
                 reading.read()
-        limits = [r.times[-1] if r.times else 0 for r in readings if not r.ended or r.error is not None]
+        limits = [r.last_us for r in readings if not r.ended or r.error is not None]
         horizon_us = min(limits, default=None)
         for reading in readings:
-            if reading.error is not None and horizon_us == (reading.times[-1] if reading.times else 0):
+            if reading.error is not None and horizon_us == reading.last_us:
                 yield [r.take(horizon_us + 1) for r in readings]
                 raise reading.error
         yield [reading.take(horizon_us) for reading in readings]
         if horizon_us is None:
             return
         for reading in readings:
-            if not reading.ended and reading.times[-1] == horizon_us:
+            if not reading.ended and reading.last_us == horizon_us:
                 reading.read()
 
 
@@ -128,33 +145,41 @@ class _Order:
         self._ended: set[tuple[str, int]] = set()
         self._last_us: int | None = None
 
-    def plain(self, parts: list[list[Observation | RejectedRow]]) -> bool:
+    def plain(self, parts: list[list[Stretch]]) -> bool:
         """Whether all rows can be used and each instrument goes on in its own stream, so that no row must be seen."""
         found: dict[str, int] = {}
         for index, part in enumerate(parts):
-            if not set(map(type, part)) <= {Observation}:
+            if not all(stretch.plain() for stretch in part):
                 return False
             if len(parts) == 1:
                 return True
-            for symbol in sorted(set(map(_SYMBOL, part))):
+            for symbol in sorted({symbol for stretch in part for symbol in stretch.symbols()}):
                 if found.setdefault(symbol, index) != index or self._playing.get(symbol, index) != index:
                     return False
         self._playing.update(found)
         return True
 
-    def check_holes(self, times: list[int]) -> None:
-        """Take note of rows in order of time.
+    def check_holes(self, stretches: Sequence[Stretch]) -> None:
+        """Take note of rows.
 
         Raises:
             FeedInputInvalid: over seven days without a row.
         """
-        for time_us in (times[0], times[-1]) if times[-1] - times[0] <= LONGEST_SILENCE_US else times:
-            if self._last_us is not None and time_us - self._last_us > LONGEST_SILENCE_US:
-                raise FeedInputInvalid(
-                    f"nothing between {format_timestamp(self._last_us)} and {format_timestamp(time_us)}: "
-                    "over seven days; play the parts as runs of their own, or correct the time"
-                )
-            self._last_us = time_us
+        first_us = min(stretch.times[0] for stretch in stretches)
+        last_us = max(stretch.times[-1] for stretch in stretches)
+        self._go_on(first_us)
+        if last_us - first_us > LONGEST_SILENCE_US:
+            for time_us in sorted(chain.from_iterable(stretch.times for stretch in stretches)):
+                self._go_on(time_us)
+        self._last_us = last_us
+
+    def _go_on(self, time_us: int) -> None:
+        if self._last_us is not None and time_us - self._last_us > LONGEST_SILENCE_US:
+            raise FeedInputInvalid(
+                f"nothing between {format_timestamp(self._last_us)} and {format_timestamp(time_us)}: "
+                "over seven days; play the parts as runs of their own, or correct the time"
+            )
+        self._last_us = time_us
 
     def check(self, index: int, row: Observation) -> None:
         """Take note of one row of a stream.
@@ -162,7 +187,7 @@ class _Order:
         Raises:
             FeedInputInvalid: it does not go on with the history.
         """
-        self.check_holes([row.timestamp_us])
+        self._go_on(row.timestamp_us)
         playing = self._playing.get(row.symbol)
         if playing == index:
             return

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal, FloatOperation, Inexact, InvalidOperation
+from functools import reduce
 from typing import Final
 
 from services.common.decimals import FIXED, wire_form
 from services.common.errors import FeedInputInvalid
 
-__all__ = ["NO_VOLUME", "Observation", "RejectedRow", "add_volumes", "merge"]
+__all__ = ["NO_VOLUME", "Observation", "RejectedRow", "add_volumes", "merge", "sum_volumes"]
 
 NO_VOLUME: Final = Decimal("0.0")
 """Zero as it stands on the wire."""
@@ -145,3 +146,17 @@ def add_volumes(first: Decimal, second: Decimal) -> Decimal:
         return _EXACT.add(first, second)
     except Inexact:
         raise FeedInputInvalid(f"volume {first} + {second}: the sum does not fit into {FIXED.prec} digits") from None
+
+
+def sum_volumes(volumes: Sequence[Decimal]) -> Decimal:
+    """Return the exact sum of at least one volume, each as it comes back from the wire, in that form.
+
+    Raises:
+        FeedInputInvalid: it does not fit into 28 digits.
+    """
+    if len(volumes) == 1:
+        return volumes[0]
+    try:
+        return wire_form(reduce(_EXACT.add, volumes))
+    except Inexact:
+        return wire_form(reduce(add_volumes, volumes))

@@ -10,17 +10,17 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Literal
+from typing import Literal, cast
 
 from services.cdb_ws.clock import Clock
 from services.cdb_ws.conflation import Conflator
-from services.cdb_ws.merging import LONGEST_SILENCE_US, Block, Source, merge_sources
+from services.cdb_ws.merging import LONGEST_SILENCE_US, Block, BlockSource, Source, merge_sources
 from services.cdb_ws.observation import Observation, RejectedRow
 from services.cdb_ws.warmup import MinuteBar, WarmupBars
 from services.common.errors import FeedInputInvalid
 from services.common.timestamps import MINUTE_US, format_timestamp
 
-__all__ = ["LONGEST_SILENCE_US", "Batch", "BatchKind", "RecordedFeed", "Source", "carry"]
+__all__ = ["LONGEST_SILENCE_US", "Batch", "BatchKind", "BlockSource", "RecordedFeed", "Source", "carry"]
 
 BatchKind = Literal["warmup", "market_data", "tick", "finished"]
 
@@ -66,7 +66,7 @@ class RecordedFeed:
 
     def __init__(
         self,
-        sources: Sequence[Source],
+        sources: Sequence[BlockSource],
         *,
         max_hz: int,
         tick_us: int,
@@ -82,7 +82,7 @@ class RecordedFeed:
         self._first = next(self._blocks, None)
         if self._first is None:
             raise FeedInputInvalid("the recording has no row of the symbols in SYMBOLS")
-        self.start_us = self._first[1][0]
+        self.start_us = min(stretch.times[0] for stretch in self._first)
         self._warmup = WarmupBars(bars)
         if begun_us is not None and play_from_us is None:
             self.start_us = min(self.start_us, begun_us)
@@ -103,12 +103,12 @@ class RecordedFeed:
     def _warm_up(self, block: Block | None) -> Block | None:
         """Make bars of everything before the start; return what is left of the block that reaches it."""
         while block is not None:
-            rows, times = block
-            count = bisect_left(times, self.start_us)
-            for row in rows[:count]:
-                self._warmup.add(row)
-            if count < len(rows):
-                return rows[count:], times[count:]
+            halves = [stretch.split(self.start_us) for stretch in block]
+            for early, _ in halves:
+                for row in early.rows():
+                    self._warmup.add(cast("Observation", row))
+            if left := [rest for _, rest in halves if rest.times]:
+                return left
             block = next(self._blocks, None)
         return None
 
@@ -118,15 +118,17 @@ class RecordedFeed:
             yield self._batch("warmup", self.start_us, bars=bars)
         assert self._first is not None, "there is something to play"
         border_us, extend = -1, self._conflator.extend
-        for rows, times in chain((self._first,), self._blocks):
-            place = 0
-            while place < len(rows):
-                if times[place] >= border_us:
-                    yield from self._advance(times[place])
+        for block in chain((self._first,), self._blocks):
+            places = [0] * len(block)
+            while waiting := [s.times[place] for s, place in zip(block, places, strict=True) if place < len(s.times)]:
+                next_us = min(waiting)
+                if next_us >= border_us:
+                    yield from self._advance(next_us)
                     border_us = min(self._conflator.border_us, self._clock.next_us)
-                ahead = bisect_left(times, border_us, place)
-                extend(rows[place:ahead])
-                place = ahead
+                for index, stretch in enumerate(block):
+                    ahead = bisect_left(stretch.times, border_us, places[index])
+                    extend(stretch.seen(places[index], ahead))
+                    places[index] = ahead
         end_us = self._clock.next_us
         yield from self._advance(end_us)
         yield self._batch("finished", end_us)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Final
+from itertools import compress
+from operator import not_
+from typing import Final, cast
 
 from services.cdb_ws.numbers import milliseconds, not_negative, plain_number, positive, signed_fraction
 from services.cdb_ws.observation import NO_VOLUME, Observation
+from services.cdb_ws.stretches import TickBlock, Ticks
 from services.common.decimals import divide, wire_form
 from services.common.errors import FeedInputInvalid
 from services.common.timestamps import MS_US
@@ -68,25 +71,71 @@ class TickReader:
             funding_rate=signed_fraction("funding_rate", row["funding_rate"]) if row.get("funding_rate") else None,
         )
 
-    def read_plain(self, values: Sequence[str], symbol: str) -> Observation | None:
-        """Return what `read` returns of a row with exactly SIZED_TICK_COLUMNS, a whole quote and plain numbers.
+    def read_block(
+        self, rows: Sequence[Sequence[str]], known: Mapping[str, str | None], after_us: int
+    ) -> TickBlock | None:
+        """Return in columns what `read` returns of rows with SIZED_TICK_COLUMNS, without those that are not played.
 
-        Nearly all rows are so, and there are millions. None: `read` knows what the row is, or what is wrong with it.
+        Nearly all rows have a whole quote and plain numbers and follow a trade, and there are millions. None: some are
+        not so, or not in order of time; `read` knows what each row is, or what is wrong with it.
+
+        Args:
+            rows: as they stand in the file.
+            known: what the file's symbols are played as; None for those that are not.
+            after_us: no row may lie before it, nor before the one before it.
         """
-        ts_ms, _, price_text, qty_text, side, *quote = values
-        bid, ask, bid_size, ask_size = map(plain_number, quote)
-        if not (bid and ask) or bid_size is None or ask_size is None or not _PLAIN_MS.fullmatch(ts_ms):
+        try:
+            columns = list(zip(*rows, strict=True))
+            played = [(raw, known[raw]) for raw in sorted(set(columns[1]))]
+        except (ValueError, KeyError, IndexError):
             return None
-        if price_text:
-            price, volume = plain_number(price_text), plain_number(qty_text)
-            if not (price and volume) or side not in _SIDES:
-                return None
-            self._last_trade[symbol] = price
+        if len(columns) != len(SIZED_TICK_COLUMNS) or not all(map(_PLAIN_MS.fullmatch, columns[0])):
+            return None
+        times = list(map(int, columns[0]))
+        if times[0] * MS_US < after_us or times != sorted(times):
+            return None
+        if len(played) == 1:
+            shares = [(played[0][1], columns)]
         else:
-            price, volume = self._last_trade.get(symbol), NO_VOLUME
-            if price is None or qty_text or side:
-                return None
-        return Observation(int(ts_ms) * MS_US, symbol, price, price, price, volume, bid, ask, bid_size, ask_size)
+            masks = [(symbol, [raw == found for found in columns[1]]) for raw, symbol in played]
+            shares = [(symbol, [tuple(compress(column, mask)) for column in columns]) for symbol, mask in masks]
+        block = [self._share(symbol, share) for symbol, share in shares if symbol is not None]
+        ticks = tuple(share for share in block if share is not None)
+        if len(ticks) < len(block) or len({share.symbol for share in ticks}) < len(ticks):
+            return None
+        self._last_trade.update((share.symbol, share.prices[-1]) for share in ticks if share.prices)
+        return ticks
+
+    def _share(self, symbol: str, columns: Sequence[Sequence[str]]) -> Ticks | None:
+        """Return the rows of one instrument in columns, or None (see `read_block`)."""
+        ts_ms, _, price_texts, qty_texts, sides, *quote = columns
+        traded = list(map(bool, price_texts))
+        if (
+            traded != list(map(bool, qty_texts))
+            or not _SIDES.issuperset(sides)
+            or any(compress(sides, map(not_, traded)))
+        ):
+            return None
+        try:
+            bids, asks = (_numbers(column, above_zero=True) for column in quote[:2])
+            bid_sizes, ask_sizes = (_numbers(column) for column in quote[2:])
+            prices = _numbers(filter(None, price_texts), above_zero=True)
+            volumes = _numbers(filter(None, qty_texts), above_zero=True)
+        except FeedInputInvalid:
+            return None
+        price_before = prices[0] if traded[0] else self._last_trade.get(symbol)
+        times = [value * MS_US for value in map(int, ts_ms)]
+        if price_before is None:
+            return None
+        traded_at = list(compress(range(len(times)), traded))
+        return Ticks(symbol, times, bids, asks, bid_sizes, ask_sizes, traded_at, prices, volumes, price_before)
+
+
+def _numbers(texts: Iterable[str], *, above_zero: bool = False) -> Sequence[Decimal]:
+    values = tuple(map(plain_number, texts))
+    if not all(values) and (above_zero or None in values):
+        raise FeedInputInvalid("not only plain numbers")
+    return cast("tuple[Decimal, ...]", values)
 
 
 def _quote(row: Mapping[str, str]) -> tuple[Decimal | None, Decimal | None, Decimal | None, Decimal | None]:

@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ from claire.paper.feed import PaperFeed
 from claire.paper.run import ClosedLoop, run_paper, service_settings
 from claire.paper.spec import PaperSpec
 from services.cdb_ws.adapters.recording import Recording
-from services.cdb_ws.merging import Source
-from services.cdb_ws.observation import Observation
+from services.cdb_ws.observation import Observation, RejectedRow
 from services.cdb_ws.recorded import RecordedFeed
 from services.cdb_ws.settings import FeedSettings
+from services.cdb_ws.stretches import TickBlock
 from services.common.channels import ORDERS
 from services.common.decimals import use_fixed_context
 from services.common.settings import load_settings
@@ -29,40 +30,32 @@ from services.common.settings import load_settings
 US_PER_NS = 1_000
 
 
-class _Ticks:
-    """The decoded ticks, played again and again later in time; making the later copies is not part of the time."""
+class _Stream:
+    """Decoded ticks, played again and again later in time; making the later copies is not part of the time.
 
-    def __init__(self, base: list[Observation], repeats: int, shift_us: int) -> None:
+    They are decoded as a reader of recordings does it: in columns, where they are plain.
+    """
+
+    def __init__(self, base: list[Observation | RejectedRow | TickBlock], repeats: int, shift_us: int) -> None:
         self._base = base
         self._repeats = repeats
         self._shift_us = shift_us
         self.making_sec = 0.0
         self.played = 0
 
-    def __iter__(self) -> Iterator[Observation]:
+    def __iter__(self) -> Iterator[Observation | RejectedRow | TickBlock]:
         for repeat in range(self._repeats):
             began = time.process_time()
-            part = self._base if repeat == 0 else self._later(repeat * self._shift_us)
+            part = [_later(item, repeat * self._shift_us) for item in self._base]
+            self.played += sum(sum(len(t.times) for t in item) if isinstance(item, tuple) else 1 for item in part)
             self.making_sec += time.process_time() - began
-            self.played += len(part)
             yield from part
 
-    def _later(self, by_us: int) -> list[Observation]:
-        return [
-            Observation(
-                row.timestamp_us + by_us,
-                row.symbol,
-                row.price,
-                row.high,
-                row.low,
-                row.volume,
-                row.bid,
-                row.ask,
-                row.bid_size,
-                row.ask_size,
-            )
-            for row in self._base
-        ]
+
+def _later(item: Observation | RejectedRow | TickBlock, by_us: int) -> Observation | RejectedRow | TickBlock:
+    if isinstance(item, tuple):
+        return tuple(replace(ticks, times=[time_us + by_us for time_us in ticks.times]) for ticks in item)
+    return replace(item, timestamp_us=item.timestamp_us + by_us)
 
 
 def _replay(options: dict[str, Any]) -> dict[str, Any]:
@@ -70,22 +63,23 @@ def _replay(options: dict[str, Any]) -> dict[str, Any]:
     began = time.process_time()
     given: dict[str, Any] = {**options["settings"], "FEED_FILES": tuple(options["files"])}
     recording = Recording(load_settings(FeedSettings, given))
-    sources = recording.reader().sources(recording.files)
-    rows = [row for source in sources for row in source if isinstance(row, Observation)]
-    base = sorted(rows, key=lambda row: row.timestamp_us)
+    shift_us = options["shift_ns"] // US_PER_NS
+    streams = [
+        _Stream(list(source), options["repeats"], shift_us) for source in recording.reader().blocks(recording.files)
+    ]
     load_sec = time.process_time() - began
-    ticks = _Ticks(base, options["repeats"], options["shift_ns"] // US_PER_NS)
-    source: Source = iter(ticks)
+    sources = [iter(stream) for stream in streams]
     began = time.process_time()
-    feed = RecordedFeed([source], max_hz=recording.settings.MARKET_DATA_MAX_HZ, tick_us=recording.tick_us)
+    feed = RecordedFeed(sources, max_hz=recording.settings.MARKET_DATA_MAX_HZ, tick_us=recording.tick_us)
     paper = PaperFeed(recording.settings, feed.start_us, None, recording.play, {}, iter(feed))
     loop = ClosedLoop(paper, service_settings(options["settings"]), "benchmark")
     entries = orders = 0
     for entry in loop.entries():
         entries += 1
         orders += entry.channel == ORDERS
-    run_sec = time.process_time() - began - ticks.making_sec
-    return {"ticks": ticks.played, "load_sec": load_sec, "run_sec": run_sec, "orders": orders, "entries": entries}
+    run_sec = time.process_time() - began - sum(stream.making_sec for stream in streams)
+    played = sum(stream.played for stream in streams)
+    return {"ticks": played, "load_sec": load_sec, "run_sec": run_sec, "orders": orders, "entries": entries}
 
 
 def _from_file(options: dict[str, Any]) -> dict[str, Any]:

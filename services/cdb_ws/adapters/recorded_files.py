@@ -1,4 +1,4 @@
-"""Recordings on disk: tick and candle CSV, plain or gzip, read row by row."""
+"""Recordings on disk: tick and candle CSV, plain or gzip, read as a stream."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from services.cdb_ws.candles import CANDLE_COLUMNS, candle_path, parse_candle
 from services.cdb_ws.observation import Observation, RejectedRow
-from services.cdb_ws.recorded import Source
+from services.cdb_ws.recorded import BlockSource, Source
+from services.cdb_ws.stretches import TickBlock, in_order
 from services.cdb_ws.ticks import MARKED_TICK_COLUMNS, SIZED_TICK_COLUMNS, TICK_COLUMNS, TickReader
 from services.common.errors import ContractViolation, FeedInputInvalid
 from services.common.instruments import normalise_symbol
@@ -33,6 +35,10 @@ _KINDS: Final[Mapping[tuple[str, ...], FileKind]] = {
 }
 _ParsedT = TypeVar("_ParsedT")
 _HASH_CHUNK: Final = 1 << 20
+CHUNK: Final = 2_048
+"""Lines that are read as one."""
+PIECE: Final = 32
+"""Of these, where some are not plain."""
 _UNUSABLE: Final = (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error)
 
 
@@ -123,14 +129,18 @@ class Reader:
         self.counts = ReadCounts()
 
     def sources(self, files: Sequence[RecordedFile]) -> list[Source]:
-        """Return the streams of all files, to be merged by time.
+        """Return the streams of all files, to be merged by time, an object a row (see `blocks`)."""
+        return [_in_rows(source) for source in self.blocks(files)]
+
+    def blocks(self, files: Sequence[RecordedFile]) -> list[BlockSource]:
+        """Return the streams of all files, to be merged by time, with many ticks as one where they are plain.
 
         A tick file is one stream, in the file's order. A candle file is a stream for each symbol, because such files
         are often sorted by symbol first.
         """
-        return [source for file in files for source in self._sources_of(file)]
+        return [source for file in files for source in self._blocks_of(file)]
 
-    def _sources_of(self, file: RecordedFile) -> list[Source]:
+    def _blocks_of(self, file: RecordedFile) -> list[BlockSource]:
         if file.kind == "ticks":
             return [_Stream(self, file, self._symbols, first=True).ticks()]
         return [
@@ -192,30 +202,49 @@ class _Stream:
         self._last_us = 0
         self._gaps: set[str] = set()
 
-    def ticks(self) -> Source:
-        """Yield one observation a row."""
-        reader, counts, known = TickReader(), self._reader.counts, self._reader.known
+    def ticks(self) -> BlockSource:
+        """Yield the rows in order: many as one where they are plain, else one observation a row."""
+        reader, number = TickReader(), 2
         with _lines(self._path) as lines:
             header = next(lines)
             sized = tuple(header) == SIZED_TICK_COLUMNS
-            for number, values in enumerate(lines, start=2):
-                symbol = known.get(values[1]) if sized and len(values) == len(SIZED_TICK_COLUMNS) else None
-                tick: Observation | RejectedRow | None = None
-                if symbol is not None:
-                    tick = reader.read_plain(values, symbol)
-                if tick is None or tick.timestamp_us < self._last_us or self._gaps:
-                    row = self._to_play(number, header, values)
-                    if row is None:
-                        continue
-                    tick = self._parse(row, reader.read)
-                    if isinstance(tick, Observation):
-                        self._check_order(row, tick.timestamp_us, "the row before it")
-                        tick = self._after_gap(tick)
-                else:
-                    counts.rows += 1
-                if type(tick) is Observation:
-                    self._last_us = tick.timestamp_us
-                yield tick
+            for rows in _chunks(lines):
+                block = self._block(reader, rows) if sized else None
+                whole = block is not None or not sized
+                for piece in (rows,) if whole else _pieces(rows):
+                    if not whole:
+                        block = self._block(reader, piece)
+                    if block is None:
+                        yield from self._single_ticks(reader, number, header, piece)
+                    elif block:
+                        yield block
+                    number += len(piece)
+
+    def _block(self, reader: TickReader, rows: Sequence[list[str]]) -> TickBlock | None:
+        """Return plain rows as a block; None when they are to be read one by one."""
+        block = None if self._gaps else reader.read_block(rows, self._reader.known, self._last_us)
+        if block is None:
+            return None
+        counts = self._reader.counts
+        counts.rows += (played := sum(len(ticks.times) for ticks in block))
+        if played < len(rows):
+            counts.ignored.update(row[1] for row in rows if self._reader.known[row[1]] is None)
+        self._last_us = max((ticks.times[-1] for ticks in block), default=self._last_us)
+        return block
+
+    def _single_ticks(
+        self, reader: TickReader, first_number: int, header: list[str], rows: Sequence[list[str]]
+    ) -> Source:
+        for number, values in enumerate(rows, first_number):
+            row = self._to_play(number, header, values)
+            if row is None:
+                continue
+            tick = self._parse(row, reader.read)
+            if isinstance(tick, Observation):
+                self._check_order(row, tick.timestamp_us, "the row before it")
+                self._last_us = tick.timestamp_us
+                tick = self._after_gap(tick)
+            yield tick
 
     def candles(self) -> Source:
         """Yield four observations a row."""
@@ -285,6 +314,33 @@ class _Stream:
             return observation
         self._gaps.discard(observation.symbol)
         return replace(observation, gap=True)
+
+
+def _in_rows(source: BlockSource) -> Source:
+    for item in source:
+        if isinstance(item, tuple):
+            yield from in_order(item)
+        else:
+            yield item
+
+
+def _chunks(lines: Iterator[list[str]]) -> Iterator[list[list[str]]]:
+    """Yield many lines as one; an error comes after everything before it."""
+    while True:
+        rows: list[list[str]] = []
+        try:
+            rows.extend(islice(lines, CHUNK))
+        except _UNUSABLE:
+            yield rows  # what came before the error is there
+            raise
+        if rows:
+            yield rows
+        if len(rows) < CHUNK:
+            return
+
+
+def _pieces(rows: list[list[str]]) -> Iterator[list[list[str]]]:
+    return (rows[first : first + PIECE] for first in range(0, len(rows), PIECE))
 
 
 @contextmanager

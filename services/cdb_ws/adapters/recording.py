@@ -82,10 +82,12 @@ class Recording:
         Raises:
             FeedInputInvalid: there is nothing to play.
         """
-        settings, sources = self.settings, reader.sources(self.files)
+        settings = self.settings
         try:
             return RecordedFeed(
-                sources if alter is None else [alter(source) for source in sources],
+                reader.blocks(self.files)
+                if alter is None
+                else [alter(source) for source in reader.sources(self.files)],
                 max_hz=settings.MARKET_DATA_MAX_HZ,
                 tick_us=self.tick_us,
                 warmup_min=settings.RECORDED_WARMUP_MIN,

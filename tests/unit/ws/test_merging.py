@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from claire.paper.scenarios import SCENARIOS
 from services.cdb_ws import merging
 from services.cdb_ws.adapters.recorded_files import Reader, RecordedFile
-from services.cdb_ws.merging import Source, merge_sources
+from services.cdb_ws.merging import Block, Source, merge_sources
 from services.cdb_ws.observation import Observation, RejectedRow
 from services.cdb_ws.ticks import SIZED_TICK_COLUMNS, TickReader
 from services.common.errors import FeedInputInvalid
@@ -33,10 +33,16 @@ def row(at_us: int, symbol: str = "BTCUSDT") -> Observation:
 def merged(*sources: Sequence[Observation | RejectedRow]) -> list[Observation | RejectedRow]:
     """Return everything in the order in which it is handed over."""
     out: list[Observation | RejectedRow] = []
-    for rows, times in merge_sources([iter(source) for source in sources], out.append):
-        assert times == [r.timestamp_us for r in rows]
-        out.extend(rows)
+    for block in merge_sources([iter(source) for source in sources], out.append):
+        out.extend(rows_of(block))
     return out
+
+
+def rows_of(block: Block) -> list[Observation | RejectedRow]:
+    """Return the rows of a block in order of time."""
+    rows = [row for stretch in block for row in stretch.rows()]
+    assert sorted(time for stretch in block for time in stretch.times) == sorted(r.timestamp_us for r in rows)
+    return sorted(rows, key=lambda r: r.timestamp_us)
 
 
 @given(st.lists(st.lists(st.integers(0, 40), max_size=30).map(sorted), min_size=1, max_size=4), st.integers(1, 7))
@@ -64,7 +70,7 @@ def test_an_error_comes_after_what_the_stream_gave_before() -> None:
         raise FeedInputInvalid("line 3")
 
     blocks = merge_sources([broken(), iter([row(0, "ETHUSDT"), row(9, "ETHUSDT")])], lambda _: None)
-    assert next(blocks)[0] == [row(0), row(0, "ETHUSDT"), row(1)]
+    assert rows_of(next(blocks)) == [row(0), row(0, "ETHUSDT"), row(1)]
     with pytest.raises(FeedInputInvalid, match="line 3"):
         next(blocks)
 
@@ -90,11 +96,12 @@ def ticks(values: Sequence[str]) -> tuple[Observation | None, Observation | str]
     readers = TickReader(), TickReader()
     for reader in readers:
         reader.read(dict(zip(SIZED_TICK_COLUMNS, GOOD, strict=True)), "BTCUSDT")
+    block = readers[0].read_block([values], {"BTCUSDT": "BTCUSDT"}, 0)
+    short = None if block is None else block[0].rows()[0]
     try:
-        long = readers[1].read(dict(zip(SIZED_TICK_COLUMNS, values, strict=True)), "BTCUSDT")
+        return short, readers[1].read(dict(zip(SIZED_TICK_COLUMNS, values, strict=True)), "BTCUSDT")
     except FeedInputInvalid as error:
-        return readers[0].read_plain(values, "BTCUSDT"), str(error)
-    return readers[0].read_plain(values, "BTCUSDT"), long
+        return short, str(error)
 
 
 GOOD = ("1621382400000", "BTCUSDT", "100.50", "2", "buy", "100.4", "100.6", "1", "3.250")
@@ -122,7 +129,7 @@ def test_bundled_ticks_are_read_the_short_way() -> None:
         return source
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TickReader, "read_plain", lambda *_: None)
+        patch.setattr(TickReader, "read_block", lambda *_: None)
         long = [repr(r) for r in read()]
     short = list(read())
     assert [repr(r) for r in short] == long

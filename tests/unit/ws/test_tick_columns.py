@@ -1,0 +1,143 @@
+"""Ticks in columns: whatever is done with them, it is what would be done with an observation for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.cdb_ws.adapters import recorded_files
+from services.cdb_ws.adapters.recorded_files import Reader, RecordedFile
+from services.cdb_ws.merging import BlockSource
+from services.cdb_ws.observation import Observation, merge
+from services.cdb_ws.recorded import Batch, RecordedFeed
+from services.cdb_ws.stretches import Ticks
+from services.cdb_ws.ticks import SIZED_TICK_COLUMNS, TickReader
+from services.common.errors import FeedInputInvalid
+
+pytestmark = pytest.mark.unit
+
+T0_MS = 1_621_382_400_000
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+PRICES = st.sampled_from(["99.5", "100", "100.50", "101.25"])
+QUANTITIES = st.sampled_from(["0.1", "2", "3.250", "0.00000001"])
+SIZES = st.sampled_from(["0", "1", "2.5"])
+
+
+@st.composite
+def lines(draw: st.DrawFn, *, ragged: bool = False) -> list[list[str]]:
+    """Draw rows of a tick file, in order of time; ragged: also rows that are not plain."""
+    made, now_ms = [], T0_MS
+    for _ in range(draw(st.integers(1, 40))):
+        now_ms += draw(st.sampled_from([0, 1, 100, 249, 250, 60_000]))
+        trade = draw(st.booleans())
+        price, qty = (draw(PRICES), draw(QUANTITIES)) if trade else ("", "")
+        quote = [draw(PRICES), draw(PRICES), draw(SIZES), draw(SIZES)]
+        if ragged and draw(st.integers(0, 5)) == 0:
+            quote = ["", "", "", ""] if trade else [*quote[:2], "", ""]
+        made.append([str(now_ms), draw(st.sampled_from(SYMBOLS)), price, qty, "buy" if trade else "", *quote])
+    return made
+
+
+def written(path: Path, rows: list[list[str]]) -> RecordedFile:
+    """Return a recording of these rows."""
+    path.write_text("\n".join(",".join(row) for row in [list(SIZED_TICK_COLUMNS), *rows]) + "\n")
+    return RecordedFile.inspect(path)
+
+
+def played(sources: list[BlockSource], max_hz: int = 4, warmup_min: int = 0) -> list[Batch] | str:
+    """Return all batches of a feed, or the mistake that ended it."""
+    try:
+        return list(RecordedFeed(sources, max_hz=max_hz, tick_us=1_000_000, warmup_min=warmup_min))
+    except FeedInputInvalid as error:
+        return str(error)
+
+
+def one_symbol(rows: list[list[str]]) -> Ticks | None:
+    """Return rows in columns, all as the same instrument, after a trade."""
+    reader = TickReader()
+    first = [str(T0_MS), "BTCUSDT", "100.75", "1", "sell", "100", "101", "1", "1"]
+    reader.read(dict(zip(SIZED_TICK_COLUMNS, first, strict=True)), "BTCUSDT")
+    block = reader.read_block([[row[0], "BTCUSDT", *row[2:]] for row in rows], {"BTCUSDT": "BTCUSDT"}, 0)
+    return block[0] if block else None
+
+
+@given(lines(), st.data())
+def test_a_slot_of_columns_is_the_merge_of_its_rows(rows: list[list[str]], data: st.DataObject) -> None:
+    """Extremes, the exact sum of volumes and the last quote, to the digit; also after a split."""
+    ticks = one_symbol(rows)
+    assert ticks is not None
+    single = ticks.rows()
+    first = data.draw(st.integers(0, len(rows) - 1))
+    end = data.draw(st.integers(first + 1, len(rows)))
+    assert repr(ticks.seen(first, end)) == repr([merge(single[first:end])])
+    border_us = data.draw(st.sampled_from(ticks.times))
+    early, late = ticks.split(border_us)
+    assert repr([*early.rows(), *late.rows()]) == repr(single)
+    assert all(row.timestamp_us < border_us for row in early.rows())
+
+
+def test_a_sum_of_volumes_beyond_28_digits_is_refused() -> None:
+    """As it is row by row: nothing is rounded away."""
+    ticks = one_symbol([[str(T0_MS), "", "100", "1", "buy", "100", "101", "1", "1"]] * 2)
+    assert ticks is not None
+    too_long = replace(ticks, volumes=(Decimal("999999999999.5"), Decimal("0.0000000000000000001")))
+    with pytest.raises(FeedInputInvalid, match="does not fit into 28 digits"):
+        too_long.seen(0, 2)
+
+
+@given(
+    st.lists(lines(ragged=True), min_size=1, max_size=2),
+    st.sampled_from([1, 4, 1_000]),
+    st.sampled_from([0, 0, 1]),
+    st.integers(1, 9),
+)
+def test_a_feed_of_blocks_plays_what_a_feed_of_rows_does(
+    tmp_path_factory: pytest.TempPathFactory, files: list[list[list[str]]], max_hz: int, warmup_min: int, chunk: int
+) -> None:
+    """The same batches or the same mistake: rows that are not plain, warm-up, and files that overlap."""
+    folder = tmp_path_factory.mktemp("ticks")
+    recordings = [written(folder / f"{index}.csv", rows) for index, rows in enumerate(files)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recorded_files, "CHUNK", 4 * chunk)
+        patch.setattr(recorded_files, "PIECE", chunk)
+        blocks = played(Reader(SYMBOLS, {}).blocks(recordings), max_hz, warmup_min)
+        patch.setattr(TickReader, "read_block", lambda *_: None)
+        rows = played([*Reader(SYMBOLS, {}).sources(recordings)], max_hz, warmup_min)
+    assert repr(blocks) == repr(rows)
+
+
+def test_a_mistake_within_a_chunk_is_named_by_its_line(tmp_path: Path) -> None:
+    """What stands before it is played, and the counts are those of the rows that were read."""
+    good = [str(T0_MS), "BTCUSDT", "100", "1", "buy", "99", "101", "1", "1"]
+    other = [str(T0_MS), "DOGEUSDT", "1", "1", "buy", "1", "2", "1", "1"]
+    file = written(tmp_path / "ticks.csv", [*[good, other] * 50, ["x", *good[1:]], good])
+    reader = Reader(SYMBOLS, {})
+
+    def taken() -> Iterator[Observation]:
+        for row in reader.sources([file])[0]:
+            assert isinstance(row, Observation)
+            yield row
+
+    rows = taken()
+    assert len([next(rows) for _ in range(50)]) == 50
+    with pytest.raises(FeedInputInvalid, match=r"ticks\.csv:102: ts_ms='x'"):
+        next(rows)
+    assert reader.counts.ignored == {"DOGEUSDT": 50}
+
+
+def test_the_rows_before_a_broken_line_are_played(tmp_path: Path) -> None:
+    """A file that cannot be read on is a mistake after everything that could be read."""
+    good = [str(T0_MS), "BTCUSDT", "100", "1", "buy", "99", "101", "1", "1"]
+    file = written(tmp_path / "ticks.csv", [good] * 5)
+    with file.path.open("ab") as handle:
+        handle.write(b'"unfinished')
+    (source,) = Reader(SYMBOLS, {}).sources([file])
+    assert [next(source).timestamp_us for _ in range(5)] == [T0_MS * 1_000] * 5
+    with pytest.raises(FeedInputInvalid, match="cannot be read as CSV"):
+        next(source)
