@@ -13,8 +13,11 @@ STAMP := $(VENV)/.installed
 COMPOSE ?= docker compose
 PYTEST := $(BIN)/python -m pytest
 
-# Test processes: they wait for servers more than they compute
-WORKERS ?= 4
+# Test processes: some wait for servers while others compute; each of them imports and collects everything once
+WORKERS ?= 3
+
+# Tests start many processes: compiled files are kept, else each of them compiles the whole system anew
+unexport PYTHONDONTWRITEBYTECODE
 
 # What the crash day is played with (make paper)
 PAPER_FILE ?= backoffice/data/crash-2021-05-19_xbtusd_1m.csv.gz

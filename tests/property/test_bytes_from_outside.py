@@ -16,6 +16,7 @@ from services.common.events import Event, MarketData, parse_event
 from services.common.instruments import normalise_symbol
 from services.common.journal.foreign import admit
 from services.common.timestamps import parse_timestamp
+from tests.property.effort import examples
 
 pytestmark = [pytest.mark.unit, pytest.mark.security]
 
@@ -100,7 +101,7 @@ def test_an_odd_value_in_any_field_is_admitted_exactly_or_refused_by_name(channe
 
 @given(channel=st.sampled_from(sorted(COMPLETE)), name=st.sampled_from(FIELDS), value=json_values)
 @example(channel=SIGNALS, name="inputs", value={"": ""})
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_any_json_value_in_any_field_is_admitted_exactly_or_refused_by_name(
     channel: str, name: str, value: Any
 ) -> None:

@@ -16,6 +16,7 @@ from services.cdb_core.machine import CoreMachine
 from services.common.events import MarketData, parse_event
 from services.common.fixed_point import from_e8
 from services.common.timestamps import MINUTE_US, SECOND_US, parse_timestamp
+from tests.property.effort import examples
 from tests.unit.core.core_desk import START_MINUTE, Desk, settings
 
 pytestmark = [pytest.mark.unit, pytest.mark.signal]
@@ -101,7 +102,7 @@ def play(script: list[tuple[Any, ...]], *, restarting: bool = False, tick_sec: i
 
 
 @given(steps)
-@profile(derandomize=True, max_examples=40, deadline=None)
+@profile(derandomize=True, max_examples=examples(15), deadline=None)
 def test_a_restart_anywhere_changes_nothing(script: list[tuple[Any, ...]]) -> None:
     """Dumped and restored at any points, the machine gives the same signals, byte for byte, and the same state."""
     undisturbed, restarted = play(script), play(script, restarting=True)
@@ -111,7 +112,7 @@ def test_a_restart_anywhere_changes_nothing(script: list[tuple[Any, ...]]) -> No
 
 
 @given(steps)
-@profile(derandomize=True, max_examples=60, deadline=None)
+@profile(derandomize=True, max_examples=examples(25), deadline=None)
 def test_entries_and_exits_alternate_and_entries_are_rested(script: list[tuple[Any, ...]]) -> None:
     """Per instrument: entry, exit, entry ...; two entries are at least the cooldown apart; spot is never short."""
     desk = play(script)
@@ -128,7 +129,7 @@ def test_entries_and_exits_alternate_and_entries_are_rested(script: list[tuple[A
 
 
 @given(steps)
-@profile(derandomize=True, max_examples=60, deadline=None)
+@profile(derandomize=True, max_examples=examples(25), deadline=None)
 def test_every_signal_keeps_the_rule_that_it_states(script: list[tuple[Any, ...]]) -> None:
     """An entry's own numbers satisfy |m| >= T and confidence = min(|m| / 2T, 1); every signal is canonical."""
     for signal in play(script).signals:
@@ -145,7 +146,7 @@ def test_every_signal_keeps_the_rule_that_it_states(script: list[tuple[Any, ...]
 
 
 @given(steps)
-@profile(derandomize=True, max_examples=60, deadline=None)
+@profile(derandomize=True, max_examples=examples(25), deadline=None)
 def test_bars_have_no_holes_and_lose_no_volume(script: list[tuple[Any, ...]]) -> None:
     """Evaluated minutes follow each other, and all that was traded stands in the open bar or in a closed one."""
     script = [("settings", 1_440, False), *(step for step in script if step[0] not in {"warmup", "settings"})]
@@ -164,7 +165,7 @@ def test_bars_have_no_holes_and_lose_no_volume(script: list[tuple[Any, ...]]) ->
 
 
 @given(steps, st.sampled_from([1, 4, 20, 30]))
-@profile(derandomize=True, max_examples=40, deadline=None)
+@profile(derandomize=True, max_examples=examples(15), deadline=None)
 def test_how_often_the_clock_ticks_within_a_minute_never_matters(script: list[tuple[Any, ...]], tick_sec: int) -> None:
     """A clock of one tick a minute and a faster one give the same evaluations and signals at the same times."""
     script = [step for step in script if step[0] != "tick"]

@@ -16,6 +16,7 @@ from services.cdb_core.settings import CoreSettings
 from services.common.decimals import format_number
 from services.common.errors import NumberOutOfContract
 from services.common.fixed_point import CHANGE_LIMIT, change_e12, value_e8, wire_price
+from tests.property.effort import examples
 
 pytestmark = [pytest.mark.unit, pytest.mark.signal]
 
@@ -51,7 +52,7 @@ def pushed(given_bars: list[tuple[Decimal, int]], *rules: Rule) -> Windows:
 
 
 @given(bars, st.integers(1, 8), st.integers(2, 12))
-@settings(derandomize=True, max_examples=150, deadline=None)
+@settings(derandomize=True, max_examples=examples(80), deadline=None)
 def test_running_sums_equal_the_naive_sums(given_bars: list[tuple[Decimal, int]], lookback: int, window: int) -> None:
     """After any bars the windows hold what summing the last L and W bars from scratch gives, to the last digit."""
     in_force = rule(lookback, window)
@@ -80,7 +81,7 @@ def test_sums_stay_exact_when_the_windows_change(
 
 
 @given(bars, st.integers(1, 8), multiples, st.integers(-2, 2))
-@settings(derandomize=True, max_examples=200, deadline=None)
+@settings(derandomize=True, max_examples=examples(100), deadline=None)
 def test_reaching_the_threshold_is_the_comparison_of_squares(
     given_bars: list[tuple[Decimal, int]], lookback: int, multiple: Decimal, offset: int
 ) -> None:
@@ -98,7 +99,7 @@ def test_reaching_the_threshold_is_the_comparison_of_squares(
 
 
 @given(prices, prices)
-@settings(derandomize=True, max_examples=200, deadline=None)
+@settings(derandomize=True, max_examples=examples(100), deadline=None)
 def test_a_change_is_the_exact_return_on_its_grid(now: Decimal, before: Decimal) -> None:
     """The change is the exact return, rounded to 10^-12, and limited at a factor of a thousand."""
     exact = Fraction(now) / Fraction(before) - 1
@@ -124,7 +125,7 @@ def test_traded_value_is_cut_to_its_grid_and_never_invented(value: Decimal) -> N
         lambda digits, exponent: Decimal(digits).scaleb(exponent), st.integers(1, 10**28 - 1), st.integers(-40, 12)
     )
 )
-@settings(derandomize=True, max_examples=200, deadline=None)
+@settings(derandomize=True, max_examples=examples(100), deadline=None)
 def test_any_price_can_be_made_to_stand_on_the_wire(price: Decimal) -> None:
     """However large or fine, a price is written as a wire number, and not changed where it already was one."""
     text = format_number(wire_price(price))

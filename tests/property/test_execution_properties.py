@@ -17,11 +17,12 @@ from services.cdb_execution.paper_fills import Obstacle, PaperFill, Request, Top
 from services.common.events import MarketData, Order, OrderResult
 from services.common.portfolio import Portfolio
 from services.common.timestamps import MINUTE_US, MS_US
+from tests.property.effort import examples
 from tests.unit.execution.execution_desk import START_US, Desk
 
 pytestmark = [pytest.mark.unit, pytest.mark.risk]
 
-QUIET = settings(derandomize=True, deadline=None, max_examples=50)
+QUIET = settings(derandomize=True, deadline=None, max_examples=examples(20))
 
 TICK, LOT = Decimal("0.01"), Decimal("0.000001")
 
@@ -247,7 +248,7 @@ def test_no_entry_is_accepted_or_filled_while_halted(steps: list[tuple[Any, ...]
 
 
 @given(actions)
-@settings(QUIET, max_examples=15)
+@settings(QUIET, max_examples=examples(10))
 def test_a_restart_at_any_point_changes_nothing(steps: list[tuple[Any, ...]]) -> None:
     """Dumped and restored before every entry, a machine gives the same bytes and ends in the same state."""
     undisturbed, restarted = play(steps), play(steps, restarting=True)
@@ -279,7 +280,7 @@ books = st.builds(
 
 
 @given(requests, books)
-@settings(QUIET, max_examples=300)
+@settings(QUIET, max_examples=examples(120))
 def test_a_fill_is_the_largest_that_the_rules_let(request: Request, book: TopOfBook) -> None:
     """One lot more would break a rule: the order, the cap, the levels or the protective price."""
     made = attempt_fill(request, book)
@@ -308,7 +309,7 @@ def test_a_fill_is_the_largest_that_the_rules_let(request: Request, book: TopOfB
 
 
 @given(requests, books, st.integers(min_value=1, max_value=20_000))
-@settings(QUIET, max_examples=300)
+@settings(QUIET, max_examples=examples(120))
 def test_a_wilder_market_never_fills_better(request: Request, book: TopOfBook, wilder: int) -> None:
     """More volatility means an equal or a worse price for an equal quantity, and never more quantity."""
     calm = attempt_fill(request, book)

@@ -17,6 +17,7 @@ from services.cdb_ws.mint import Mint
 from services.cdb_ws.observation import Observation
 from services.cdb_ws.recorded import Batch, RecordedFeed, carry
 from services.common.timestamps import MINUTE_US, SECOND_US
+from tests.property.effort import examples
 
 pytestmark = pytest.mark.unit
 
@@ -59,7 +60,7 @@ def by_symbol(rows: list[Observation]) -> dict[str, list[Observation]]:
     return groups
 
 
-@settings(derandomize=True, max_examples=150, deadline=None)
+@settings(derandomize=True, max_examples=examples(50), deadline=None)
 @given(observations(), st.integers(1, 20))
 def test_conflation_loses_nothing(rows: list[Observation], max_hz: int) -> None:
     """Σ volume in = Σ volume out, extremes and gaps survive, low <= price <= high, one event a slot and symbol."""
@@ -80,7 +81,7 @@ def test_conflation_loses_nothing(rows: list[Observation], max_hz: int) -> None:
     assert [o.timestamp_us for o in out] == sorted(o.timestamp_us for o in out)
 
 
-@settings(derandomize=True, max_examples=60, deadline=None)
+@settings(derandomize=True, max_examples=examples(25), deadline=None)
 @given(observations(symbols=("BTCUSDT",)), st.data())
 def test_merging_is_associative(rows: list[Observation], data: st.DataObject) -> None:
     """However a stretch is cut into parts, merging the parts gives the same as merging row by row."""
@@ -96,7 +97,7 @@ def test_merging_is_associative(rows: list[Observation], data: st.DataObject) ->
     assert merged([merged(part) for part in parts]) == merged(rows)
 
 
-@settings(derandomize=True, max_examples=80, deadline=None)
+@settings(derandomize=True, max_examples=examples(30), deadline=None)
 @given(st.integers(1, 120), st.integers(0, 10**9), st.lists(st.integers(0, 10**8), max_size=20))
 def test_ticks_grow_strictly_and_miss_nothing(tick_sec: int, start_us: int, steps: list[int]) -> None:
     """Every multiple of the tick after the start, up to the time reached, is given once and in order."""
@@ -114,7 +115,7 @@ def played(rows: list[Observation], *, max_hz: int, warmup_min: int) -> Iterator
     return iter(RecordedFeed(streams, max_hz=max_hz, tick_us=SECOND_US, warmup_min=warmup_min))
 
 
-@settings(derandomize=True, max_examples=80, deadline=None)
+@settings(derandomize=True, max_examples=examples(30), deadline=None)
 @given(observations(), st.integers(1, 8), st.integers(0, 1), st.data())
 def test_a_restart_after_any_batch_goes_on_with_the_same(
     rows: list[Observation], max_hz: int, warmup_min: int, data: st.DataObject
@@ -134,7 +135,7 @@ def test_a_restart_after_any_batch_goes_on_with_the_same(
     assert [number for number, _ in whole] == list(range(1, len(whole) + 1))
 
 
-@settings(derandomize=True, max_examples=80, deadline=None)
+@settings(derandomize=True, max_examples=examples(30), deadline=None)
 @given(observations())
 def test_published_time_never_goes_back(rows: list[Observation]) -> None:
     """Timestamps of all events are in order, ticks strictly; nothing comes after `finished`."""
@@ -149,7 +150,7 @@ def test_published_time_never_goes_back(rows: list[Observation]) -> None:
     assert len(identities) == len(set(identities))
 
 
-@settings(derandomize=True, max_examples=60, deadline=None)
+@settings(derandomize=True, max_examples=examples(25), deadline=None)
 @given(observations(), st.data())
 def test_withholding_any_batches_loses_no_volume(rows: list[Observation], data: st.DataObject) -> None:
     """Whichever market data are refused, what is published in the end has every symbol's volume and extremes."""
@@ -170,7 +171,7 @@ def test_withholding_any_batches_loses_no_volume(rows: list[Observation], data: 
         assert mine[-1].price == theirs[-1].price
 
 
-@settings(derandomize=True, max_examples=80, deadline=None)
+@settings(derandomize=True, max_examples=examples(30), deadline=None)
 @given(st.lists(prices, min_size=4, max_size=4), st.integers(0, 10**17).map(lambda n: Decimal(n).scaleb(-16)))
 def test_a_candles_volume_is_split_exactly(drawn: list[Decimal], volume: Decimal) -> None:
     """Four moments within the candle in order of time, none with a negative volume, together the whole volume."""

@@ -16,10 +16,11 @@ from services.common.journal.entry import Entry, JournalId
 from services.common.journal.foreign import ADMITTED, admit
 from services.common.journal.lineage import Epochs
 from services.common.journal.recovery import ArchiveFacts, RedisFacts, plan_recovery
+from tests.property.effort import examples
 
 pytestmark = pytest.mark.unit
 
-MODERATE = settings(max_examples=150, derandomize=True, deadline=None)
+MODERATE = settings(max_examples=examples(80), derandomize=True, deadline=None)
 
 
 @dataclass
@@ -140,7 +141,7 @@ LIKELY = st.sampled_from(
 )
 
 
-@settings(max_examples=400, derandomize=True, deadline=None)
+@settings(max_examples=examples(150), derandomize=True, deadline=None)
 @given(
     channel=st.sampled_from(sorted(FOREIGN_OWNER)),
     message=st.one_of(

@@ -22,6 +22,7 @@ from services.common.events import Control, Event, MarketData
 from services.common.journal.entry import Cause
 from services.common.runtime.announcement import announcement
 from services.common.settings import load_settings
+from tests.property.effort import examples
 
 pytestmark = pytest.mark.unit
 
@@ -83,7 +84,7 @@ def recordings(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 @given(rows=recordings())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_absurd_market_data_stop_no_machine(rows: list[dict[str, Any]]) -> None:
     """Core, risk, execution and the writer's projection fold every admitted event without a fault."""
     events: list[Event] = list(BEGINNING)

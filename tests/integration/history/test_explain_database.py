@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,12 +26,15 @@ from services.common.decimals import use_fixed_context
 from services.common.events import Alert, Event, MarketData, Order, OrderResult, RiskDecision, Signal
 from services.common.journal.entry import Entry
 from tests.integration.writer.writer_support import write_all
-from tests.unit.audit.recorded_day import busy_day
+from tests.unit.audit.recorded_day import Day, busy_day
 
 pytestmark = pytest.mark.integration
 
-DAY = busy_day(1, 200)
-MARKET_DATA_IDS = {entry.event.event_id for entry in DAY.entries if isinstance(entry.event, MarketData)}
+
+@cache
+def day() -> Day:
+    """Return the day that is written, made by the first test that wants it: every test process collects this file."""
+    return busy_day(1, 200)
 
 
 @pytest.fixture
@@ -38,7 +42,7 @@ def on_file(tmp_path: Path) -> Lookup:
     """The day in a file."""
     use_fixed_context()
     with JournalWriter(tmp_path / "journal.jsonl.zst") as journal:
-        for entry in DAY.entries:
+        for entry in day().entries:
             journal.write(entry)
     return lookup_of(FileHistory(journal.path))
 
@@ -55,7 +59,7 @@ def opened(connect: Connect) -> Iterator[Lookup]:
 
 def last(kind: type[Event], where: Callable[[Entry], bool] = lambda _: True) -> Event:
     """Return the last event of a type."""
-    return [entry.event for entry in DAY.entries if isinstance(entry.event, kind) and where(entry)][-1]
+    return [entry.event for entry in day().entries if isinstance(entry.event, kind) and where(entry)][-1]
 
 
 def ids() -> list[str]:
@@ -68,7 +72,7 @@ def ids() -> list[str]:
 
 def test_both_tell_the_same(store: EventStore, connect: Connect, on_file: Lookup) -> None:
     """Every kind of id, its beginning, the tree, a position, and why there was no trade."""
-    write_all(store, DAY.entries)
+    write_all(store, day().entries)
     with opened(connect) as lookup:
         assert isinstance(lookup, DatabaseLookup)
         for id_ in ids():
@@ -78,13 +82,13 @@ def test_both_tell_the_same(store: EventStore, connect: Connect, on_file: Lookup
                 node.as_dict() for node in trace_of(on_file, id_)
             ]
         assert holding_of(lookup, None, "BTCUSDT").as_dict() == holding_of(on_file, None, "BTCUSDT").as_dict()
-        at = DAY.now
+        at = day().now
         assert why_not(lookup, None, "BTCUSDT", at).as_dict() == why_not(on_file, None, "BTCUSDT", at).as_dict()
 
 
 def test_unknown_and_ambiguous_ids_are_refused_alike(store: EventStore, connect: Connect, on_file: Lookup) -> None:
     """The same candidates, the same near ids."""
-    write_all(store, DAY.entries)
+    write_all(store, day().entries)
     mistyped = last(RiskDecision).event_id[:-1] + "x"
     with opened(connect) as lookup:
         for text, error in (("ord-", AmbiguousId), (mistyped, UnknownId), ("100%_x", UnknownId)):
@@ -100,9 +104,11 @@ def test_a_day_on_which_processes_ran_freely_can_be_decided_again(
     store: EventStore, connect: Connect, on_file: Lookup
 ) -> None:
     """With restarts and new limits in it; where another order of the processes was recorded, that is said."""
-    write_all(store, DAY.entries)
+    write_all(store, day().entries)
     decided = [
-        entry.event for entry in DAY.entries if isinstance(entry.event, RiskDecision) and entry.event.purpose == "entry"
+        entry.event
+        for entry in day().entries
+        if isinstance(entry.event, RiskDecision) and entry.event.purpose == "entry"
     ]
     with opened(connect) as lookup:
         for decision in (decided[0], decided[len(decided) // 2]):
@@ -121,8 +127,9 @@ def test_market_data_past_retention_come_from_their_file(
     store: EventStore, connect: Connect, on_file: Lookup, short_folder: Path
 ) -> None:
     """With the folder of exports the story is whole; without it, it says what is missing and goes on."""
-    write_all(store, DAY.entries)
-    chained = last(Order, lambda entry: entry.event.correlation_id in MARKET_DATA_IDS)
+    write_all(store, day().entries)
+    market_data = {entry.event.event_id for entry in day().entries if isinstance(entry.event, MarketData)}
+    chained = last(Order, lambda entry: entry.event.correlation_id in market_data)
     database = connect()
     assert list(retain(database, "2024-10-01", 30, short_folder))
     database.close()
@@ -138,7 +145,7 @@ def test_market_data_past_retention_come_from_their_file(
 
 def test_an_id_is_found_by_an_index(store: EventStore, connect: Connect) -> None:
     """Found in a moment, without a walk over the market data."""
-    write_all(store, DAY.entries)
+    write_all(store, day().entries)
     with opened(connect) as lookup:
         begun = time.perf_counter()
         lookup.find(last(RiskDecision).event_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,16 @@ from services.cdb_writer.adapters.store import EventStore
 from services.cdb_writer.chain import ChainHead, link
 from services.common.events import Order
 from tests.integration.writer.writer_support import query, stored_entries, write_all
-from tests.unit.audit.recorded_day import busy_day
+from tests.unit.audit.recorded_day import Day, busy_day
 
 pytestmark = pytest.mark.integration
 
-DAY = busy_day(1, 300)
+
+@cache
+def day() -> Day:
+    """Return the day that is written, made by the first test that wants it: every test process collects this file."""
+    return busy_day(1, 300)
+
 
 DOUBLE_LAST = (
     "INSERT INTO event_store.events SELECT day, seq + 1, epoch, channel, type, event_id, producer, cause, timestamp, "
@@ -33,7 +39,7 @@ DOUBLE_LAST = (
 
 def place_of(kind: type[Any]) -> int:
     """Return the number of the first event of a type in the middle of the day."""
-    return next(entry.id.n for entry in DAY.entries[300:] if isinstance(entry.event, kind))
+    return next(entry.id.n for entry in day().entries[300:] if isinstance(entry.event, kind))
 
 
 def judged(connect: Connect, folder: Path | None = None) -> Verdict:
@@ -61,7 +67,7 @@ def rehash(connect: Connect) -> None:
 @pytest.fixture
 def written(store: EventStore, connect: Connect) -> Connect:
     """A database with the day in it."""
-    write_all(store, DAY.entries)
+    write_all(store, day().entries)
     return connect
 
 
@@ -73,7 +79,7 @@ def test_a_recorded_day_holds_with_its_tables(
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["ok"] is True
-    assert found["entries"] == len(DAY.entries)
+    assert found["entries"] == len(day().entries)
     rows = found["checked"]["table_rows"]
     for table in ("signals", "orders", "trades", "positions", "portfolio_snapshots"):
         assert rows[table] == query(written, f"SELECT count(*) FROM {table}")[0][0] > 0
@@ -110,7 +116,7 @@ def test_a_changed_byte_is_found_by_the_chain_and_by_deriving_again(written: Con
     difference = judged(written).differences[0]
     assert (difference.check, difference.n, difference.field) == ("derivation", order, "reduce_only")
     assert (difference.recorded, difference.derived) == ("true", "false")
-    assert difference.event_id == DAY.entries[order - 1].event.event_id
+    assert difference.event_id == day().entries[order - 1].event.event_id
 
 
 @pytest.mark.parametrize(

@@ -294,6 +294,7 @@ def test_a_database_is_played_again_as_it_was(undisturbed: tuple[Path, str]) -> 
     assert [entry.data for entry in made] == [entry.data for entry in journal(undisturbed[0])]
 
 
+@pytest.mark.slow  # a whole run of all processes
 def test_a_second_start_goes_on_from_the_data(undisturbed: tuple[Path, str], recording: Path, ups: list[Up]) -> None:
     """The recording was already played: the second start adds nothing but announcements and ends by itself."""
     data, first = undisturbed
@@ -309,6 +310,7 @@ def test_a_second_start_goes_on_from_the_data(undisturbed: tuple[Path, str], rec
     assert rows(data) == before
 
 
+@pytest.mark.slow  # a whole run of all processes
 def test_a_fold_from_the_beginning_reads_what_redis_has_trimmed(
     undisturbed: tuple[Path, str], recording: Path, short_folder: Path, ups: list[Up]
 ) -> None:

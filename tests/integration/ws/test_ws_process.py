@@ -184,6 +184,7 @@ def test_in_the_turnstile_each_batch_waits_for_everybody(feed: MakeFeed, tick_fi
     assert health["status"] == "ok"
 
 
+@pytest.mark.slow  # two starts of a process
 def test_a_new_run_plays_the_same_file_again_under_new_ids(feed: MakeFeed, tick_file: Path) -> None:
     """Another RUN_ID begins again: the same content, other event ids, batch numbers that go on."""
     one = feed(FEED_FILES=str(tick_file), PLAYBACK_SPEED="max").start()
@@ -221,6 +222,7 @@ def test_another_file_before_the_runs_time_is_refused(feed: MakeFeed, tick_file:
     assert "begin a new run" in output
 
 
+@pytest.mark.slow  # two starts of a process
 def test_a_later_file_goes_on_in_the_same_run(feed: MakeFeed, tick_file: Path, tmp_path: Path) -> None:
     """A recording that begins after `now` is played in the same run, with a new configuration event."""
     one = feed(FEED_FILES=str(tick_file), PLAYBACK_SPEED="max").start()
@@ -280,6 +282,7 @@ def test_a_file_without_our_symbols_says_what_it_has(feed: MakeFeed, tick_file: 
     assert "RECORDED_SYMBOL_MAP=BTCUSDT=SOLUSDT" in output
 
 
+@pytest.mark.slow  # three starts of a process
 def test_a_run_id_of_an_earlier_run_is_refused(feed: MakeFeed, tick_file: Path) -> None:
     """Derived ids would repeat: a run that is over is not begun again under its name."""
     one = feed(FEED="external").start()
@@ -293,6 +296,7 @@ def test_a_run_id_of_an_earlier_run_is_refused(feed: MakeFeed, tick_file: Path) 
     assert "RUN_ID=test-run: this journal already has a run of that name" in output
 
 
+@pytest.mark.slow  # three starts of a process
 def test_without_a_run_id_the_journals_run_goes_on(feed: MakeFeed) -> None:
     """The first start draws a run id, a restart keeps it, NEW_RUN draws another."""
     one = feed(FEED="external", RUN_ID="").start()

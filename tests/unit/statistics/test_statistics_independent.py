@@ -1,4 +1,7 @@
-"""The statistics against independent libraries: empyrical, pandas and SciPy, on the same equity curve."""
+"""The statistics against independent libraries: empyrical, pandas and SciPy, on the same equity curve.
+
+The libraries are imported by the tests that use them: every test process collects this file, one runs it.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,18 @@ import math
 from decimal import Decimal
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
-import empyrical
-import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from claire.statistics import Statistics, StatisticsCollector, ratios, write_equity_csv
 from services.common.timestamps import HOUR_US, parse_timestamp
 from tests.unit.writer.journal_story import Story
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 pytestmark = pytest.mark.unit
 
@@ -58,6 +61,8 @@ def run() -> Statistics:
 @pytest.fixture(scope="module")
 def minutes(run: Statistics, tmp_path_factory: pytest.TempPathFactory) -> pd.Series:
     """Its equity as `equity.csv` gives it."""
+    import pandas as pd
+
     path = Path(tmp_path_factory.mktemp("run")) / "equity.csv"
     write_equity_csv(run, path)
     table = pd.read_csv(path, parse_dates=["timestamp"])
@@ -67,6 +72,8 @@ def minutes(run: Statistics, tmp_path_factory: pytest.TempPathFactory) -> pd.Ser
 @pytest.fixture(scope="module")
 def daily(minutes: pd.Series) -> pd.Series:
     """Its daily returns by pandas: the last equity of each UTC day, midnight belonging to the day before."""
+    import pandas as pd
+
     closes = minutes.iloc[1:].copy()
     closes.index = closes.index - pd.Timedelta("1us")
     closes = closes.resample("D").last()
@@ -82,6 +89,8 @@ def test_the_curve_is_the_one_that_was_meant(run: Statistics, daily: pd.Series) 
 
 def test_ratios_of_daily_returns_are_empyricals(run: Statistics, daily: pd.Series) -> None:
     """Sharpe, Sortino, volatility, growth, value at risk and its tail mean agree to nine digits."""
+    import empyrical
+
     expected = {
         "sharpe": empyrical.sharpe_ratio(daily, annualization=YEAR),
         "sortino": empyrical.sortino_ratio(daily, annualization=YEAR),
@@ -98,6 +107,10 @@ def test_ratios_of_daily_returns_are_empyricals(run: Statistics, daily: pd.Serie
 
 def test_drawdowns_of_the_minutes_are_empyricals(run: Statistics, minutes: pd.Series, daily: pd.Series) -> None:
     """Maximum drawdown on one-minute equity, its length by pandas, Calmar from both, and the ulcer index by NumPy."""
+    import empyrical
+    import numpy as np
+    import pandas as pd
+
     deepest = -empyrical.max_drawdown(minutes.pct_change().dropna())
     under = minutes / minutes.cummax() - 1
     trough = under.idxmin()
@@ -115,6 +128,9 @@ def test_drawdowns_of_the_minutes_are_empyricals(run: Statistics, minutes: pd.Se
 
 def test_the_probabilistic_sharpe_ratio_is_scipys(run: Statistics, daily: pd.Series) -> None:
     """PSR(0) from SciPy's moments: the Sharpe ratio over its standard error, through the normal distribution."""
+    import empyrical
+    from scipy import stats
+
     ratio = empyrical.sharpe_ratio(daily, annualization=1)
     skew, kurtosis = stats.skew(daily), stats.kurtosis(daily, fisher=False)
     error = math.sqrt((1 - skew * ratio + (kurtosis - 1) / 4 * ratio**2) / (len(daily) - 1))
@@ -126,6 +142,8 @@ def test_the_probabilistic_sharpe_ratio_is_scipys(run: Statistics, daily: pd.Ser
 
 def test_figures_of_round_trips_are_pandas(run: Statistics) -> None:
     """Win rate, profit factor, expectancy, payoff and streaks from the nets alone, by pandas."""
+    import pandas as pd
+
     nets = pd.Series([float(trip.net) for trip in run.round_trips])
     won, lost = nets[nets > 0], nets[nets <= 0]
     runs = (nets > 0).ne((nets > 0).shift()).cumsum()
@@ -149,6 +167,10 @@ RETURNS = st.lists(st.floats(-0.3, 0.3, allow_subnormal=False).map(lambda value:
 @given(RETURNS)
 def test_formulas_agree_on_any_returns(values: list[float]) -> None:
     """Whatever the returns are, Sharpe, Sortino, deviation, quantile and drawdown are empyrical's and NumPy's."""
+    import empyrical
+    import numpy as np
+    import pandas as pd
+
     series = pd.Series(values)
     levels = [100.0, *(100.0 * np.cumprod(1 + series))]
 
