@@ -30,7 +30,7 @@ RUN = "run-1"
 ValueT = TypeVar("ValueT")
 
 
-def eventually(question: Callable[[], ValueT], timeout_sec: float = 30.0) -> ValueT:
+def eventually(question: Callable[[], ValueT], timeout_sec: float = 60.0) -> ValueT:
     """Ask again until the answer is true (it is returned) or the time is over (the test fails)."""
     deadline = time.monotonic() + timeout_sec
     while True:

@@ -33,7 +33,7 @@ MACHINE = Path(__file__).with_name("counting_machine.py")
 ROOT = Path(__file__).parents[3]
 
 
-def eventually(condition: Callable[[], Any], timeout_sec: float = 30.0) -> Any:
+def eventually(condition: Callable[[], Any], timeout_sec: float = 60.0) -> Any:
     """Return the first truthy value of `condition`; fails after the deadline."""
     deadline = time.monotonic() + timeout_sec
     while True:

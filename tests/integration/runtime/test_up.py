@@ -96,7 +96,7 @@ class Up:
             stderr=subprocess.PIPE,
         )
 
-    def finish(self, timeout_sec: float = 60) -> tuple[int, str, str]:
+    def finish(self, timeout_sec: float = 110) -> tuple[int, str, str]:
         """Wait for the end; returns exit code, standard output and standard error."""
         out, err = self.process.communicate(timeout=timeout_sec)
         return self.process.returncode, out.decode(), err.decode()
@@ -127,7 +127,7 @@ class Up:
 
     def await_head(self, n: int) -> None:
         """Wait until the journal has n entries."""
-        deadline = time.monotonic() + 45
+        deadline = time.monotonic() + 90
         while self.head() < n:
             assert self.process.poll() is None, self.finish()
             assert time.monotonic() < deadline
@@ -413,7 +413,7 @@ def test_ctrl_c_stops_everything_and_the_folder_is_free_again(
     code, _, err = second.finish()
     assert code == 1
     assert "is in use by process" in err
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         try:
             with open_database(short_folder, "", {}) as connection:
@@ -428,7 +428,7 @@ def test_ctrl_c_stops_everything_and_the_folder_is_free_again(
     code, out, err = up.finish()
     assert code == 0, err
     assert "the same command goes on from here" in out
-    _, living = psutil.wait_procs(family, timeout=5)
+    _, living = psutil.wait_procs(family, timeout=30)
     assert living == []
 
 

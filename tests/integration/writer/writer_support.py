@@ -51,7 +51,7 @@ __all__ = [
     "write_all",
 ]
 
-DEADLINE_SEC = 20.0
+DEADLINE_SEC = 60.0
 
 
 def wait_for(condition: Callable[[], Any], what: str, deadline_sec: float = DEADLINE_SEC) -> Any:

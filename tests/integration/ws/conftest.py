@@ -28,7 +28,7 @@ from services.common.journal.opening import open_bus
 from services.common.settings import Infrastructure
 
 ROOT = Path(__file__).resolve().parents[3]
-DEADLINE_SEC = 30.0
+DEADLINE_SEC = 60.0
 
 
 def wait_for(condition: Callable[[], Any], what: str) -> Any:

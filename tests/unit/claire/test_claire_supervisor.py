@@ -29,8 +29,8 @@ def supervisor(logs: Path, **programs: str) -> Supervisor:
 
 
 def until(look: Callable[[], bool]) -> None:
-    """Wait for a condition, 10 s at most."""
-    deadline = time.monotonic() + 10
+    """Wait for a condition, 60 s at most."""
+    deadline = time.monotonic() + 60
     while not look():
         assert time.monotonic() < deadline
         time.sleep(0.01)
