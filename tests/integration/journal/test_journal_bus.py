@@ -529,9 +529,9 @@ def test_foreign_message_ends_the_wait(server: Server, buses: MakeBus, mode: str
         admin.publish("signals", b"\x00\xff not even text")
     started = time.monotonic()
 
-    assert bus.poll(10) == []
+    assert bus.poll(60) == []
 
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     assert [(m.channel, m.raw) for m in bus.take_foreign()] == [("signals", b"\x00\xff not even text")]
 
 
