@@ -25,6 +25,8 @@ __all__ = ["Happening", "JournalWatch", "RunView", "describe"]
 KEPT_HAPPENINGS = 200
 PAGE = 1_000
 BLOCK_MS = 200
+UNTOLD = frozenset({"tick", "heartbeat", "warmup", "config"})
+"""Actions of control that come so often, or say so little to a person, that they would drown the rest."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def _short(number: Decimal | None, places: int = 2) -> str:
 
 
 def describe(event: Event) -> Happening | None:
-    """Return the line for an event, None when it is not worth one (market data, ticks, acknowledgements)."""
+    """Return the line for an event, None when it is not worth one (market data, the clock, acknowledgements)."""
     time = format_timestamp(event.timestamp)[:19].replace("T", " ")
     if isinstance(event, Signal):
         text = f"{event.signal_type} {event.symbol} at {_short(event.price)} ({event.intent}): {event.reason}"
@@ -60,7 +62,7 @@ def describe(event: Event) -> Happening | None:
         return _describe_result(event, time)
     if isinstance(event, Alert):
         return Happening("alert", time, f"{event.level} {event.code}: {event.message}")
-    if isinstance(event, Control) and event.action not in {"tick", "warmup", "config"}:
+    if isinstance(event, Control) and event.action not in UNTOLD:
         who = event.service or event.producer
         return Happening("control", time, f"{event.action} {who}" + (f": {event.reason}" if event.reason else ""))
     return None

@@ -113,9 +113,17 @@ def test_what_is_worth_a_line(event: Event, kind: str, text: str) -> None:
     assert describe(event) == Happening(kind, "2021-05-19 00:00:00", text)
 
 
-@pytest.mark.parametrize("event", [tick(), Control(**base(), action="tick"), result()])
+@pytest.mark.parametrize(
+    "event",
+    [
+        tick(),
+        Control(**base(), action="tick"),
+        Control(**base(channels.RISK), action="heartbeat", service=channels.RISK),
+        result(),
+    ],
+)
 def test_what_is_not(event: Event) -> None:
-    """Market data, the clock and acknowledgements would drown the rest."""
+    """Market data, the clock, risk's answer to it and acknowledgements would drown the rest."""
     assert describe(event) is None
 
 
