@@ -63,7 +63,7 @@ class JournalError(ClaireError):
 
 
 class JournalHole(JournalError):
-    """Events between two journal ids are gone from the stream and from the archive."""
+    """Events between two journal ids are gone from the stream and from the archive, or something else stands there."""
 
 
 class JournalClosed(JournalError):

@@ -16,8 +16,18 @@ __all__ = ["await_entries", "decode_entry", "read_after", "read_head"]
 
 
 def decode_entry(entry_id: bytes, fields: Sequence[bytes]) -> Entry:
-    """Return a stream entry as Redis gives it: an id and a flat list of names and values."""
+    """Return a stream entry as Redis gives it: an id and a flat list of names and values.
+
+    Raises:
+        JournalHole: not an entry of the journal; somebody has written into the stream past the publish script.
+    """
     values = dict(zip(fields[::2], fields[1::2], strict=True))
+    missing = [name.decode() for name in (b"channel", b"producer", b"cause", b"data") if name not in values]
+    if missing:
+        raise JournalHole(
+            f"entry {entry_id.decode()} of the stream is not one of the journal (no {', '.join(missing)}): somebody "
+            "has written into it past the publish script, and nothing is handled from here on; see the runbook redis.md"
+        )
     return Entry(
         id=JournalId.parse(entry_id),
         channel=values[b"channel"].decode(),
