@@ -14,14 +14,16 @@ from claire.audit.difference import Difference
 from services.common import channels
 from services.common.codec import encode
 from services.common.errors import ClaireError
-from services.common.events import Control, Event
+from services.common.events import Control, Event, MarketData
 from services.common.identity import derive_id
 from services.common.journal.entry import Cause, Entry
 from services.common.journal.foreign import ADMITTED
+from services.common.timestamps import format_timestamp
 
 __all__ = ["Origins"]
 
 ANNOUNCE: Final = "announce"
+FEED: Final = "feed"
 FOREIGN: Final = "foreign"
 ALERT: Final = "alert"
 OPERATOR: Final = "operator"
@@ -46,6 +48,7 @@ class Origins:
         self.starts: Counter[str] = Counter()
         self._numbers: dict[tuple[str, str], int] = {}
         self._batch: tuple[str, str, int, int] | None = None  # producer, cause, last number, events before it
+        self._observed: tuple[int, str] = (0, "")  # when and of which symbol, the last market data of a batch
 
     def check(self, entry: Entry, cause: Cause | None) -> Difference | None:
         """Look at an entry that no machine derives; `cause` is None for an operator's command."""
@@ -55,6 +58,7 @@ class Origins:
         return (
             self._numbered(entry, cause, place)
             or _allowed(entry, source)
+            or (self._fed(entry, event, cause, place) if source == FEED and cause is not None else None)
             or (self._announced(entry, event, cause, place) if source == ANNOUNCE and cause is not None else None)
         )
 
@@ -76,6 +80,20 @@ class Origins:
             return None
         meaning = f"{entry.producer} has said {cause.source}:{cause.number} before: doubled, swapped or torn apart"
         return Difference.at("origin", entry, "cause", str(cause), f"{cause.source}, above {last}", meaning=meaning)
+
+    def _fed(self, entry: Entry, event: Event, cause: Cause, place: int) -> Difference | None:
+        """The feed numbers its market data by their batch, and says those of one batch by time and symbol."""
+        if not isinstance(event, MarketData):
+            return None
+        before, self._observed = self._observed, (event.timestamp, event.symbol)
+        if event.sequence != cause.number:
+            meaning = "market data of the feed carry the number of their batch"
+            return Difference.at("origin", entry, "sequence", event.sequence, cause.number, meaning=meaning)
+        if place and self._observed <= before:
+            meaning = "swapped: the feed says what belongs to one number by time, then by symbol"
+            at, behind = (f"{format_timestamp(time)} {symbol}" for time, symbol in (self._observed, before))
+            return Difference.at("origin", entry, "timestamp", at, f"after {behind}", meaning=meaning)
+        return None
 
     def _announced(self, entry: Entry, event: Event, cause: Cause, place: int) -> Difference | None:
         if not isinstance(event, Control) or event.run_id is None:

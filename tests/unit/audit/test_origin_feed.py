@@ -1,0 +1,53 @@
+"""`claire validate`: what the feed says at once has a number and an order, also under a new chain."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from claire.audit.origin import Origins
+from services.common import channels
+from services.common.events import MarketData
+from services.common.journal.entry import Cause, Entry, JournalId
+
+pytestmark = pytest.mark.unit
+
+T0 = 1_621_382_400_000_000
+
+
+def said(n: int, number: int, symbol: str, at_us: int, *, sequence: int | None = None) -> Entry:
+    """Return market data of the feed's batch `number` as journal entry n."""
+    event = MarketData(
+        event_id=f"{symbol}{at_us}", timestamp=T0 + at_us, producer=channels.WS, venue="mexc_spot", symbol=symbol,
+        price=Decimal(40_000), volume=Decimal(1), high=Decimal(40_000), low=Decimal(40_000), bid=Decimal(39_999),
+        ask=Decimal(40_001), bid_size=Decimal(1), ask_size=Decimal(1),
+        sequence=number if sequence is None else sequence,
+    )  # fmt: skip
+    return Entry(JournalId(1, n), event.channel, event.producer, f"feed:{number}", event.data)
+
+
+def meanings(*entries: Entry) -> list[str]:
+    """Return what is wrong with entries that follow each other."""
+    origins = Origins()
+    found = [origins.check(entry, Cause.parse(entry.cause)) for entry in entries]
+    return [difference.meaning for difference in found if difference is not None]
+
+
+def test_a_batch_by_time_and_then_by_symbol_is_right() -> None:
+    """At equal times the symbol counts; another batch begins anew, as a recording played again does."""
+    first = [said(1, 7, "BTCUSDT", 20), said(2, 7, "ETHUSDT", 20), said(3, 7, "ADAUSDT", 30)]
+    assert meanings(*first, said(4, 8, "BTCUSDT", 10)) == []
+
+
+@pytest.mark.parametrize("second", [("ETHUSDT", 10), ("ADAUSDT", 20)])
+def test_two_of_one_batch_in_the_other_order_are_named(second: tuple[str, int]) -> None:
+    """Earlier than the one before it, or at the same time and of an earlier symbol."""
+    (meaning,) = meanings(said(1, 7, "BTCUSDT", 20), said(2, 7, *second))
+    assert meaning.startswith("swapped")
+
+
+def test_market_data_of_another_batch_are_named() -> None:
+    """The sequence of the event is the number of its batch."""
+    (meaning,) = meanings(said(1, 7, "BTCUSDT", 20, sequence=6))
+    assert "number of their batch" in meaning
