@@ -264,6 +264,8 @@ class Auditor:
         else:
             book.cost = Fraction(0)
         book.held = after
+        if book.dust:
+            book.last_exit = None  # what was wanted is done; the next exit is that of another position
         self.cash -= signed * price + Fraction(result.fee or 0)
 
     def _fact(self, event: Control) -> None:
@@ -274,7 +276,7 @@ class Auditor:
         elif event.action == "liquidation":
             book = self.books[f"{event.details['venue']}:{event.details['symbol']}"]
             self.cash += book.cost - Fraction(event.details["loss"])
-            book.held = book.cost = Fraction(0)
+            book.held, book.cost, book.last_exit = Fraction(0), Fraction(0), None
         elif event.action == "reset_breaker":
             self.peak = self.equity or self.peak
         elif event.action == "flatten" and event.producer == "operator" and event.by and event.reason:
