@@ -25,7 +25,7 @@ PAPER_DIR ?= data/paper
 PAPER_OPTIONS ?=
 
 .PHONY: help setup test test-unit test-e2e test-local test-full-system up down logs paper lint format typecheck \
-        coverage schemas bench clean
+        coverage mutation schemas bench clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  \033[1m%-17s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,14 @@ coverage: test ## Coverage as a page: htmlcov/index.html
 	$(BIN)/coverage html --quiet
 	@echo "htmlcov/index.html"
 
+mutation: $(BIN)/mutmut ## Break layers, sizing and ledger in every way and see that a test notices (half an hour; not in CI)
+	rm -rf mutants
+	$(BIN)/mutmut run --max-children 2
+	$(BIN)/mutmut results
+
+$(BIN)/mutmut: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check mutmut==3.8.1
+
 schemas: setup ## Write the JSON Schemas of the events anew
 	$(BIN)/python backoffice/scripts/make_schemas.py
 	$(BIN)/python backoffice/scripts/make_codes.py
@@ -98,5 +106,5 @@ bench: setup ## Measure against bare Redis, raw COPY and NautilusTrader (BENCH="
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 clean: ## Delete what tests and tools leave behind (not .venv, not data/)
-	rm -rf build .coverage .coverage.* coverage.json htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build .coverage .coverage.* coverage.json htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache mutants
 	find services claire tests backoffice -name __pycache__ -type d -prune -exec rm -rf {} +

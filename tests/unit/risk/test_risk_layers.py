@@ -6,9 +6,10 @@ from decimal import Decimal
 
 import pytest
 
+from services.cdb_risk.account import Account
 from services.cdb_risk.codes import MEANINGS, Code
 from services.cdb_risk.finding import Finding, bad_value, ok, ratio, shown, verdict, wire
-from services.cdb_risk.layers.circuit_breaker import check_halts, check_memory, check_peak_loss
+from services.cdb_risk.layers.circuit_breaker import breaker_findings, check_halts, check_memory, check_peak_loss
 from services.cdb_risk.layers.daily_drawdown import check_daily_latch, check_daily_loss
 from services.cdb_risk.layers.data_quality import (
     check_book,
@@ -26,6 +27,7 @@ from services.cdb_risk.layers.position_limits import (
     check_long_only,
     check_minimum,
     check_not_positioned,
+    check_order_notional,
     check_rate,
     check_share,
     check_sizing,
@@ -34,6 +36,7 @@ from services.cdb_risk.layers.position_limits import (
 from services.cdb_risk.layers.spread_check import check_slippage, check_spread
 from services.cdb_risk.layers.timeout_check import check_age
 from services.cdb_risk.layers.total_exposure import check_exposure
+from services.cdb_risk.trading_state import Latch, LatchName, TradingState
 
 pytestmark = [pytest.mark.unit, pytest.mark.risk]
 
@@ -377,3 +380,46 @@ def test_bad_values_are_shown_only_when_that_is_safe() -> None:
     assert bad_value("price", float("nan")).detail == "price is nan"
     assert bad_value("price", 10**5000).detail == "price is a int"
     assert bad_value("price", [1]).detail == "price is a list"
+
+
+def test_an_order_at_the_largest_notional_passes_and_shows_it() -> None:
+    """20000 of 20000 passes, a cent more does not, and neither does a limit that leaves no order at all."""
+    allowed = check_order_notional(Decimal(20_000), Decimal(20_000), no_room=False)
+    assert (allowed.code, allowed.value, allowed.headroom) == (Code.OK, 20_000, 0)
+    assert allowed.detail == "the order costs 20000 at worst, at most 20000"
+    over = check_order_notional(Decimal("20000.01"), Decimal(20_000), no_room=False)
+    assert (over.code, over.headroom) == (Code.ORDER_NOTIONAL_LIMIT, Decimal("-0.01"))
+    assert check_order_notional(Decimal(0), Decimal(1), no_room=True).code is Code.ORDER_NOTIONAL_LIMIT
+
+
+def test_an_exit_shows_what_it_sells_of_what() -> None:
+    """Each verdict on an exit carries its quantity and the position: explain and status show them."""
+    sells = check_exit(Decimal(3), Decimal(0), Decimal(2), dust=False, too_soon=False)
+    assert (sells.code, sells.value, sells.limit, sells.headroom) == (Code.OK, 2, 3, 1)
+    assert sells.detail == "sells 2 of 3"
+    working = check_exit(Decimal(3), Decimal(3), Decimal(0), dust=True, too_soon=False)
+    assert (working.code, working.value, working.limit) == (Code.EXIT_WORKING, 3, 3)
+    assert working.detail == "3 of 3 is being sold"
+    dust = check_exit(Decimal("0.5"), Decimal(0), Decimal("0.4"), dust=True, too_soon=False)
+    assert (dust.code, dust.value, dust.limit) == (Code.DUST, Decimal("0.4"), Decimal("0.5"))
+    assert dust.detail == "0.5 is below the exchange's minimum"
+    soon = check_exit(Decimal(3), Decimal(0), Decimal(3), dust=False, too_soon=True)
+    assert (soon.code, soon.value, soon.limit) == (Code.EXIT_TOO_SOON, 3, 3)
+    assert soon.detail == MEANINGS[Code.EXIT_TOO_SOON]
+    flat = check_exit(Decimal(0), Decimal(0), Decimal(0), dust=True, too_soon=False)
+    assert (flat.code, flat.value, flat.limit, flat.detail) == (Code.NO_POSITION, 0, 0, "nothing is held")
+
+
+@pytest.mark.parametrize(
+    ("latch", "code"),
+    [("freeze", Code.FROZEN), ("halt", Code.OPERATOR_HALT), ("breaker", Code.BREAKER_LATCHED)],
+)
+def test_each_latch_halts_the_layer_by_its_own_name(latch: LatchName, code: Code) -> None:
+    """A latch blocks alone, with the drawdown of now beside it; memory and loss are looked at besides."""
+    account, trading = Account.open(Decimal(1_000)), TradingState()
+    trading.set(latch, Latch(0, "ana", "test"))
+    found = breaker_findings(account, trading, "none", Decimal("0.1"))
+    assert [finding.code for finding in found] == [code, Code.OK, Code.OK]
+    assert (found[0].value, found[0].limit) == (0, Decimal("0.1"))
+    pressed = breaker_findings(account, TradingState(), "entries", Decimal("0.1"))
+    assert [finding.code for finding in pressed] == [Code.OK, Code.JOURNAL_MEMORY, Code.OK]
