@@ -90,7 +90,7 @@ coverage: test ## Coverage as a page: htmlcov/index.html
 	$(BIN)/coverage html --quiet
 	@echo "htmlcov/index.html"
 
-mutation: $(BIN)/mutmut ## Break layers, sizing and ledger in every way and see that a test notices (half an hour; not in CI)
+mutation: $(BIN)/mutmut ## Break layers, sizing and ledger in every way and see that a test notices (minutes; not in CI)
 	rm -rf mutants
 	$(BIN)/mutmut run --max-children 2
 	$(BIN)/mutmut results

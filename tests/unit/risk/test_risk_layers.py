@@ -10,7 +10,7 @@ from services.cdb_risk.account import Account
 from services.cdb_risk.codes import MEANINGS, Code
 from services.cdb_risk.finding import Finding, bad_value, ok, ratio, shown, verdict, wire
 from services.cdb_risk.layers.circuit_breaker import breaker_findings, check_halts, check_memory, check_peak_loss
-from services.cdb_risk.layers.daily_drawdown import check_daily_latch, check_daily_loss
+from services.cdb_risk.layers.daily_drawdown import check_daily_latch, check_daily_loss, check_rolling_loss
 from services.cdb_risk.layers.data_quality import (
     check_book,
     check_equity,
@@ -423,3 +423,33 @@ def test_each_latch_halts_the_layer_by_its_own_name(latch: LatchName, code: Code
     assert (found[0].value, found[0].limit) == (0, Decimal("0.1"))
     pressed = breaker_findings(account, TradingState(), "entries", Decimal("0.1"))
     assert [finding.code for finding in pressed] == [Code.OK, Code.JOURNAL_MEMORY, Code.OK]
+
+
+@pytest.mark.parametrize(
+    ("peak", "equity", "limit", "code"),
+    [
+        ("1000", "950.01", "0.05", Code.OK),
+        ("1000", "950", "0.05", Code.ROLLING_DRAWDOWN_LIMIT),
+        ("1000", "1", "0", Code.OK),
+        ("0.5", "0.1", "0.05", Code.ROLLING_DRAWDOWN_LIMIT),
+        (None, "1", "0.05", Code.OK),
+        ("0", "1", "0.05", Code.OK),
+    ],
+)
+def test_rolling_loss_blocks_at_equality_and_only_then(peak: str | None, equity: str, limit: str, code: Code) -> None:
+    """5 % of 1000 blocks at 950 and not a cent above; a limit of 0 is off, and without a peak nothing is compared."""
+    found = check_rolling_loss(None if peak is None else Decimal(peak), Decimal(equity), Decimal(limit))
+    assert found.code is code
+
+
+def test_age_and_exposure_show_their_numbers() -> None:
+    """What explain prints beside the limits: 2.5 s of 60; 300 of 1000 as a share, also where there is no room."""
+    aged = check_age("quote", 0, 2_500_000, Decimal(60), Code.DATA_STALE)
+    assert (aged.value, aged.limit, aged.headroom) == (Decimal("2.5"), 60, Decimal("57.5"))
+    full = check_exposure(Decimal(300), Decimal(0), Decimal(1_000), Decimal("0.3"), no_room=True)
+    assert (full.code, full.value, full.limit, full.headroom) == (
+        Code.EXPOSURE_LIMIT,
+        Decimal("0.3"),
+        Decimal("0.3"),
+        0,
+    )
