@@ -51,10 +51,12 @@ def export_history(history: History, path: Path, span: Span = WHOLE, tell: Tell 
         for _, entry, head in steps:
             writer.write(entry)
             tell(head.seq - before.seq)
-    except BaseException:
+        return writer.finish()
+    except BaseException as error:
         writer.abandon()
+        if isinstance(error, OSError):
+            raise HistoryUnusable(f"{path} cannot be written: {error.strerror}; choose another --output") from error
         raise
-    return writer.finish()
 
 
 def require_empty(store: EventStore) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from claire.history.manifest import Footer, Manifest
 from claire.history.record import HistoryUnusable, Record, read_line, write_line
 from claire.history.source import ChainBroken, FileHistory, open_history
 from claire.history.span import Span
+from claire.history.transfer import export_history
 from services.cdb_writer.chain import ChainHead, link
 from services.common.errors import ContractViolation
 from services.common.journal.entry import Entry, JournalId
@@ -308,3 +310,19 @@ def test_a_line_keeps_the_bytes_whatever_they_are(entries: list[Entry]) -> None:
         head = ChainHead(entry.id.n, 1, link(b"", entry))
         line = write_line(entry, head)[:-1]
         assert read_line(line, 1) == read_line(b" " + line, 1) == Record(entry, head.hash[:8])
+
+
+def test_a_full_disk_is_named_and_leaves_no_file(
+    tmp_path: Path, entries: list[Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export that cannot be written to its end says so, and leaves neither a file nor a draft of one."""
+    write(tmp_path / "j.zst", entries)
+    (tmp_path / "full").mkdir()
+
+    def full(_: JournalWriter) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(JournalWriter, "finish", full)
+    with pytest.raises(HistoryUnusable, match="cannot be written: No space left on device"):
+        export_history(FileHistory(tmp_path / "j.zst"), tmp_path / "full" / "out.zst")
+    assert list((tmp_path / "full").iterdir()) == []
