@@ -164,6 +164,7 @@ def test_bars_have_no_holes_and_lose_no_volume(script: list[tuple[Any, ...]]) ->
         assert from_e8(track.windows.volume_sum_e8) + track.builder.value == traded
 
 
+@pytest.mark.slow
 @given(steps, st.sampled_from([1, 4, 20, 30]))
 @profile(derandomize=True, max_examples=examples(15), deadline=None)
 def test_how_often_the_clock_ticks_within_a_minute_never_matters(script: list[tuple[Any, ...]], tick_sec: int) -> None:

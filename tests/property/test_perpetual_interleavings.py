@@ -132,6 +132,7 @@ def test_a_wild_day_on_perpetuals(seed: int) -> None:
     market.end()
 
 
+@pytest.mark.slow
 def test_the_wild_days_do_see_everything() -> None:
     """Longs, shorts, stops, guards, funding and liquidations all come up: or the property above proves little."""
     use_fixed_context()

@@ -199,7 +199,7 @@ def walk(venue: str, seed: int, steps: int) -> TradingFloor:
 
 @pytest.mark.parametrize("venue", ["mexc_spot", PERPETUAL])
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=2, deadline=None)
 def test_a_long_day(venue: str, seed: int) -> None:
     """120 weighted steps keep every rule of the auditor."""
     walk(venue, seed, 120)
@@ -214,6 +214,7 @@ def test_many_long_days(venue: str, seed: int) -> None:
     walk(venue, seed, 300)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("venue", ["mexc_spot", PERPETUAL])
 def test_the_days_are_eventful(venue: str) -> None:
     """The walks really trade, stop, halt, latch and flatten; else the properties above would prove little."""

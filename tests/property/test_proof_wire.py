@@ -142,7 +142,7 @@ def sane(floor: TradingFloor, order: Order) -> None:
 
 @pytest.mark.parametrize("venue", ["mexc_spot", PERPETUAL])
 @given(drawn=disfigurements())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_nothing_on_the_wire_crashes_or_is_approved_in_absurdity(venue: str, drawn: list[Any]) -> None:
     """Disfigured events of all channels and producers, one after the other, on a floor that is trading."""
     floor = busy_floor(venue)
@@ -177,7 +177,7 @@ results = st.fixed_dictionaries(
 
 
 @given(told=results, known=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_contradictory_result_freezes_or_stops_by_name(told: dict[str, Any], known: bool) -> None:
     """A result that contradicts its order is booked and freezes trading, or is a fault by name."""
     floor = busy_floor("mexc_spot")

@@ -356,6 +356,7 @@ def step(machine: RiskUnderFire, draw: Random) -> None:
         machine.sleep(draw.choice([1, 14]))
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=15)
 def test_a_long_day_under_fire(seed: int) -> None:
@@ -371,6 +372,7 @@ def test_a_long_day_under_fire(seed: int) -> None:
     machine.teardown()
 
 
+@pytest.mark.slow
 def test_a_long_day_is_eventful() -> None:
     """The walk really enters, stops, exits, flattens, latches and halts; else it would prove nothing."""
     machine = RiskUnderFire()

@@ -70,6 +70,7 @@ def ids() -> list[str]:
     return [*found, fill.order_id, fill.client_order_id, fill.trade_id or "", fill.order_id[:14], fill.event_id[:12]]
 
 
+@pytest.mark.slow
 def test_both_tell_the_same(store: EventStore, connect: Connect, on_file: Lookup) -> None:
     """Every kind of id, its beginning, the tree, a position, and why there was no trade."""
     write_all(store, day().entries)

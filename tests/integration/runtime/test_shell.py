@@ -378,6 +378,7 @@ def test_a_forbidden_channel_raises_one_critical_alert_a_minute(
     assert {entry.channel for entry in journal(feeder)} == {"control", "alerts"}
 
 
+@pytest.mark.slow
 def test_a_journal_short_of_memory_holds_entries_back_until_there_is_room(
     environment: dict[str, str], short_folder: Path
 ) -> None:

@@ -94,6 +94,7 @@ def test_an_entry_lost_while_its_turn_is_awaited_sends_the_machine_back(
         server.stop()
 
 
+@pytest.mark.slow
 def test_an_advance_that_redis_lost_is_said_again(environment: dict[str, str], short_folder: Path) -> None:
     """Redis keeps every entry and loses how far core was: core says it again, or the feed would wait for ever."""
     server = EmbeddedRedis(short_folder / "redis", appendfsync="always").start()

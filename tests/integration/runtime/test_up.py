@@ -400,6 +400,7 @@ def test_free_running_balances_too(recording: Path, short_folder: Path, ups: lis
     assert money["equity"] == pytest.approx(books, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_everything_and_the_folder_is_free_again(
     recording: Path, short_folder: Path, ups: list[Up]
 ) -> None:

@@ -97,6 +97,7 @@ def test_killed_at_any_moment_the_journal_ends_up_the_same(feed: MakeFeed, tick_
     assert one.played() == undisturbed(tick_file)
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 def test_redis_killed_in_the_middle_loses_nothing(feed: MakeFeed, tick_file: Path, own_redis: Any) -> None:
     """Redis killed and started again, its bus opened anew: the feed goes on where it was."""
@@ -110,6 +111,7 @@ def test_redis_killed_in_the_middle_loses_nothing(feed: MakeFeed, tick_file: Pat
     assert one.played() == undisturbed(tick_file)
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 def test_what_redis_lost_is_played_again(feed: MakeFeed, tick_file: Path, own_redis: Any) -> None:
     """Redis loses the tail of its file and no archive has it: the feed goes back to what is left and plays on."""
@@ -132,6 +134,7 @@ def test_what_redis_lost_is_played_again(feed: MakeFeed, tick_file: Path, own_re
     assert one.process.poll() is None
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 @pytest.mark.parametrize("killed", [False, True], ids=["running", "killed"])
 def test_market_data_refused_for_memory_lose_no_volume(
@@ -213,6 +216,7 @@ def test_a_new_run_plays_the_same_file_again_under_new_ids(feed: MakeFeed, tick_
     assert not {e.event_id for e in first} & {e.event_id for e in second}
 
 
+@pytest.mark.slow
 def test_another_file_before_the_runs_time_is_refused(feed: MakeFeed, tick_file: Path, tmp_path: Path) -> None:
     """A recording that begins before `now` of the same run ends the start with exit code 2 and a way out."""
     one = feed(FEED_FILES=str(tick_file), PLAYBACK_SPEED="max").start()
@@ -315,6 +319,7 @@ def test_without_a_run_id_the_journals_run_goes_on(feed: MakeFeed) -> None:
     assert len({first, third, None}) == 3
 
 
+@pytest.mark.slow
 def test_a_snapshot_that_contradicts_the_journal_is_discarded(feed: MakeFeed, tick_file: Path) -> None:
     """A restart folds the journal anew when its snapshot is damaged or says another number than the journal."""
     one = feed(FEED_FILES=str(tick_file), PLAYBACK_SPEED="20", SNAPSHOT_EVERY="10").start()
@@ -337,6 +342,7 @@ def test_a_snapshot_that_contradicts_the_journal_is_discarded(feed: MakeFeed, ti
     assert one.played() == undisturbed(tick_file)
 
 
+@pytest.mark.slow
 def test_a_journal_that_lacks_what_it_marks_is_not_continued(feed: MakeFeed, tick_file: Path) -> None:
     """When the mark of the feed says more than the journal has, the service halts and says why."""
     one = feed(FEED_FILES=str(tick_file), PLAYBACK_SPEED="max").start()

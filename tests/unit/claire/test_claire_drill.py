@@ -266,6 +266,7 @@ def test_the_command_on_a_journal_file(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_command_without_a_source_takes_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bundled crash day is played to two hours before noon, and the drill goes on from there."""
     code, text = run("daily-loss")

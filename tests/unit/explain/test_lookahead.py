@@ -128,6 +128,7 @@ def recording(tmp_path: Path) -> PaperSpec:
     return PaperSpec(inputs=(part,), settings=settings)
 
 
+@pytest.mark.slow
 def test_a_recording_passes_with_its_decisions(recording: PaperSpec) -> None:
     """From the file's rows on: reader, conflation, strategy, risk and execution."""
     result = check_lookahead(play_spec(recording), points=6)

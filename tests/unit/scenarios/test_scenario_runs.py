@@ -154,6 +154,7 @@ def test_an_unforeseen_error_is_a_reason_with_its_trace_in_the_folder(plan: Plan
     assert str(Path(__file__).parent) not in comparable(results)
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_bytes(plan: Plan, outcomes: list[Outcome]) -> None:
     """A worker process, begun anew without anything of this one: the results of this process."""
     shares: list[float] = []
@@ -188,6 +189,7 @@ def test_an_interrupted_pool_leaves_no_process(plan: Plan) -> None:
     assert not any(worker.is_alive() for worker in workers)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_cluster_gives_the_same_bytes(plan: Plan, outcomes: list[Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
     """On a Dask cluster by its address: the results of this process."""

@@ -119,6 +119,7 @@ def test_the_short_way_reads_what_the_long_way_does_or_nothing(values: tuple[str
     assert short is None or repr(short) == repr(long)
 
 
+@pytest.mark.slow
 def test_bundled_ticks_are_read_the_short_way() -> None:
     """All rows but those before the first trade, and they are the same as read the long way."""
     assert ticks(GOOD)[0] is not None

@@ -49,6 +49,7 @@ def test_numbers_are_minted_as_they_come_back_from_the_wire() -> None:
     assert set(event.__dict__) - {"data"} == set(MarketData.model_fields)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", [*SCENARIOS["crash-2021-05-19"].inputs, SCENARIOS["ticks-2024-08-08"].inputs[1]])
 def test_what_a_reader_gives_needs_no_looking_at(file: Path) -> None:
     """Minted with and without looking, the events of the bundled recordings are the same to the digit."""

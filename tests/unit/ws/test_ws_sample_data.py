@@ -59,6 +59,7 @@ def test_nothing_else_is_bundled() -> None:
     assert sorted(path.name for path in DATA.glob("*.csv*")) == sorted(file["file"] for file in FILES)
 
 
+@pytest.mark.slow
 def test_the_crash_day_plays_48_hours_after_its_warmup() -> None:
     """780 bars of warm-up, then 2 880 candles as four moments each, a tick a minute, and every event on the wire."""
     reader = Reader(("BTCUSDT", "ETHUSDT"), {"XBTUSD": "BTCUSDT"})
@@ -81,6 +82,7 @@ def test_the_crash_day_plays_48_hours_after_its_warmup() -> None:
     assert min(o.price for o in market) == min(Decimal(row[5]) for row in rows) < 30_000
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover  # 155 000 rows through lines that the rows' own tests cover
 def test_the_ticks_play_with_quotes_and_sizes() -> None:
     """At most four events a second and symbol; every trade's volume is in them; every event has a sized quote."""
