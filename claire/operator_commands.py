@@ -201,7 +201,7 @@ def _give(action: Action, by: str, reason: str, details: Mapping[str, Any], wher
 
     missing = [option for option, given in (("--by NAME", by), ("--reason TEXT", reason)) if not given.strip()]
     if missing:
-        refuse(f"{action.replace('_', '-')} needs {' and '.join(missing)}: both stand in the journal for ever")
+        refuse(f"{action.replace('_', '-')} needs {' and '.join(missing)}: who and why stand in the journal for ever")
     try:
         address = find_address(where.data_dir, where.redis, where.password_file, os.environ)
     except AddressUnknown as unknown:
@@ -243,4 +243,4 @@ def _send(command: Command, address: Address, where: _Where) -> int:
 def _exit_code(outcome: Outcome) -> ExitCode:
     if outcome.refused is not None:
         return ExitCode.REFUSED
-    return ExitCode.NOT_ANSWERED if outcome.unanswered else ExitCode.DONE
+    return ExitCode.NOT_ANSWERED if outcome.unanswered or outcome.still_open else ExitCode.DONE

@@ -68,6 +68,10 @@ class Command:
     command_id: str = field(default_factory=lambda: f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid4().hex}")
 
 
+_NOTHING_HELD: Final = frozenset({"NO_POSITION", "DUST"})
+"""Reasons of a declined exit that leave nothing to be closed."""
+
+
 @dataclass
 class Outcome:
     """What became of a command.
@@ -106,6 +110,20 @@ class Outcome:
     def unanswered(self) -> list[str]:
         """Who has not handled it yet."""
         return [service for service, done in self.folded.items() if not done]
+
+    @property
+    def unfilled(self) -> list[str]:
+        """What the orders of a flatten have left open so far: quantity and symbol."""
+        left = {
+            order_id: order.quantity - (result.filled_quantity if (result := self.results.get(order_id)) else 0)
+            for order_id, order in self.orders.items()
+        }
+        return [f"{left[name].normalize():f} {order.symbol}" for name, order in self.orders.items() if left[name]]
+
+    @property
+    def still_open(self) -> list[str]:
+        """What a flatten has not closed yet; risk asks again with each valid quote."""
+        return self.unfilled + [each.symbol for each in self.declined if each.reason not in _NOTHING_HELD]
 
     @property
     def settled(self) -> bool:

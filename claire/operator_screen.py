@@ -60,6 +60,7 @@ def as_record(command: Command, outcome: Outcome, standing: Mapping[str, Any] | 
             }
             for order_id in sorted(outcome.awaited)
         ],
+        "still_open": outcome.still_open,
         "not_sent": [{"symbol": decision.symbol, "reason": decision.reason} for decision in outcome.declined],
     }
 
@@ -88,6 +89,10 @@ def render_outcome(command: Command, outcome: Outcome, standing: Mapping[str, An
     lines.extend(
         Text(f"not sent yet: {_what(decision)}: {decision.reason}; risk retries", style="yellow")
         for decision in outcome.declined
+    )
+    lines.extend(
+        Text(f"still open: {what}; risk asks again at the next valid quote (claire status)", style="bold yellow")
+        for what in outcome.unfilled
     )
     lines.extend(Text(told, style="yellow") for told in outcome.told)
     at = format_timestamp(outcome.recorded_at)[:19].replace("T", " ")

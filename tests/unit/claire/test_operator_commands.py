@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from claire.address import AddressUnknown, find_address, find_services
 from claire.cli import app
 from claire.data_folder import DataFolder
-from claire.operator_commands import ExitCode
+from claire.operator_commands import ExitCode, _exit_code
 from claire.operator_line import Command, JournalUnreachable, Outcome, _take_answer
 from claire.operator_screen import as_record, render_outcome
 from services.common import channels
@@ -300,10 +300,24 @@ def test_flatten_shows_each_order_and_what_became_of_it() -> None:
     assert "sell 1 BTCUSDT: expired, 0.25 filled (QUOTE)" in text
     assert "sell 1 BTCUSDT: sent, no answer yet" in text
     assert "not sent yet: flatten sell BTCUSDT: data_quality; risk retries" in text
+    assert "still open: 0.75 BTCUSDT; risk asks again at the next valid quote" in text
+    assert record["still_open"] == ["0.75 BTCUSDT", "1 BTCUSDT", "BTCUSDT"]
+    assert _exit_code(outcome) == ExitCode.NOT_ANSWERED
     assert "cancelled: working sell order of BTCUSDT (e1)" in text
     assert "WARNING X: y" in text
     assert [sent["status"] for sent in record["orders"]] == ["FILLED", "EXPIRED", "PENDING"]
     assert record["canceled_orders"] == ["e1"]
+
+
+def test_a_flatten_is_done_when_nothing_is_left_to_close() -> None:
+    """Everything filled, and what could not be sent was not held: exit code 0."""
+    outcome = Outcome(JournalId(1, 7), T0, folded=dict.fromkeys((channels.RISK, channels.EXECUTION), True))
+    _take_answer(outcome, order("o1"))
+    outcome.results = {"o1": result("o1", "FILLED", "1")}
+    outcome.declined += [decision(reason="NO_POSITION"), decision(reason="DUST")]
+
+    assert outcome.still_open == []
+    assert _exit_code(outcome) == ExitCode.DONE
 
 
 def test_a_command_that_changes_nothing_shows_the_standing_state() -> None:
