@@ -154,7 +154,7 @@ def _summary(result: dict[str, Any], output_dir: Path | None) -> Table:
     table = Table(title=result["title"] or result["run_id"], show_header=False, title_justify="left")
     portfolio, events = result["portfolio"], result["events"]
     table.add_column(style="dim")
-    table.add_column(justify="right")
+    table.add_column(justify="right", overflow="fold")  # the chain tip is written down, so it is never cut
     table.add_row("period", f"{result['period']['from'][:16]} to {result['period']['to'][:16]} UTC")
     for name in ("equity", "cash", "realized_pnl", "unrealized_pnl", "fees"):
         value = portfolio[name]
@@ -167,7 +167,7 @@ def _summary(result: dict[str, Any], output_dir: Path | None) -> Table:
     for name in ("signal", "risk_decision", "order", "order_result", "alert"):
         table.add_row(f"{name.replace('_', ' ')}s", f"{events.get(name, 0):,}")
     table.add_row("events in all", f"{sum(events.values()):,}")
-    table.add_row("chain tip", result["chain_tip"][:32] + "…")
+    table.add_row("chain tip", result["chain_tip"])
     if output_dir is not None:
         table.add_row("written to", str(output_dir))
     return table
