@@ -151,9 +151,9 @@ def test_unknown_is_not_zero() -> None:
 def test_a_bad_book_keeps_the_last_mark(bid: str | None, ask: str | None) -> None:
     """Crossed, locked or one-sided quotes do not value anything."""
     portfolio = Portfolio()
-    portfolio.mark(quote("99", "101"))
+    portfolio.mark(quote("89", "91"))
     portfolio.mark(quote(bid, ask))
-    assert portfolio.marks[BTC].price == 100
+    assert portfolio.marks[BTC].price == 90
 
 
 def test_perpetuals_are_marked_at_their_mark_price() -> None:

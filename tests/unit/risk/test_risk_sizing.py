@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.unit, pytest.mark.risk]
 
 EQUITY, PRICE = Decimal(100_000), Decimal(50_000)
 RISK, STOP = Decimal("0.0015"), Decimal("0.02")
+METHODS = ["fixed_fractional", "volatility_targeting", "atr_based", "kelly_criterion"]
 NAN, INFINITY = Decimal("NaN"), Decimal("Infinity")
 
 
@@ -122,13 +123,18 @@ def test_kelly_without_an_edge_asks_for_nothing(given: tuple[str, str | None, st
 @pytest.mark.parametrize("bad", [None, NAN, INFINITY, Decimal(0), Decimal(-1), Decimal("1E13")])
 def test_without_equity_every_method_asks_for_nothing(bad: Decimal | None) -> None:
     """Missing, non-finite, absurd or no equity: the size is zero, and the reason names the equity."""
-    for request in (
+    requests = (
         fixed_fractional(bad, PRICE, RISK, STOP),
         volatility_targeting(bad, PRICE, estimate("0.8"), RISK),
         atr_based(bad, PRICE, estimate("500"), RISK, Decimal(2)),
         kelly_criterion(bad, PRICE, trips("0.45", "0.01", "0.005"), RISK),
-    ):
-        assert "equity" in refused(request)
+    )
+
+    for request in requests:
+        assert refused(request) == "size is zero: equity is not known or not above 0"
+        assert request.refusal is not None
+        assert request.refusal.value == 0
+    assert [request.method for request in requests] == METHODS
 
 
 def test_the_greatest_equity_is_still_one() -> None:
@@ -139,7 +145,42 @@ def test_the_greatest_equity_is_still_one() -> None:
 @pytest.mark.parametrize("bad", [None, NAN, INFINITY, Decimal(0), Decimal(-1)])
 def test_without_a_price_nothing_is_asked_for(bad: Decimal | None) -> None:
     """The reason names the price."""
-    assert "price" in refused(fixed_fractional(EQUITY, bad, RISK, STOP))
+    request = fixed_fractional(EQUITY, bad, RISK, STOP)
+
+    assert refused(request) == "size is zero: price is not known"
+    assert request.refusal is not None
+    assert request.refusal.value == 0
+
+
+def test_a_request_carries_the_name_of_its_method() -> None:
+    """Decisions record the method beside the numbers, also when there is nothing to bet on; half a dollar is sized."""
+    asked = (
+        fixed_fractional(Decimal("0.5"), PRICE, RISK, STOP),
+        volatility_targeting(EQUITY, PRICE, estimate("0.8"), RISK),
+        atr_based(EQUITY, PRICE, estimate("500"), RISK, Decimal(2)),
+        kelly_criterion(EQUITY, PRICE, trips("0.45", "0.01", "0.005"), RISK),
+    )
+    lost = kelly_criterion(EQUITY, PRICE, trips("0.1", "0.01", "0.02"), RISK)
+
+    assert [request.method for request in asked] == METHODS
+    assert all(request.quantity is not None for request in asked)
+    assert lost.method == "kelly_criterion"
+    assert lost.refusal is not None
+    assert lost.refusal.detail == "the last round trips, net of fees, leave nothing to bet on"
+
+
+def test_what_is_known_stands_beside_what_is_not() -> None:
+    """Without an estimate the recorded inputs still have equity, price and settings."""
+    atr = atr_based(EQUITY, PRICE, estimate(None, 3, 14), RISK, Decimal(2))
+    kelly = kelly_criterion(EQUITY, PRICE, trips(None, None, None, 7), Decimal("0.25"))
+
+    assert (atr.method, atr.inputs["equity"], atr.inputs["atr_multiple"], atr.inputs["seen"]) == (
+        "atr_based",
+        EQUITY,
+        2,
+        3,
+    )
+    assert (kelly.method, kelly.inputs["price"], kelly.inputs["seen"]) == ("kelly_criterion", PRICE, 7)
 
 
 def test_an_unknown_estimate_says_how_many_of_how_many_there_are() -> None:
