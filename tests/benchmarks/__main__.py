@@ -178,7 +178,7 @@ def _replay_table(replay: dict[str, Any]) -> Table:
 
 def main(parts: Sequence[str]) -> int:
     """Measure, show, and write the JSON file; `replay` and `pipeline` name a part, nothing means both."""
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=140)  # a table in a log is not cut off
     results: dict[str, Any] = {"machine": {"python": platform.python_version(), "system": platform.platform()}}
     if not parts or "replay" in parts:
         console.print("replay against NautilusTrader …", style="dim")
