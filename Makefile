@@ -76,6 +76,7 @@ lint: setup ## Style, dependency rule, determinism, schemas, configuration files
 	$(BIN)/python backoffice/scripts/check_determinism.py
 	$(BIN)/python backoffice/scripts/make_schemas.py --check
 	$(BIN)/python backoffice/scripts/make_codes.py --check
+	$(BIN)/python backoffice/scripts/make_protobuf.py --check
 	$(BIN)/python backoffice/scripts/check_files.py
 
 format: setup ## Put code into the one form

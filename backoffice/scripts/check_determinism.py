@@ -6,8 +6,9 @@ the same answer each time are allowed), may not call such a thing, may not write
 one rounding division, and may not let the order of a set reach its outputs (str hashes differ from process to process).
 
 Checked is every module of `services/` and the kernel, except the places where the outside is allowed:
-`adapters/`, `runtime/`, `migrations/`, `service.py`, the settings and log of the ground floor, and the journal's
-modules that talk to a server. A line may be excused by a comment that gives the reason: `# deterministic: <reason>`.
+`adapters/`, `runtime/`, `migrations/`, `service.py`, generated messages, the settings and log of the ground floor, and
+the journal's modules that talk to a server. A line may be excused by a comment that gives the reason:
+`# deterministic: <reason>`.
 
 Usage: `python backoffice/scripts/check_determinism.py [ROOT]`; exit code 1 when something was found.
 """
@@ -66,8 +67,10 @@ ALLOWED_MODULES: Final = frozenset(
         "decimal",
         "enum",
         "functools",
+        "google",  # protobuf
         "hashlib",
         "heapq",
+        "hmac",
         "itertools",
         "operator",
         "pydantic",
@@ -137,7 +140,7 @@ def is_pure(relative: str) -> bool:
     parts = relative.split("/")
     if parts[0] != "services" or not relative.endswith(".py") or OUTSIDE_FOLDERS.intersection(parts):
         return False
-    if parts[-1] == "service.py" or relative in OUTSIDE_FILES:
+    if parts[-1] == "service.py" or relative in OUTSIDE_FILES or relative.endswith("_pb2.py"):
         return False
     if parts[1:3] == ["common", "journal"]:
         return len(parts) == 4 and Path(parts[-1]).stem in PURE_JOURNAL_MODULES

@@ -12,6 +12,8 @@ ClaireError
 │   ├── LeaseHeld            another instance of this service is alive: exit
 │   ├── PublishRefused       memory admission: back off and try again
 │   └── PublishRejected      the script refused the batch as malformed: a fault of ours, halt
+├── ExchangeUnreachable      an exchange gave no answer that can be read: nothing is known
+├── ExchangeRefused          an exchange answered with an error; carries its code
 ├── StateMismatch            a snapshot does not match the journal or its own checksum
 ├── StoreError               PostgreSQL content contradicts the journal (chain, cursor): the writer halts
 └── IllegalTransition        a state machine was asked for a transition that does not exist: a fault, halt
@@ -22,6 +24,8 @@ from __future__ import annotations
 __all__ = [
     "ClaireError",
     "ContractViolation",
+    "ExchangeRefused",
+    "ExchangeUnreachable",
     "FeedInputInvalid",
     "FenceLost",
     "IllegalTransition",
@@ -56,6 +60,23 @@ class SettingsInvalid(ClaireError):
 
 class FeedInputInvalid(ClaireError):
     """A recorded file cannot be used; the text names the file, the line, the value and the fix."""
+
+
+class ExchangeUnreachable(ClaireError):
+    """An exchange gave no answer that can be read (time-out, cut, 5xx, HTML): nothing is known of what was asked."""
+
+
+class ExchangeRefused(ClaireError):
+    """An exchange answered with an error.
+
+    Attributes:
+        code: the exchange's own error code as text.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        """Keep the code beside a message that holds no key and no signature."""
+        super().__init__(f"{code}: {message}")
+        self.code = code
 
 
 class JournalError(ClaireError):

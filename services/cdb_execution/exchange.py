@@ -1,0 +1,181 @@
+"""What live execution and an exchange say to each other: plain data and one Protocol, no protocol of any exchange.
+
+The live machine decides with these words, the shell speaks them, and the adapters translate them into MEXC's requests
+and out of its answers. Quantities are base units (contracts are the adapter's business), prices and money are exact,
+times are microseconds since the epoch on the exchange's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal, Protocol
+
+from services.common.instruments import InstrumentSpec, Venue
+
+__all__ = [
+    "Balance",
+    "Exchange",
+    "ExchangeStatus",
+    "OrderReport",
+    "OrderRequest",
+    "PlaceOutcome",
+    "PositionReport",
+    "Trade",
+]
+
+ExchangeStatus = Literal["NEW", "PARTIALLY_FILLED", "FILLED", "CANCELED", "REJECTED"]
+"""What an order is at the exchange; `CANCELED` may have filled in part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderRequest:
+    """One order as it is to be sent, exactly once.
+
+    Attributes:
+        price: limit price; None for MARKET.
+        quantity: base units, on the lot grid.
+        leverage: 1 on spot.
+    """
+
+    client_order_id: str
+    venue: Venue
+    symbol: str
+    side: Literal["BUY", "SELL"]
+    order_type: Literal["LIMIT", "MARKET"]
+    time_in_force: Literal["IOC", "GTC", "FOK"]
+    quantity: Decimal
+    price: Decimal | None
+    reduce_only: bool = False
+    leverage: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceOutcome:
+    """What is known after one attempt to send an order.
+
+    Attributes:
+        verdict: `accepted` (the exchange has it), `refused` (it certainly has not and never will), `unknown` (anything
+            else: only asking tells), `not_sent` (not a byte left this machine, for example too old or rate limited).
+        exchange_order_id: of an accepted order.
+        code: the exchange's error code, or a name of what went wrong on the way (`timeout`, `http_502`).
+        detail: for people; never holds a key or a signature.
+    """
+
+    verdict: Literal["accepted", "refused", "unknown", "not_sent"]
+    exchange_order_id: str | None = None
+    code: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderReport:
+    """What the exchange says of an order, pushed or asked for.
+
+    Attributes:
+        client_order_id: None when the order was not placed with one.
+        filled_quantity: cumulative.
+        filled_notional: quote currency paid or received so far, without fees; None where it is not told.
+        error_code: why it ended, where the exchange says so.
+    """
+
+    venue: Venue
+    symbol: str
+    side: Literal["BUY", "SELL"]
+    client_order_id: str | None
+    exchange_order_id: str
+    status: ExchangeStatus
+    quantity: Decimal
+    filled_quantity: Decimal
+    filled_notional: Decimal | None
+    time: int
+    error_code: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trade:
+    """One fill of one of the account's orders; `trade_id` is counted once.
+
+    Attributes:
+        fee: paid when positive, in `fee_currency` (base, quote or another coin).
+    """
+
+    venue: Venue
+    symbol: str
+    side: Literal["BUY", "SELL"]
+    trade_id: str
+    exchange_order_id: str
+    client_order_id: str | None
+    quantity: Decimal
+    price: Decimal
+    fee: Decimal
+    fee_currency: str
+    liquidity: Literal["maker", "taker"]
+    time: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Balance:
+    """What the account holds of one currency."""
+
+    venue: Venue
+    currency: str
+    free: Decimal
+    locked: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositionReport:
+    """A perpetual position as the exchange sees it; `quantity` is signed base units, short below zero."""
+
+    symbol: str
+    quantity: Decimal
+    entry_price: Decimal
+    margin: Decimal
+    leverage: int
+    liquidation_price: Decimal | None
+
+
+class Exchange(Protocol):
+    """One account at one venue.
+
+    Every method but `place` may be repeated. All raise `ExchangeUnreachable` when there is no answer and
+    `ExchangeRefused` when the answer is an error; `place` raises neither, it always says what is known.
+    """
+
+    def place(self, request: OrderRequest) -> PlaceOutcome:
+        """Send one order, once, without any retry."""
+        ...
+
+    def test(self, request: OrderRequest) -> PlaceOutcome:
+        """Have an order validated without placing it: `accepted` or `refused` as `place` would say."""
+        ...
+
+    def cancel(self, symbol: str, client_order_id: str) -> OrderReport | None:
+        """Cancel what is left of an order; None when the exchange does not know it."""
+        ...
+
+    def query(self, symbol: str, client_order_id: str) -> OrderReport | None:
+        """Return what became of an order; None when the exchange does not know it (yet)."""
+        ...
+
+    def open_orders(self, symbols: Sequence[str]) -> list[OrderReport]:
+        """Return every open order of the account on these symbols, also those that are not ours."""
+        ...
+
+    def trades(self, symbol: str, since: int) -> list[Trade]:
+        """Return every fill of the account on a symbol since a time, oldest first, all pages."""
+        ...
+
+    def balances(self) -> list[Balance]:
+        """Return what the account holds."""
+        ...
+
+    def positions(self) -> list[PositionReport]:
+        """Return the open perpetual positions; none on spot."""
+        ...
+
+    def instruments(self, symbols: Sequence[str]) -> list[InstrumentSpec]:
+        """Return the grids and minimums of instruments as the exchange publishes them now."""
+        ...
