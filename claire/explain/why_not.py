@@ -210,7 +210,7 @@ def conditions_of(bar: Evaluation, track: Track, core: CoreMachine) -> tuple[Con
         Reason.WARMING_UP: _warm(track, rule),
         Reason.NOT_IN_SYMBOLS: (
             f"{track.symbol} {'is not' if Reason.NOT_IN_SYMBOLS in reasons else 'is'} in SYMBOLS "
-            f"({', '.join(core.settings.SYMBOLS)})"
+            f"({', '.join(core.settings.chosen(core.settings.SYMBOLS))})"
         ),
         Reason.GAP: _gap(bar, track, rule),
         Reason.STALE_BAR: (

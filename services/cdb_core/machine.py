@@ -85,7 +85,7 @@ class CoreMachine(StateMachine[CoreSettings, CoreState]):
     def on_settings(self) -> None:
         """Take the rule of the settings that have come into force; windows grow or shrink with the next bars."""
         self._rule = Rule.of(self.settings)
-        self._symbols = frozenset(self.settings.SYMBOLS)
+        self._symbols = frozenset(self.settings.chosen(self.settings.SYMBOLS))
 
     def on_restored(self) -> None:
         """Derive the rule again."""

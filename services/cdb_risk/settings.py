@@ -27,7 +27,7 @@ class RiskSettings(MachineSettings):
 
     Attributes:
         VENUE: the exchange and product that orders go to.
-        SYMBOLS: instruments that may be entered; others are only marked and closed.
+        SYMBOLS: instruments that may be entered (auto: what the feed chooses); others are only marked and closed.
         ACCOUNT_EQUITY: paper cash at the beginning of a run, in USDT.
         MAX_POSITION_PCT: largest share of equity in one instrument, pending entries included.
         MAX_DAILY_DRAWDOWN_PCT: loss since 00:00 UTC, as a share of the equity then, at which entries end for the day.
@@ -107,14 +107,6 @@ class RiskSettings(MachineSettings):
     LIQUIDATION_GUARD_PCT: Fraction = Field(Decimal("0.01"), gt=0, lt=1)
 
     @model_validator(mode="after")
-    def _symbols_have_a_grid(self) -> Self:
-        unknown = [symbol for symbol in self.SYMBOLS if instrument_key(self.VENUE, symbol) not in _SPECS]
-        if unknown:
-            known = ", ".join(sorted(spec.symbol for spec in _SPECS.values() if spec.venue == self.VENUE))
-            raise ValueError(f"SYMBOLS: no price and lot grid is known for {', '.join(unknown)}; known are {known}")
-        return self
-
-    @model_validator(mode="after")
     def _leverage_and_guard_agree(self) -> Self:
         if self.LEVERAGE > self.MAX_LEVERAGE:
             raise ValueError(f"LEVERAGE={self.LEVERAGE}: must not be over MAX_LEVERAGE={self.MAX_LEVERAGE}")
@@ -130,7 +122,7 @@ class RiskSettings(MachineSettings):
 
         Perpetuals are known only where VENUE turns them on; spot always is, so that what is held can be closed.
         """
-        spec = _SPECS.get(key)
+        spec = self._facts.instruments.get(key) or _SPECS.get(key)
         return None if spec is not None and spec.venue not in {self.VENUE, "mexc_spot"} else spec
 
     def taker_fee(self, venue: str) -> Decimal:
@@ -147,4 +139,4 @@ class RiskSettings(MachineSettings):
 
     def may_enter(self, venue: str, symbol: str) -> bool:
         """Whether entries of this instrument are allowed at all."""
-        return venue == self.VENUE and symbol in self.SYMBOLS
+        return venue == self.VENUE and symbol in self.chosen(self.SYMBOLS)

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from services.common.errors import ContractViolation
-from services.common.instruments import Venue, normalise_symbol
-from services.common.settings import MachineSettings, Symbols
+from services.common.instruments import DEFAULT_INSTRUMENTS, Venue, normalise_symbol
+from services.common.settings import AUTO, MachineSettings, Symbols
 
 __all__ = ["FeedSettings", "PlaybackSettings"]
 
@@ -85,6 +85,18 @@ class FeedSettings(MachineSettings):
             raise ValueError(
                 "FEED=recorded needs FEED_FILES, for example "
                 "FEED_FILES=backoffice/data/crash-2021-05-19_xbtusd_1m.csv.gz; FEED=external has the clock alone"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _symbols_have_a_grid(self) -> FeedSettings:
+        if self.SYMBOLS == AUTO:
+            raise ValueError(f"SYMBOLS=auto asks the exchange; FEED={self.FEED} has none to ask: name the symbols")
+        known = sorted(spec.symbol for spec in DEFAULT_INSTRUMENTS if spec.venue == self.VENUE)
+        unknown = [symbol for symbol in self.SYMBOLS if symbol not in known]
+        if unknown:
+            raise ValueError(
+                f"SYMBOLS: no price and lot grid is known for {', '.join(unknown)}; known are {', '.join(known)}"
             )
         return self
 

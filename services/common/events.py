@@ -453,6 +453,7 @@ class Control(Event):
 
     Attributes:
         action: `tick` (the clock, by cdb_ws), `warmup` (closed bars before the first market data, by cdb_ws),
+            `instruments` and `symbols` (grids and list as the exchange and the screener gave them, by cdb_ws),
             `finished` (a recorded feed has ended, by cdb_ws), `started` and `config` (every service),
             `start_of_day`, `trading_state` (`details.state`, `.previous`, `.causes`) and `heartbeat` (its answer to
             the clock, by cdb_risk), `funding` and `liquidation` (of a perpetual position, by cdb_execution), or an
@@ -470,6 +471,8 @@ class Control(Event):
     action: Literal[
         "tick",
         "warmup",
+        "instruments",
+        "symbols",
         "finished",
         "started",
         "config",

@@ -11,20 +11,24 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from services.common import channels
 from services.common.codec import decode, encode_state
 from services.common.errors import ContractViolation, StateMismatch
 from services.common.events import Control, Event, MarketData
 from services.common.identity import derive_id
+from services.common.instruments import instrument_key
 from services.common.journal.entry import Entry
+from services.common.market_facts import MarketFacts, instrument_details, read_instruments, read_symbols
+from services.common.settings import MachineSettings
 
 __all__ = ["Fold", "StateMachine"]
 
+_MARKET_FACTS = frozenset({"instruments", "symbols"})
 _COMMANDS = frozenset({"halt", "resume", "flatten", "reset_breaker", "resolve_order"})
 
-SettingsT = TypeVar("SettingsT", bound=BaseModel)
+SettingsT = TypeVar("SettingsT", bound=MachineSettings)
 StateT = TypeVar("StateT")
 EventT = TypeVar("EventT", bound=Event)
 
@@ -42,6 +46,8 @@ class Fold:
         settings_hash: sha256 of the canonical settings.
         early_commands: bytes (as text) of control events that came before the machine could decide; they are folded
             as soon as it can, so that a `halt` is never lost.
+        instruments: grids that the feed has told in this run, as in `control/instruments`, by instrument key.
+        symbols: what the feed's screener has chosen; None before.
     """
 
     n: int = 0
@@ -51,6 +57,8 @@ class Fold:
     settings: dict[str, Any] | None = None
     settings_hash: str | None = None
     early_commands: list[str] = field(default_factory=list)
+    instruments: dict[str, Any] = field(default_factory=dict)
+    symbols: list[str] | None = None
 
 
 class StateMachine(ABC, Generic[SettingsT, StateT]):
@@ -62,7 +70,7 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
 
     service: ClassVar[str]
     consumes: ClassVar[frozenset[str]]
-    settings_type: ClassVar[type[BaseModel]]
+    settings_type: ClassVar[type[MachineSettings]]
     state_type: ClassVar[type[Any]]
 
     def __init__(self) -> None:
@@ -163,16 +171,37 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
     def _fold_control(self, event: Control) -> None:
         if event.action == "started" and event.producer == channels.WS and event.run_id != self.fold.run_id:
             self.fold.run_id, self.fold.now = event.run_id, None
+            self.fold.instruments, self.fold.symbols = {}, None
             self.state = self.initial_state()
+            self._know()
         elif event.action == "config" and event.service == self.service == event.producer:
             self._configure(event.details)
+        elif event.action in _MARKET_FACTS and event.producer == channels.WS:
+            if event.action == "instruments":
+                told = instrument_details(read_instruments(event.details).values())["instruments"]
+                self.fold.instruments.update((instrument_key(row["venue"], row["symbol"]), row) for row in told)
+            else:
+                self.fold.symbols = list(read_symbols(event.details))
+            self._know()
+
+    def _know(self) -> None:
+        """Let the settings in force know what the feed has told of the exchange."""
+        if self._settings is not None:
+            self._settings = self._settings.knowing(self._facts())
+            self.on_settings()
+
+    def _facts(self) -> MarketFacts:
+        fold = self.fold
+        symbols = None if fold.symbols is None else tuple(fold.symbols)
+        return MarketFacts(read_instruments({"instruments": list(fold.instruments.values())}), symbols)
 
     def _configure(self, details: dict[str, Any]) -> None:
         try:
-            self._settings = self.settings_type.model_validate(details["settings"])  # type: ignore[assignment]
+            settings = self.settings_type.model_validate(details["settings"])
         except (KeyError, ValidationError) as error:
             raise ContractViolation(f"{self.service}: config event cannot be used: {error}") from error
         self.fold.settings, self.fold.settings_hash = details["settings"], details["settings_hash"]
+        self._settings = settings.knowing(self._facts())  # type: ignore[assignment]
         self.on_settings()
 
     def dump(self) -> bytes:
@@ -192,7 +221,8 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
             settings = None if fold.settings is None else self.settings_type.model_validate(fold.settings)
         except (ContractViolation, ValidationError, KeyError, TypeError) as error:
             raise StateMismatch(f"{self.service}: not a state of this machine: {error}") from error
-        self.fold, self.state, self._settings = fold, state, settings  # type: ignore[assignment]
+        self.fold, self.state = fold, state
+        self._settings = None if settings is None else settings.knowing(self._facts())  # type: ignore[assignment]
         self.on_restored()
 
     def on_restored(self) -> None:

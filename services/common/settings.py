@@ -6,15 +6,17 @@ import os
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 
 from services.common.errors import SettingsInvalid
 from services.common.instruments import normalise_symbol
+from services.common.market_facts import MarketFacts
 from services.common.setting_mistakes import FractionMarker, mistake
 
 __all__ = [
+    "AUTO",
     "Amount",
     "Fraction",
     "Infrastructure",
@@ -40,7 +42,13 @@ Fraction = Annotated[
 """A share: 0.05 is 5 %. Settings are journalled, so it has at most the decimals of the wire."""
 
 
+AUTO: Final = ("auto",)
+"""What `SYMBOLS=auto` is read as: the feed's screener chooses."""
+
+
 def _symbols(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, list | tuple) and tuple(value) == AUTO):
+        return AUTO
     if isinstance(value, str):
         value = [part for part in value.split(",") if part.strip()]
     if not isinstance(value, list | tuple) or not all(isinstance(symbol, str) for symbol in value):
@@ -55,7 +63,7 @@ def _symbols(value: Any) -> Any:
 
 
 Symbols = Annotated[tuple[str, ...], BeforeValidator(_symbols), Field(max_length=200)]
-"""Symbols separated by commas, each as it stands on the wire and named once."""
+"""Symbols separated by commas, each as it stands on the wire and named once; or `auto` (`AUTO`)."""
 
 Amount = Annotated[Decimal, BeforeValidator(_exact), Field(ge=0, allow_inf_nan=False, max_digits=28, decimal_places=18)]
 """Money or another number that is not negative."""
@@ -65,6 +73,18 @@ class MachineSettings(BaseModel):
     """Settings of a state machine: they decide, so they are journalled. Field names are the environment names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    _facts: MarketFacts = PrivateAttr(default_factory=MarketFacts)
+
+    def knowing(self, facts: MarketFacts) -> Self:
+        """Return these settings together with what the exchange has said; no setting is changed by it."""
+        copied = self.model_copy()
+        copied._facts = facts  # noqa: SLF001 - of its own class
+        return copied
+
+    def chosen(self, symbols: tuple[str, ...]) -> tuple[str, ...]:
+        """Return what a setting SYMBOLS means now: for `auto` what the feed has chosen, at first nothing."""
+        return self._facts.symbols or () if symbols == AUTO else symbols
 
 
 class Infrastructure(BaseModel):

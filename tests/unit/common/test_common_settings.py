@@ -127,10 +127,10 @@ def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch)
 
 def test_rules_over_several_settings_are_reported_in_their_own_words() -> None:
     """A mistake that belongs to no single field is shown as it is."""
-    from services.cdb_risk.settings import RiskSettings
+    from services.cdb_ws.settings import FeedSettings
 
     with pytest.raises(SettingsInvalid, match="no price and lot grid is known for DOGEUSDT"):
-        load_settings(RiskSettings, {"SYMBOLS": "DOGEUSDT"})
+        load_settings(FeedSettings, {"FEED": "external", "SYMBOLS": "DOGEUSDT"})
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,8 @@ def test_symbols_and_their_map_are_normalised() -> None:
         ({}, "FEED=recorded needs FEED_FILES"),
         ({"FEED_FILES": "a", "SYMBOLS": "BTC"}, "SYMBOLS=BTC"),
         ({"FEED_FILES": "a", "SYMBOLS": ","}, "SYMBOLS=,"),
+        ({"FEED_FILES": "a", "SYMBOLS": "BTCUSDT,DOGEUSDT"}, "no price and lot grid is known for DOGEUSDT; known are"),
+        ({"FEED_FILES": "a", "SYMBOLS": "auto"}, "name the symbols"),
         ({"FEED_FILES": "a", "SYMBOLS": "BTCUSDT,BTC_USDT"}, "BTCUSDT stands twice"),
         ({"FEED_FILES": "a", "RECORDED_SYMBOL_MAP": "XBTUSD"}, "FILE_SYMBOL=OUR_SYMBOL"),
         ({"FEED_FILES": "a", "RECORDED_SYMBOL_MAP": "X=BTCUSDT"}, "symbol 'X'"),
