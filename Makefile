@@ -76,6 +76,7 @@ lint: setup ## Style, dependency rule, determinism, schemas, configuration files
 	$(BIN)/python backoffice/scripts/check_determinism.py
 	$(BIN)/python backoffice/scripts/make_schemas.py --check
 	$(BIN)/python backoffice/scripts/make_codes.py --check
+	$(BIN)/python backoffice/scripts/make_metrics.py --check
 	$(BIN)/python backoffice/scripts/make_protobuf.py --check
 	$(BIN)/python backoffice/scripts/check_files.py
 
@@ -102,6 +103,7 @@ $(BIN)/mutmut: $(STAMP)
 schemas: setup ## Write the JSON Schemas of the events anew
 	$(BIN)/python backoffice/scripts/make_schemas.py
 	$(BIN)/python backoffice/scripts/make_codes.py
+	$(BIN)/python backoffice/scripts/make_metrics.py
 
 bench: setup ## Measure against bare Redis, raw COPY and NautilusTrader (BENCH="replay" or "pipeline": a part)
 	$(BIN)/python -m tests.benchmarks $(BENCH)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from services.cdb_core.adapters.metrics import CoreMetrics
 from services.cdb_core.machine import CoreMachine
 from services.common.runtime.shell import run_machine
 
@@ -12,7 +13,7 @@ __all__ = ["main"]
 
 def main() -> int:
     """Run the service until it is stopped; returns its exit code."""
-    return run_machine(CoreMachine)
+    return run_machine(CoreMachine, metrics=CoreMetrics)
 
 
 if __name__ == "__main__":

@@ -35,10 +35,11 @@ class RiskManager:
 
 def main() -> int:
     """Run the risk manager until it is told to stop; return the exit code."""
+    from services.cdb_risk.adapters.metrics import RiskMetrics
     from services.cdb_risk.machine import RiskMachine
     from services.common.runtime.shell import run_machine
 
-    return run_machine(RiskMachine)
+    return run_machine(RiskMachine, metrics=RiskMetrics)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from services.cdb_risk.liquidation import liquidation_view
 from services.cdb_risk.situation import Situation
 from services.cdb_risk.sizing_request import sizing_view
 from services.cdb_risk.triggers import levels
-from services.common.timestamps import format_timestamp
+from services.common.timestamps import MS_US, format_timestamp
 
 __all__ = ["summarise"]
 
@@ -54,8 +54,23 @@ def summarise(situation: Situation) -> dict[str, Any]:
             }
             for key, latched in state.exits.items()
         ],
+        "quote_age_ms": {
+            key: None if market.quote is None else (situation.now - market.quote.timestamp) // MS_US
+            for key, market in state.market.items()
+        },
+        "conditions": _conditions(situation),
         "decisions": {"approved": state.approved, "refused": dict(sorted(state.refused.items()))},
     }
+
+
+def _conditions(situation: Situation) -> dict[str, int]:
+    """Return how many things hold now that an operator must act on, by alert code."""
+    found: dict[str, int] = {}
+    for key, alarm in situation.state.alarms.sent.items():
+        if alarm.lasting:
+            code = key.partition("/")[0]
+            found[code] = found.get(code, 0) + 1
+    return found
 
 
 def _held(situation: Situation) -> list[str]:

@@ -13,11 +13,20 @@ from services.cdb_risk.triggers import levels
 from services.common.instruments import PERPETUAL
 from services.common.timestamps import SECOND_US
 
-__all__ = ["ANSWER_US", "BLIND_US", "EXIT_LATCHED_US", "conditions"]
+__all__ = ["ANSWER_US", "BLIND_US", "CODES", "EXIT_LATCHED_US", "conditions"]
 
 BLIND_US = MARK_STALE_US
 EXIT_LATCHED_US = 30 * SECOND_US
 ANSWER_US = 60 * SECOND_US
+CODES = (
+    "BLIND_WHILE_POSITIONED",
+    "MARKS_STALE",
+    "LIQUIDATION_NEAR",
+    "EXIT_LATCHED",
+    "ORDER_UNKNOWN",
+    "ORDER_UNANSWERED",
+)
+"""Alert codes of all conditions."""
 
 
 def conditions(situation: Situation) -> dict[str, Notice]:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from services.cdb_writer.adapters.housekeeping import Housekeeping
 from services.cdb_writer.adapters.keeper import Keeper
 from services.cdb_writer.adapters.metrics import WriterMetrics
+from services.cdb_writer.adapters.storage_watch import StorageWatch
 from services.cdb_writer.batching import last_boundary, whole_batches
 from services.cdb_writer.recorder import Batch, Recorder
 from services.cdb_writer.settings import WriterSettings, WriterShellSettings
@@ -94,6 +95,7 @@ class Writer:
         self._wrote_at = self._trimmed_at = time.monotonic()
         self._stall_told = False
         keeper.while_away = self._while_store_is_away
+        metrics.commit_age.set_function(self._waited_sec)
         life.check("clock", life.clock.stalled)
         life.check("lag", self._lag_check)
         life.check("retention", lambda: self._housekeeping.failure)
@@ -102,9 +104,13 @@ class Writer:
         life.status.add("now", lambda: None if life.clock.now is None else format_timestamp(life.clock.now))
         life.status.add("journal", self._journal_status)
 
+    def _waited_sec(self) -> float:
+        """Return for how long entries have waited without anything being written; 0 while none waits."""
+        return time.monotonic() - self._wrote_at if self._bus.lag else 0.0
+
     def _lag_check(self) -> str | None:
-        waited = time.monotonic() - self._wrote_at
-        if not self._bus.lag or waited <= LAG_LIMIT_SEC:
+        waited = self._waited_sec()
+        if waited <= LAG_LIMIT_SEC:
             return None
         return f"{self._bus.lag} entries wait, nothing was written for {waited:.0f} s"
 
@@ -215,6 +221,7 @@ class Writer:
         self._written += len(batch.events)
         self._wrote_at = time.monotonic()
         self._metrics.batches.inc()
+        self._metrics.batch_events.observe(len(batch.events))
         self._metrics.rows.labels("events").inc(len(batch.events))
         for row in batch.rows:
             self._metrics.rows.labels(row.table).inc()
@@ -318,9 +325,13 @@ def main(environ: Mapping[str, str] | None = None) -> int:
             keepers[life] = (Keeper(life, metrics), metrics)
         return keepers[life]
 
+    def body(life: Lifecycle) -> None:
+        StorageWatch(life.infra, life.metrics.registry, life.stop).start()
+        Writer(life, *keeper_of(life)).run()
+
     return run_service(
         channels.WRITER,
-        lambda life: Writer(life, *keeper_of(life)).run(),
+        body,
         settings=(WriterSettings, WriterShellSettings),
         environ=environ,
         before_lease=lambda life: keeper_of(life)[0].before_lease(life),

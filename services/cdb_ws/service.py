@@ -51,7 +51,10 @@ class FeedService:
         self._play = self._recording.play
         self._journal = FeedJournal(life)
         self._metrics = FeedMetrics(
-            life, speed=self._playback.PLAYBACK_SPEED, tick_sec=self._recording.tick_us // SECOND_US
+            life,
+            speed=self._playback.PLAYBACK_SPEED,
+            tick_sec=self._recording.tick_us // SECOND_US,
+            expected=[(self._settings.VENUE, symbol) for symbol in self._settings.SYMBOLS],
         )
         self._turnstile = self._open_turnstile()
         self._run_id = ""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
+
+from services.cdb_writer.rows import TABLES
+from services.common.runtime.catalogue import storage
 
 __all__ = ["WriterMetrics"]
-
-_BATCH_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 class WriterMetrics:
@@ -14,18 +15,16 @@ class WriterMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Register everything."""
-        self.batches = Counter("cdb_writer_batches", "Transactions committed.", registry=registry)
-        self.rows = Counter("cdb_writer_rows", "Rows written.", ["table"], registry=registry)
-        self.batch_time = Histogram(
-            "cdb_writer_batch_seconds", "Time to fold and commit a batch.", buckets=_BATCH_BUCKETS, registry=registry
-        )
-        self.lag = Gauge("cdb_writer_lag_entries", "Journal entries not yet in PostgreSQL.", registry=registry)
-        self.trimmed = Counter("cdb_writer_trimmed_entries", "Entries removed from the stream.", registry=registry)
-        self.postgres_losses = Counter(
-            "cdb_writer_postgres_losses", "Connections to PostgreSQL that were lost.", registry=registry
-        )
-        self.openings = Counter("cdb_writer_bus_openings", "Times the bus was opened.", registry=registry)
-        self.copied = Counter("cdb_writer_copied_entries", "Entries copied back into Redis.", registry=registry)
-        self.exported = Counter(
-            "cdb_writer_exported_events", "Market data moved to files past retention.", registry=registry
-        )
+        self.batches = storage.WRITER_BATCHES.counter(registry)
+        self.batch_events = storage.WRITER_BATCH_EVENTS.histogram(registry)
+        self.batch_time = storage.WRITER_BATCH_TIME.histogram(registry)
+        self.rows = storage.WRITER_ROWS.counter(registry)
+        self.lag = storage.WRITER_LAG.gauge(registry)
+        self.commit_age = storage.WRITER_COMMIT_AGE.gauge(registry)
+        self.trimmed = storage.WRITER_TRIMMED.counter(registry)
+        self.postgres_losses = storage.WRITER_POSTGRES_LOSSES.counter(registry)
+        self.openings = storage.WRITER_BUS_OPENINGS.counter(registry)
+        self.copied = storage.WRITER_COPIED.counter(registry)
+        self.exported = storage.WRITER_EXPORTED.counter(registry)
+        for table in ("events", *(row.table for row in TABLES)):
+            self.rows.labels(table)

@@ -193,7 +193,9 @@ class FeedJournal:
                 life.metrics.publish_refused.inc()
                 return None
 
+        started = time.perf_counter()
         result = self.patiently(once)
+        life.metrics.publish_time.observe(time.perf_counter() - started)
         if result is None:
             return None
         if result.status == "repeated":

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import time
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
 from services.cdb_ws.adapters.recorded_files import ReadCounts
 from services.cdb_ws.recorded import Batch
 from services.common.events import Event, MarketData
+from services.common.runtime.catalogue import feed, process
 from services.common.runtime.lifecycle import Lifecycle
 from services.common.timestamps import SECOND_US, format_timestamp
 
 __all__ = ["FeedMetrics"]
 
 SILENCE_SEC: Final = 5.0
+
+
+@dataclass
+class _Symbol:
+    """Counters of one instrument, and the feed time of its last event (microseconds)."""
+
+    market_data: Counter
+    gaps: Counter
+    last_us: int | None = None
 
 
 class FeedMetrics:
@@ -28,13 +39,17 @@ class FeedMetrics:
         life: whose health, status and metrics it adds to.
         speed: feed seconds per wall second, None for as fast as it goes.
         tick_sec: distance of the clock's ticks.
+        expected: venue and symbol of the instruments that shall be shown from the start.
 
     Attributes:
         waiting_for: services that must come round before the feed goes on.
         ended: the recording has ended; silence is rightful.
+        reconnects, clock_offset: of a feed that has a connection to an exchange.
     """
 
-    def __init__(self, life: Lifecycle, *, speed: Decimal | None, tick_sec: int) -> None:
+    def __init__(
+        self, life: Lifecycle, *, speed: Decimal | None, tick_sec: int, expected: Iterable[tuple[str, str]] = ()
+    ) -> None:
         registry = life.metrics.registry
         self.waiting_for: list[str] = []
         self.ended = False
@@ -45,30 +60,22 @@ class FeedMetrics:
         self._events: Tally[str] = Tally()
         self._files: list[str] = []
         self._counts = ReadCounts()
-        self._market_data = Counter(
-            "cdb_feed_market_data", "Market data events published, by symbol.", ["symbol"], registry=registry
-        )
-        self._gaps = Counter(
-            "cdb_feed_gaps", "Market data events marked with a gap, by symbol.", ["symbol"], registry=registry
-        )
-        self.withheld = Counter(
-            "cdb_feed_withheld_batches", "Batches merged into a later one for want of memory.", registry=registry
-        )
-        self._ticks = Counter("cdb_feed_ticks", "Ticks of the clock published.", registry=registry)
-        self._time = Gauge("cdb_feed_time_seconds", "Feed time of the last batch, Unix time.", registry=registry)
-        Gauge("cdb_feed_age_seconds", "Wall time since the last batch.", registry=registry).set_function(self._age_sec)
-        Gauge("cdb_feed_rows", "Rows read from the recordings.", registry=registry).set_function(
-            lambda: self._counts.rows
-        )
-        Gauge("cdb_feed_rejected_rows", "Rows skipped as unusable.", registry=registry).set_function(
-            lambda: self._counts.rejected
-        )
-        Gauge("cdb_feed_ignored_rows", "Rows of symbols that are not played.", registry=registry).set_function(
-            lambda: sum(self._counts.ignored.values())
-        )
-        Gauge("cdb_feed_finished", "1 when the recording has ended.", registry=registry).set_function(
-            lambda: int(self.ended)
-        )
+        self._by_symbol: dict[tuple[str, str], _Symbol] = {}
+        self._market_data = feed.FEED_MARKET_DATA.counter(registry)
+        self._gaps = feed.FEED_GAPS.counter(registry)
+        self._symbol_age = feed.FEED_SYMBOL_AGE.gauge(registry)
+        self.withheld = feed.FEED_WITHHELD.counter(registry)
+        self.reconnects = feed.FEED_RECONNECTS.counter(registry)
+        self.clock_offset = process.EXCHANGE_CLOCK_OFFSET.gauge(registry)
+        self._ticks = feed.FEED_TICKS.counter(registry)
+        self._time = feed.FEED_TIME.gauge(registry)
+        feed.FEED_AGE.gauge(registry).set_function(self._age_sec)
+        feed.FEED_ROWS.gauge(registry).set_function(lambda: self._counts.rows)
+        feed.FEED_REJECTED_ROWS.gauge(registry).set_function(lambda: self._counts.rejected)
+        feed.FEED_IGNORED_ROWS.gauge(registry).set_function(lambda: sum(self._counts.ignored.values()))
+        feed.FEED_FINISHED.gauge(registry).set_function(lambda: int(self.ended))
+        for venue, symbol in expected:
+            self._symbol(venue, symbol)
         life.check("feed", self._silent)
         life.status.add("feed", self._status)
 
@@ -86,11 +93,24 @@ class FeedMetrics:
         for event in events:
             self._events[event.type] += 1
             if isinstance(event, MarketData):
-                self._market_data.labels(event.symbol).inc()
+                of_symbol = self._by_symbol.get((event.venue, event.symbol)) or self._symbol(event.venue, event.symbol)
+                of_symbol.last_us = event.timestamp
+                of_symbol.market_data.inc()
                 if event.gap:
-                    self._gaps.labels(event.symbol).inc()
+                    of_symbol.gaps.inc()
         if batch.kind == "tick":
             self._ticks.inc()
+
+    def _symbol(self, venue: str, symbol: str) -> _Symbol:
+        of_symbol = _Symbol(self._market_data.labels(venue, symbol), self._gaps.labels(venue, symbol))
+        self._by_symbol[venue, symbol] = of_symbol
+        self._symbol_age.labels(venue, symbol).set_function(lambda: self._symbol_age_sec(of_symbol))
+        return of_symbol
+
+    def _symbol_age_sec(self, of_symbol: _Symbol) -> float:
+        if self._batch is None or of_symbol.last_us is None:
+            return float("nan")
+        return (self._batch.timestamp_us - of_symbol.last_us) / SECOND_US
 
     def _age_sec(self) -> float:
         return 0.0 if self._published_at is None else time.monotonic() - self._published_at

@@ -38,6 +38,11 @@ class Health:
         age = self._wall() - self._beat
         return f"the work loop has not come round for {age:.1f} s" if age > HEARTBEAT_LIMIT_SEC else None
 
+    @property
+    def names(self) -> list[str]:
+        """Names of all checks."""
+        return list(self._checks)
+
     def failing(self) -> dict[str, str]:
         """Return the failing checks with their reasons."""
         found = {}

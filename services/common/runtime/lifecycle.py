@@ -218,7 +218,7 @@ class Lifecycle:
 
     def _open_http(self) -> None:
         def before_scrape() -> None:
-            self.metrics.last_tick_age.set(self.clock.age_sec())
+            self.metrics.look(self.clock, self.health, self.folder.path)
 
         app = create_app(self.service, self.health, self.status, self.metrics, before_scrape)
         port = self.infra.HTTP_PORT or DEFAULT_PORTS[self.service]

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Info, generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-__all__ = ["Metrics"]
+from services.common.channels import CHANNELS
+from services.common.runtime.catalogue import process
+from services.common.runtime.health import Health
+from services.common.runtime.run_clock import RunClock
+from services.common.timestamps import SECOND_US
 
-_HANDLE_BUCKETS = (0.00001, 0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+__all__ = ["Metrics"]
 
 
 class Metrics:
@@ -17,49 +25,56 @@ class Metrics:
 
     def __init__(self, service: str, version: str, code_version: str) -> None:
         """Register everything under the names that dashboards and alert rules use."""
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
-        GCCollector(registry=self.registry)
-        Info("cdb_build", "Which code is running.", registry=self.registry).info(
+        registry = self.registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        Info(process.BUILD.name, process.BUILD.help, registry=registry).info(
             {"service": service, "version": version, "code_version": code_version}
         )
-        self.entries_handled = Counter(
-            "cdb_entries_handled", "Journal entries handled.", ["channel"], registry=self.registry
-        )
-        self.outputs_published = Counter(
-            "cdb_outputs_published", "Events published through the journal.", ["channel"], registry=self.registry
-        )
-        self.outputs_repeated = Counter(
-            "cdb_outputs_repeated", "Batches that the journal already had (after a restart).", registry=self.registry
-        )
-        self.lag = Gauge("cdb_journal_lag_entries", "Journal entries not yet handled.", registry=self.registry)
-        self.position = Gauge(
-            "cdb_journal_position", "Number of the last journal entry handled.", registry=self.registry
-        )
-        self.last_tick_age = Gauge(
-            "cdb_last_tick_age_seconds", "Wall time since the clock last moved.", registry=self.registry
-        )
-        self.dead_letters = Counter(
-            "cdb_dead_letters", "Foreign messages that were not admitted.", ["channel"], registry=self.registry
-        )
-        self.foreign_admitted = Counter(
-            "cdb_foreign_admitted", "Foreign messages admitted to the journal.", ["channel"], registry=self.registry
-        )
-        self.reconnects = Counter("cdb_reconnects", "Connections to Redis that were lost.", registry=self.registry)
-        self.publish_refused = Counter(
-            "cdb_publish_refused", "Publications that waited for memory in the journal.", registry=self.registry
-        )
-        self.handle_time = Histogram(
-            "cdb_handle_seconds",
-            "Time to fold one entry and publish what follows.",
-            buckets=_HANDLE_BUCKETS,
-            registry=self.registry,
-        )
-        self.snapshots = Counter("cdb_snapshots", "Snapshots written.", registry=self.registry)
-        self.alerts_raised = Counter(
-            "cdb_alerts_raised", "Alerts raised by the process itself.", ["level", "code"], registry=self.registry
-        )
+        self.entries_handled = process.ENTRIES_HANDLED.counter(registry)
+        self.outputs_published = process.OUTPUTS_PUBLISHED.counter(registry)
+        self.outputs_repeated = process.OUTPUTS_REPEATED.counter(registry)
+        self.lag = process.JOURNAL_LAG.gauge(registry)
+        self.position = process.JOURNAL_POSITION.gauge(registry)
+        self.last_tick_age = process.LAST_TICK_AGE.gauge(registry)
+        self.dead_letters = process.DEAD_LETTERS.counter(registry)
+        self.foreign_admitted = process.FOREIGN_ADMITTED.counter(registry)
+        self.reconnects = process.RECONNECTS.counter(registry)
+        self.publish_refused = process.PUBLISH_REFUSED.counter(registry)
+        self.handle_time = process.HANDLE_TIME.histogram(registry)
+        self.publish_time = process.PUBLISH_TIME.histogram(registry)
+        self.snapshots = process.SNAPSHOTS.counter(registry)
+        self.alerts_raised = process.ALERTS_RAISED.counter(registry)
+        self._clock_stalled = process.CLOCK_STALLED.gauge(registry)
+        self._event_time = process.EVENT_TIME.gauge(registry)
+        self._run_finished = process.RUN_FINISHED.gauge(registry)
+        self._check_failing = process.HEALTH_CHECK_FAILING.gauge(registry)
+        self._disk_free = process.DISK_FREE.gauge(registry)
+        self._disk_size = process.DISK_SIZE.gauge(registry)
+        for by_channel in (self.entries_handled, self.outputs_published, self.dead_letters, self.foreign_admitted):
+            for channel in CHANNELS:  # a counter that appears with its first event has no increase that could alert
+                by_channel.labels(channel)
+
+    def look(self, clock: RunClock, health: Health, folder: Path) -> None:
+        """Set the gauges that are functions of the moment (called when Prometheus asks, not by the work loop).
+
+        Args:
+            clock: of the run, as the process knows it.
+            health: whose checks are shown one by one.
+            folder: the state folder, for the space left on its disk.
+        """
+        self.last_tick_age.set(clock.age_sec())
+        self._clock_stalled.set(clock.stalled() is not None)
+        self._event_time.set(0 if clock.now is None else clock.now / SECOND_US)
+        self._run_finished.set(clock.finished)
+        failing = health.failing()
+        for name in health.names:
+            self._check_failing.labels(name).set(name in failing)
+        with suppress(OSError):  # the folder is made while the process starts
+            usage = shutil.disk_usage(folder)
+            self._disk_free.set(usage.free)
+            self._disk_size.set(usage.total)
 
     def render(self) -> bytes:
         """Return the exposition text."""

@@ -7,6 +7,7 @@ published once.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -102,10 +103,11 @@ class Publisher:
             StateMismatch: Redis lost the cause or what was published before it: rebuild.
         """
         life = self._life
+        started = time.perf_counter()
         result = self.patiently(lambda: life.client.publish(life.service, life.fence, cause, events))
+        life.metrics.publish_time.observe(time.perf_counter() - started)
         if result.status == "new":
-            for event in events:
-                self._count[event.channel].inc()
+            self._note(events)
         else:
             life.metrics.outputs_repeated.inc()
         return result
@@ -149,9 +151,14 @@ class Publisher:
         refusal = self.patiently(once)
         if refusal is None:
             self._numbers[source] = number
-            for event in events:
-                self._count[event.channel].inc()
+            self._note(events)
         return refusal
+
+    def _note(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self._count[event.channel].inc()
+            if isinstance(event, Alert):
+                self._life.metrics.alerts_raised.labels(event.level, event.code).inc()
 
     # what a process says of itself
 
@@ -190,7 +197,6 @@ class Publisher:
             self.publish_numbered("alert", number, [event])
         finally:
             self._alerting = False
-        life.metrics.alerts_raised.labels(level, code).inc()
         return event
 
     def announce(self, settings: BaseModel, details: dict[str, Any] | None = None) -> bool:

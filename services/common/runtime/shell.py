@@ -20,6 +20,7 @@ from services.common.machine import StateMachine
 from services.common.runtime.admission import Admission
 from services.common.runtime.build import code_version
 from services.common.runtime.lifecycle import CONNECTION_LOST, Lifecycle
+from services.common.runtime.machine_metrics import MachineMetrics
 from services.common.runtime.process import run_service
 from services.common.runtime.publisher import Publisher, Stopped
 from services.common.runtime.run_clock import RunClock
@@ -42,8 +43,16 @@ Machine = StateMachine[Any, Any]
 class MachineShell:
     """Drives one machine until the process shall stop."""
 
-    def __init__(self, life: Lifecycle, machine_type: type[Machine]) -> None:
-        """Take the machine's type: a restart of the fold begins with a new machine."""
+    def __init__(
+        self, life: Lifecycle, machine_type: type[Machine], metrics: type[MachineMetrics] = MachineMetrics
+    ) -> None:
+        """Take the machine's type: a restart of the fold begins with a new machine.
+
+        Args:
+            life: of the process.
+            machine_type: what is driven.
+            metrics: what is counted of its outputs and shown of its summary.
+        """
         self._life = life
         self._machine_type = machine_type
         self._settings: BaseModel = life.settings_of(machine_type.settings_type)
@@ -73,6 +82,7 @@ class MachineShell:
         life.status.add("finished", lambda: life.clock.finished)
         life.status.add("journal", self._journal_status)
         life.status.add("machine", self._machine_summary)
+        self._metrics = metrics(life.metrics.registry, lambda: life.status.read().get("machine"))
 
     def _cursors(self) -> dict[str, int]:
         return self._life.client.cursors()  # the client of the moment: it is replaced when Redis has lost its tail
@@ -163,7 +173,8 @@ class MachineShell:
         self._life.clock.fold(entry)
         self._folded = entry.id
         if outputs:
-            self._publisher.publish(Cause.of(entry.id), outputs)
+            if self._publisher.publish(Cause.of(entry.id), outputs).status == "new":
+                self._metrics.published(outputs)
             self._unadvanced, self._advanced_at = 0, time.monotonic()
         else:
             self._unadvanced += 1
@@ -302,10 +313,15 @@ class MachineShell:
             self._life.log.warning("fault_not_announced", reason=str(error))
 
 
-def run_machine(machine_type: type[Machine], environ: Mapping[str, str] | None = None) -> int:
+def run_machine(
+    machine_type: type[Machine],
+    environ: Mapping[str, str] | None = None,
+    *,
+    metrics: type[MachineMetrics] = MachineMetrics,
+) -> int:
     """Be the whole `main` of a service around one machine; returns the exit code."""
 
     def body(life: Lifecycle) -> None:
-        MachineShell(life, machine_type).run()
+        MachineShell(life, machine_type, metrics).run()
 
     return run_service(machine_type.service, body, settings=(machine_type.settings_type,), environ=environ)

@@ -50,8 +50,8 @@ class Pipeline:
 
     def __init__(self, **risk: str) -> None:
         """Begin a run; `risk` are settings that differ from the defaults."""
-        self.risk, self.execution = Risk(), Execution()
-        self.kernel = Kernel((CoreMachine(), self.risk, self.execution))
+        self.core, self.risk, self.execution = CoreMachine(), Risk(), Execution()
+        self.kernel = Kernel((self.core, self.risk, self.execution))
         self.now = START_US
         self.number = 0
         self.journal: list[Event] = []

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from services.common.channels import SERVICES
+from services.common.runtime.catalogue.whole import CATALOGUE
 from services.common.runtime.lifecycle import DEFAULT_PORTS
-from services.common.runtime.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[3]
 MONITORING = ROOT / "backoffice" / "monitoring"
@@ -34,28 +34,8 @@ def _rules() -> Iterator[dict[str, Any]]:
 
 
 def _series() -> set[str]:
-    """Names that the services export: the shared registry, and what a service adds in its own source."""
-    names = {
-        sample
-        for family in Metrics("cdb_core", "0", "0").registry.collect()
-        for sample in (
-            [family.name + suffix for suffix in ("_bucket", "_sum", "_count")]
-            if family.type == "histogram"
-            else [family.name + "_total"]
-            if family.type == "counter"
-            else [family.name]
-        )
-    }
-    for path in (ROOT / "services").rglob("*.py"):
-        for kind, name in re.findall(
-            r"\b(Counter|Gauge|Histogram)\(\s*\"(cdb_[a-z_]+)\"", path.read_text(encoding="utf-8")
-        ):
-            names |= {
-                "Counter": {name.removesuffix("_total") + "_total"},
-                "Gauge": {name},
-                "Histogram": {name + "_bucket", name + "_sum", name + "_count"},
-            }[kind]
-    return names
+    """Names that the services export: what stands in the catalogue, and nothing else is registered."""
+    return {name for definition in CATALOGUE for name in definition.series}
 
 
 def test_every_metric_that_is_asked_for_is_exported() -> None:

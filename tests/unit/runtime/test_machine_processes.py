@@ -1,4 +1,4 @@
-"""The processes of the deciding services: each hands its own machine to the runtime, and nothing runs on import."""
+"""The processes of the deciding services: its own machine and metrics for the runtime; nothing on import."""
 
 from __future__ import annotations
 
@@ -8,27 +8,30 @@ import sys
 
 import pytest
 
+from services.cdb_core.adapters.metrics import CoreMetrics
 from services.cdb_core.machine import CoreMachine
+from services.cdb_execution.adapters.metrics import ExecutionMetrics
 from services.cdb_execution.machine import ExecutionMachine
+from services.cdb_risk.adapters.metrics import RiskMetrics
 from services.cdb_risk.machine import RiskMachine
 from services.common.runtime import shell
 
 pytestmark = pytest.mark.unit
 
 MACHINES = {
-    "services.cdb_core.service": CoreMachine,
-    "services.cdb_risk.service": RiskMachine,
-    "services.cdb_execution.service": ExecutionMachine,
+    "services.cdb_core.service": (CoreMachine, CoreMetrics),
+    "services.cdb_risk.service": (RiskMachine, RiskMetrics),
+    "services.cdb_execution.service": (ExecutionMachine, ExecutionMetrics),
 }
 
 
 @pytest.mark.parametrize("module", sorted(MACHINES))
 def test_a_process_runs_its_machine_and_ends_with_its_exit_code(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Imported, a service waits to be called; run with `python -m`, it ends with the exit code of its machine."""
-    given: list[type] = []
+    given: list[tuple[type, type]] = []
 
-    def run(machine: type) -> int:
-        given.append(machine)
+    def run(machine: type, *, metrics: type) -> int:
+        given.append((machine, metrics))
         return 3
 
     monkeypatch.setattr(shell, "run_machine", run)

@@ -53,6 +53,7 @@ def publisher_on(journal: Journal) -> Publisher:
         alerts_raised=SimpleNamespace(labels=lambda *_: counter),
         publish_refused=counter,
         outputs_repeated=counter,
+        publish_time=SimpleNamespace(observe=lambda _: None),
     )
     life: Any = SimpleNamespace(
         service=channels.WRITER,
