@@ -71,7 +71,7 @@ def test_status_health_and_metrics_say_what_the_feed_does(feed: MakeFeed, tick_f
     assert status["feed"]["files"] == ["ticks.csv"]
     assert status["feed"]["position"] == "2023-11-14T22:13:50.000000Z"
     _, metrics = one.get("/metrics")
-    assert 'cdb_feed_market_data_total{symbol="BTCUSDT"}' in metrics
+    assert 'cdb_feed_market_data_total{symbol="BTCUSDT",venue="mexc_spot"}' in metrics
     assert "cdb_feed_ticks_total 30.0" in metrics
 
 
