@@ -13,6 +13,7 @@ ClaireError
 │   ├── PublishRefused       memory admission: back off and try again
 │   └── PublishRejected      the script refused the batch as malformed: a fault of ours, halt
 ├── ExchangeUnreachable      an exchange gave no answer that can be read: nothing is known
+│   └── ExchangeAnswerInvalid  an answer lacks a field or has a value that cannot be; names both
 ├── ExchangeRefused          an exchange answered with an error; carries its code
 ├── StateMismatch            a snapshot does not match the journal or its own checksum
 ├── StoreError               PostgreSQL content contradicts the journal (chain, cursor): the writer halts
@@ -24,6 +25,7 @@ from __future__ import annotations
 __all__ = [
     "ClaireError",
     "ContractViolation",
+    "ExchangeAnswerInvalid",
     "ExchangeRefused",
     "ExchangeUnreachable",
     "FeedInputInvalid",
@@ -64,6 +66,10 @@ class FeedInputInvalid(ClaireError):
 
 class ExchangeUnreachable(ClaireError):
     """An exchange gave no answer that can be read (time-out, cut, 5xx, HTML): nothing is known of what was asked."""
+
+
+class ExchangeAnswerInvalid(ExchangeUnreachable):
+    """An exchange's answer lacks a field or has a value that cannot be; the text names both."""
 
 
 class ExchangeRefused(ClaireError):
