@@ -51,7 +51,9 @@ test-unit: setup ## Unit and property tests alone (any system, no servers)
 test-e2e: setup ## The compose suite on real containers (Docker); starts the stack, takes it down again
 	$(PYTEST) -m e2e tests/e2e --timeout 900
 
-test-local: setup ## Slow and chaos tests, and what needs this machine (kills every process at many moments)
+test-local: export HYPOTHESIS_PROFILE := thorough
+test-local: setup ## Slow and chaos tests, thorough properties, and what needs this machine (kills every process at many moments)
+	$(PYTEST) tests/property -m "not slow" -n 2 --dist loadfile
 	$(PYTEST) -m "(slow or local_only) and not e2e" -n 2 --dist loadfile --timeout 900
 
 test-full-system: lint typecheck test test-local test-e2e ## Everything there is

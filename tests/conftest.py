@@ -10,12 +10,17 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from services.common.decimals import use_fixed_context
+from tests.property.effort import PROFILES, examples
 
-settings.register_profile(
-    "ci", derandomize=True, max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.register_profile("search", max_examples=2000, deadline=None)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+for _name in PROFILES:
+    settings.register_profile(
+        _name,
+        derandomize=_name != "search",
+        max_examples=examples(100),
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.fixture(autouse=True)

@@ -1,18 +1,20 @@
-"""How long the dear properties are searched."""
+"""How long a property is searched for."""
 
 from __future__ import annotations
 
 import os
+from typing import Final
 
-__all__ = ["examples"]
+__all__ = ["PROFILES", "examples"]
 
-SEARCH = 40
+PROFILES: Final = {"quick": 0.3, "thorough": 1.0, "search": 40.0}
+"""By HYPOTHESIS_PROFILE, in multiples of a thorough search: quick in `make test`, thorough in `make test-local`."""
 
 
-def examples(quick: int) -> int:
-    """Return how many examples are tried: so many in `make test`, 40 times as many with HYPOTHESIS_PROFILE=search.
+def examples(thorough: int) -> int:
+    """Return how many examples are tried under the profile in force.
 
-    Properties that play whole days with a machine take tens of milliseconds an example; the quick number is chosen so
-    that each costs about a second.
+    Properties that play whole days with a machine take tens of milliseconds an example; the thorough number is chosen
+    so that each costs a few seconds.
     """
-    return quick * SEARCH if os.environ.get("HYPOTHESIS_PROFILE") == "search" else quick
+    return max(2, round(thorough * PROFILES[os.environ.get("HYPOTHESIS_PROFILE", "quick")]))

@@ -126,7 +126,7 @@ def test_any_json_value_in_any_field_is_admitted_exactly_or_refused_by_name(
 
 
 @given(raw=st.binary(max_size=60))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_any_bytes_are_admitted_or_refused_by_name(raw: bytes) -> None:
     """Bytes that are no JSON at all are refused like every other message."""
     for channel in COMPLETE:

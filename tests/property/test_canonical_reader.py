@@ -23,6 +23,7 @@ from services.common.events import (
     RiskDecision,
     Sizing,
 )
+from tests.property.effort import examples
 
 pytestmark = pytest.mark.unit
 
@@ -97,7 +98,7 @@ def events(draw: st.DrawFn) -> Event:
 
 
 @given(event=events())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_short_way_reads_what_the_long_way_reads(event: Event) -> None:
     """A canonical event read the short way equals the same event read by pydantic, and has the same bytes."""
     value = decode(event.data)
@@ -110,7 +111,7 @@ def test_short_way_reads_what_the_long_way_reads(event: Event) -> None:
 
 
 @given(event=events(), data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_short_way_accepts_nothing_that_the_long_way_refuses(event: Event, data: st.DataObject) -> None:
     """With any one field replaced by something odd, the short way either declines or agrees with pydantic."""
     value = decode(event.data)

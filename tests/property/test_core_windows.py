@@ -68,7 +68,7 @@ def test_running_sums_equal_the_naive_sums(given_bars: list[tuple[Decimal, int]]
 
 
 @given(bars, st.integers(1, 8), st.integers(1, 8))
-@settings(derandomize=True, max_examples=80, deadline=None)
+@settings(derandomize=True, max_examples=examples(80), deadline=None)
 def test_sums_stay_exact_when_the_windows_change(
     given_bars: list[tuple[Decimal, int]], first: int, second: int
 ) -> None:
@@ -110,7 +110,7 @@ def test_a_change_is_the_exact_return_on_its_grid(now: Decimal, before: Decimal)
 
 
 @given(st.decimals(min_value=0, max_value=10**13, places=12))
-@settings(derandomize=True, max_examples=100, deadline=None)
+@settings(derandomize=True, max_examples=examples(100), deadline=None)
 def test_traded_value_is_cut_to_its_grid_and_never_invented(value: Decimal) -> None:
     """The whole units are at most the value and less than one unit of 10^-8 under it, up to a trillion USDT."""
     exact = min(Fraction(value), Fraction(10) ** 12) * 10**8

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from services.common.decimals import format_number
 from services.common.errors import ClaireError, NumberOutOfContract
 from services.common.events import Control, Event, LayerVerdict, OrderResult
+from tests.property.effort import examples
 
 pytestmark = pytest.mark.unit
 
@@ -61,7 +62,7 @@ def outcome(make: Any, fields: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("model", list(GOOD), ids=lambda model: model.__name__)
-@settings(derandomize=True, max_examples=150, deadline=None)
+@settings(derandomize=True, max_examples=examples(150), deadline=None)
 @given(data=st.data())
 def test_the_short_way_makes_or_refuses_what_pydantic_does(model: Any, data: st.DataObject) -> None:
     """Any field replaced, left out or added: the same record to the last type and byte, or the same refusal."""
@@ -93,7 +94,7 @@ def test_a_made_event_does_not_change_with_its_maker() -> None:
     assert b'"list":[1]' in made.data
 
 
-@settings(derandomize=True, max_examples=300, deadline=None)
+@settings(derandomize=True, max_examples=examples(300), deadline=None)
 @given(NUMBERS)
 def test_equal_numbers_have_one_text_on_the_short_way_too(number: Decimal) -> None:
     """The text keeps the value, equal numbers (with more zeros) have the same text, and limits hold."""

@@ -13,6 +13,7 @@ from services.common.errors import IllegalTransition
 from services.common.instruments import PERPETUAL
 from services.common.perpetuals import funding_amount, is_liquidated, liquidation_price, margin_ratio, within_distance
 from services.common.portfolio import Mark, Portfolio, Position
+from tests.property.effort import examples
 from tests.unit.common.test_common_portfolio import fill
 
 pytestmark = pytest.mark.unit
@@ -52,7 +53,7 @@ STEPS = st.lists(
 
 
 @given(steps=STEPS)
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_equity_balances_and_no_fill_flips(steps: list[tuple[object, ...]]) -> None:
     """After any fills, funding and liquidations both ways to the equity agree; a flip is refused, whatever it is."""
     portfolio = Portfolio.with_cash(Decimal(100_000))

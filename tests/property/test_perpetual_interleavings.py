@@ -14,6 +14,7 @@ from claire.kernel import deciding_machines
 from services.common.decimals import use_fixed_context
 from services.common.events import Control, Event, Order, OrderResult
 from services.common.perpetuals import FUNDING_INTERVAL_US, is_liquidated, maintenance_fraction, settlements_between
+from tests.property.effort import examples
 from tests.unit.claire.test_perpetual_pipeline import KEY, START_US, Pipeline, balanced
 
 pytestmark = [pytest.mark.unit, pytest.mark.risk]
@@ -122,7 +123,7 @@ class Market:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=7, deadline=None)
+@settings(max_examples=examples(7), deadline=None)
 def test_a_wild_day_on_perpetuals(seed: int) -> None:
     """120 steps of quotes, jumps, signals in both directions, ticks, settlements and restarts keep every invariant."""
     use_fixed_context()

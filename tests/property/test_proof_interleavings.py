@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from services.common.events import Control, Order, OrderResult
 from services.common.instruments import PERPETUAL
+from tests.property.effort import examples
 from tests.property.trading_floor import MIDS, TradingFloor
 
 pytestmark = [pytest.mark.unit, pytest.mark.risk]
@@ -151,8 +152,8 @@ class PerpetualInterleavings(Interleavings):
     venue = PERPETUAL
 
 
-SpotInterleavings.TestCase.settings = settings(max_examples=5, stateful_step_count=20, deadline=None)
-PerpetualInterleavings.TestCase.settings = settings(max_examples=5, stateful_step_count=20, deadline=None)
+SpotInterleavings.TestCase.settings = settings(max_examples=examples(5), stateful_step_count=20, deadline=None)
+PerpetualInterleavings.TestCase.settings = settings(max_examples=examples(5), stateful_step_count=20, deadline=None)
 TestSpotInterleavings = SpotInterleavings.TestCase
 TestPerpetualInterleavings = PerpetualInterleavings.TestCase
 
@@ -199,7 +200,7 @@ def walk(venue: str, seed: int, steps: int) -> TradingFloor:
 
 @pytest.mark.parametrize("venue", ["mexc_spot", PERPETUAL])
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=2, deadline=None)
+@settings(max_examples=examples(2), deadline=None)
 def test_a_long_day(venue: str, seed: int) -> None:
     """120 weighted steps keep every rule of the auditor."""
     walk(venue, seed, 120)
@@ -208,7 +209,7 @@ def test_a_long_day(venue: str, seed: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("venue", ["mexc_spot", PERPETUAL])
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_many_long_days(venue: str, seed: int) -> None:
     """The same for many days of 300 steps."""
     walk(venue, seed, 300)

@@ -21,6 +21,7 @@ from services.common import channels
 from services.common.errors import ClaireError, ContractViolation, NumberOutOfContract
 from services.common.events import EVENT_BY_CHANNEL, Event, Order, OrderResult, parse_event
 from services.common.instruments import PERPETUAL
+from tests.property.effort import examples
 from tests.property.trading_floor import TradingFloor
 
 pytestmark = [pytest.mark.unit, pytest.mark.risk]
@@ -142,7 +143,7 @@ def sane(floor: TradingFloor, order: Order) -> None:
 
 @pytest.mark.parametrize("venue", ["mexc_spot", PERPETUAL])
 @given(drawn=disfigurements())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 def test_nothing_on_the_wire_crashes_or_is_approved_in_absurdity(venue: str, drawn: list[Any]) -> None:
     """Disfigured events of all channels and producers, one after the other, on a floor that is trading."""
     floor = busy_floor(venue)
@@ -177,7 +178,7 @@ results = st.fixed_dictionaries(
 
 
 @given(told=results, known=st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_a_contradictory_result_freezes_or_stops_by_name(told: dict[str, Any], known: bool) -> None:
     """A result that contradicts its order is booked and freezes trading, or is a fault by name."""
     floor = busy_floor("mexc_spot")

@@ -21,6 +21,7 @@ from services.common.events import Control, Order, RiskDecision
 from services.common.instruments import instrument_key
 from services.common.resolution import read_settlement
 from services.common.timestamps import MS_US
+from tests.property.effort import examples
 from tests.unit.risk.risk_desk import SPOT, START_US, RiskDesk
 
 pytestmark = [pytest.mark.unit, pytest.mark.risk]
@@ -314,7 +315,7 @@ class RiskUnderFire(RuleBasedStateMachine):
         assert again.dump() == self.desk.machine.dump()
 
 
-RiskUnderFire.TestCase.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
+RiskUnderFire.TestCase.settings = settings(max_examples=examples(15), stateful_step_count=25, deadline=None)
 TestRiskUnderFire = RiskUnderFire.TestCase
 
 KINDS = ["good"] * 12 + ["wide", "crossed", "missing", "jump", "gap", "thin"]
@@ -358,7 +359,7 @@ def step(machine: RiskUnderFire, draw: Random) -> None:
 
 @pytest.mark.slow
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 def test_a_long_day_under_fire(seed: int) -> None:
     """150 weighted steps keep every invariant after each step, and a replay gives the same bytes."""
     machine = RiskUnderFire()

@@ -19,6 +19,7 @@ from services.cdb_risk.sizing import fixed_fractional, headroom_quantity
 from services.common.decimals import ZERO, floor_to
 from services.common.events import LAYERS
 from services.common.instruments import DEFAULT_INSTRUMENTS
+from tests.property.effort import examples
 
 pytestmark = [pytest.mark.unit, pytest.mark.risk]
 
@@ -63,7 +64,7 @@ def dicts(keys: list[str]) -> st.SearchStrategy[dict[Any, Any]]:
 
 
 @given(signal=dicts(SIGNAL_KEYS) | ANYTHING, state=dicts(STATE_KEYS) | ANYTHING, config=dicts(CONFIG_KEYS) | ANYTHING)
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_garbage_never_raises_and_never_approves_without_essentials(signal: Any, state: Any, config: Any) -> None:
     """Whatever comes in, a verdict of seven layers comes out that JSON can write; approval needs the essentials."""
     result = RiskManager().validate_signal(signal, state, config)
@@ -83,7 +84,7 @@ def test_garbage_never_raises_and_never_approves_without_essentials(signal: Any,
     where=st.sampled_from(["signal", "state", "config"]),
     data=st.data(),
 )
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_one_bad_number_in_a_good_call_is_never_approved(base: None, where: str, data: st.DataObject) -> None:
     """A call that is approved stops being so when any known number is NaN, infinite, negative, a word or absurd."""
     call: dict[str, dict[str, Any]] = {

@@ -22,6 +22,7 @@ from services.cdb_risk.virtual_trips import TripStatistics
 from services.common.codec import decode, encode_state
 from services.common.events import MarketData
 from services.common.timestamps import MINUTE_US
+from tests.property.effort import examples
 from tests.unit.risk.risk_desk import BTC, START_US, RiskDesk, layer
 
 pytestmark = [pytest.mark.unit, pytest.mark.risk]
@@ -96,7 +97,7 @@ def test_more_equity_and_more_risk_never_ask_for_less(
 
 
 @given(method=methods(ANY_NUMBER), equity=ANY_NUMBER, price=ANY_NUMBER, share=SHARES)
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_unknown_and_non_finite_inputs_never_raise_and_never_ask(
     method: Method, equity: Decimal | None, price: Decimal | None, share: Decimal
 ) -> None:
@@ -134,7 +135,7 @@ ANY_KEYS = st.dictionaries(
     price=st.floats(1, 1e5),
     limit=st.floats(0.001, 1),
 )
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_the_dict_api_holds_its_caps_with_every_method(
     method: str, keys: dict[str, Any], equity: float, price: float, limit: float
 ) -> None:
@@ -167,7 +168,7 @@ def test_the_dict_api_holds_its_caps_with_every_method(
     ),
     prices=st.lists(st.integers(49_000, 51_000), min_size=2, max_size=8, unique=True),
 )  # fmt: skip
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_an_approved_order_stays_within_both_limits_at_its_worst_price(
     changed: dict[str, Any], prices: list[int]
 ) -> None:

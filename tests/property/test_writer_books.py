@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from services.cdb_writer.projection import Projection
 from services.cdb_writer.rows import OrderRow, PositionRow, SnapshotRow, TradeRow
+from tests.property.effort import examples
 from tests.unit.writer.journal_story import CASH, Story, tell
 
 pytestmark = pytest.mark.unit
@@ -26,7 +27,7 @@ MOVES = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=examples(60), deadline=None, derandomize=True)
 @given(MOVES)
 def test_the_books_balance(moves: list[tuple[str, bool, Decimal, Decimal, int]]) -> None:
     """Equity = initial cash + realised + unrealised - fees, in every snapshot, to the last digit."""
@@ -70,7 +71,7 @@ def test_the_books_balance(moves: list[tuple[str, bool, Decimal, Decimal, int]])
     )
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=examples(15), deadline=None, derandomize=True)
 @given(st.integers(0, 1000), st.lists(st.integers(1, 199), max_size=6))
 def test_restarts_anywhere_change_no_row(seed: int, cuts: list[int]) -> None:
     """Dumped and restored between any entries, the rows are those of the undisturbed fold."""

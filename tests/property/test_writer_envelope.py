@@ -15,6 +15,7 @@ from services.common.events import Alert, Control, Event, MarketData, parse_even
 from services.common.instruments import instrument_key
 from services.common.portfolio import Portfolio
 from services.common.timestamps import format_timestamp
+from tests.property.effort import examples
 
 pytestmark = pytest.mark.unit
 
@@ -67,7 +68,7 @@ MARKET_DATA = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=examples(300), deadline=None, derandomize=True)
 @given(st.one_of(ALERTS, CONTROLS, MARKET_DATA))
 def test_the_envelope_is_that_of_the_parsed_event(event: Event) -> None:
     """Whatever text stands in ids and producer, both ways read the same."""
@@ -83,7 +84,7 @@ def test_the_envelope_is_that_of_the_parsed_event(event: Event) -> None:
     )
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=examples(300), deadline=None, derandomize=True)
 @given(MARKET_DATA)
 def test_a_quote_marks_as_the_ledger_would(event: MarketData) -> None:
     """The value read from the bytes is the one that `Portfolio.mark` takes, or none where it takes none."""
@@ -95,7 +96,7 @@ def test_a_quote_marks_as_the_ledger_would(event: MarketData) -> None:
     assert quote.price == (None if mark is None else mark.price)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=examples(100), deadline=None, derandomize=True)
 @given(st.binary(max_size=60) | st.sampled_from([b"{}", b"null", b'{"type":"alert"}', b"\xff"]))
 def test_what_is_no_event_is_refused(data: bytes) -> None:
     """Neither way makes an event of other bytes."""
@@ -103,7 +104,7 @@ def test_what_is_no_event_is_refused(data: bytes) -> None:
         read_envelope("alerts", data)
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=examples(20), deadline=None, derandomize=True)
 @given(ALERTS)
 def test_an_event_of_another_channel_is_refused(event: Event) -> None:
     """An alert on the orders channel is not let through by the short way."""

@@ -15,6 +15,7 @@ from services.common.journal.bus import Bus
 from services.common.journal.client import JournalClient
 from services.common.journal.entry import Cause, Entry
 from services.common.journal.opening import recover
+from tests.property.effort import examples
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.slow]
 
@@ -152,5 +153,5 @@ def test_any_interleaving_is_exactly_once_and_in_order(server: Server) -> None:
     """Hypothesis looks for a sequence of publications and disturbances that loses, doubles or reorders an entry."""
     JournalLife.server = server
     run = JournalLife.TestCase
-    run.settings = settings(max_examples=20, stateful_step_count=30, derandomize=True, deadline=None)
+    run.settings = settings(max_examples=examples(20), stateful_step_count=30, derandomize=True, deadline=None)
     run().runTest()
