@@ -15,6 +15,7 @@ from uuid import uuid4
 import typer
 from rich.console import Console
 
+from claire.backup.command import register as register_backup
 from claire.commands_history import register as register_history
 from claire.drill.command import register as register_drill
 from claire.explain.command import register as register_explain
@@ -195,6 +196,7 @@ def stats(
 
 
 register_history(app)
+register_backup(app)
 app.command()(replay)
 register_report(app)
 register_explain(app)

@@ -18,7 +18,7 @@ from services.cdb_writer.adapters.store import EventStore
 from services.common.errors import LeaseHeld
 from services.common.settings import Infrastructure, load_settings, read_environment
 
-__all__ = ["open_store"]
+__all__ = ["connect_elsewhere", "open_store"]
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def open_store(folder: Path, dsn: str, environ: Mapping[str, str], *, make: bool
         LeaseHeld: a writer is at work on the database.
     """
     if dsn:
-        with _opened(_elsewhere(dsn, environ)) as store:
+        with _opened(connect_elsewhere(dsn, environ)) as store:
             yield store
         return
     data = DataFolder(folder)
@@ -54,7 +54,8 @@ def open_store(folder: Path, dsn: str, environ: Mapping[str, str], *, make: bool
         data.release()
 
 
-def _elsewhere(dsn: str, environ: Mapping[str, str]) -> Connect:
+def connect_elsewhere(dsn: str, environ: Mapping[str, str]) -> Connect:
+    """Return what opens connections to a database by its address; `env` takes POSTGRES_HOST and so on."""
     if dsn == "env":
         return connector(load_settings(Infrastructure, read_environment(environ)), name="claire")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -15,14 +15,14 @@ from claire.history.span import WHOLE, Span
 from claire.progress import Tell
 from services.cdb_writer.adapters.store import EventStore, read_cursor
 from services.cdb_writer.chain import ChainHead
-from services.cdb_writer.recorder import Recorder
+from services.cdb_writer.recorder import Batch, Recorder
 from services.cdb_writer.rows import TABLES
 from services.cdb_writer.service import fold_clock
 from services.common.codec import encode_state
 from services.common.errors import StoreError
 from services.common.runtime.run_clock import RunClock
 
-__all__ = ["TargetNotEmpty", "export_history", "import_history", "require_empty", "require_whole"]
+__all__ = ["TargetNotEmpty", "empty_store", "export_history", "import_history", "require_empty", "require_whole"]
 
 EVENTS_A_STEP: Final = 5_000
 
@@ -99,15 +99,20 @@ def require_whole(history: History, tell: Tell = lambda _: None) -> ChainHead:
     return head
 
 
-def import_history(history: History, store: EventStore, tell: Tell = lambda _: None) -> None:
-    """Write a whole history into an empty store, as the writer would have.
-
-    What goes wrong leaves the store as empty as it was.
+def import_history(
+    history: History,
+    store: EventStore,
+    tell: Tell = lambda _: None,
+    *,
+    epochs: Mapping[int, int] | None = None,
+) -> None:
+    """Write a whole history into an empty store, as the writer would have: in one transaction, so all or nothing.
 
     Args:
         history: what to import; whole.
         store: where to; open, so that no writer is at work.
         tell: told of events written.
+        epochs: epochs to know beside those of the events: epoch to its first number.
 
     Raises:
         TargetNotEmpty: something was recorded there before.
@@ -116,30 +121,25 @@ def import_history(history: History, store: EventStore, tell: Tell = lambda _: N
         ContractViolation, IllegalTransition: an event cannot be folded into the tables.
     """
     require_empty(store)
-    try:
-        for written in _write(history, store):
-            tell(written)
-    except BaseException:
-        _empty(store)
-        raise
+    store.write_whole(_batches(history, tell), epochs)
 
 
-def _write(history: History, store: EventStore) -> Iterator[int]:
+def _batches(history: History, tell: Tell) -> Iterator[tuple[Batch, bytes]]:
     recorder, clock = Recorder(ChainHead(), None), RunClock()
     entries = history.entries()
     while page := list(islice(entries, EVENTS_A_STEP)):
         batch = recorder.fold(page)
         fold_clock(clock, page, batch)
-        store.write(batch, encode_state(clock.dump()))
-        yield batch.after.seq
+        yield batch, encode_state(clock.dump())
+        tell(batch.after.seq)
 
 
-def _empty(store: EventStore) -> None:
+def empty_store(store: EventStore) -> None:
+    """Take back what `import_history` has written."""
     store.database.rollback()
-    genesis = ChainHead()
     with store.database as database, database.cursor() as cur:
         cur.execute(f"TRUNCATE {', '.join(_FILLED)}, event_store.epochs, event_store.chain_anchor")
         cur.execute(
             "UPDATE event_store.cursor SET seq = 0, epoch = 0, chain_head = %s, state = NULL, clock = NULL",
-            (genesis.hash,),
+            (ChainHead().hash,),
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -33,6 +33,7 @@ WRITER_LOCK: Final = 0x636C616972650002
 
 
 COPY_CHUNK: Final = 1 << 18
+REFUSED: Final = (psycopg2.IntegrityError, psycopg2.DataError, psycopg2.ProgrammingError)
 
 
 @dataclass(frozen=True)
@@ -113,14 +114,32 @@ class EventStore:
         try:
             self._make_partitions({row.day for row in batch.events})
             with database, database.cursor() as cur:
-                _move_cursor(cur, batch, clock)
-                _copy_events(cur, batch.events)
-                _write_marks(cur, batch)
-                write_rows(cur, batch.rows)
-        except (psycopg2.IntegrityError, psycopg2.DataError, psycopg2.ProgrammingError) as error:
-            raise StoreError(
-                f"PostgreSQL refuses the batch {batch.before.seq + 1} to {batch.after.seq}: {str(error).strip()}"
-            ) from error
+                _put(cur, batch, clock)
+        except REFUSED as error:
+            raise _refusal(batch, error) from error
+
+    def write_whole(self, batches: Iterable[tuple[Batch, bytes]], epochs: Mapping[int, int] | None = None) -> None:
+        """Write one batch after the other, each with the clock's state after it, in a single transaction.
+
+        Args:
+            batches: the whole content of an empty store.
+            epochs: epoch to its first number, beside those that the batches begin.
+
+        Raises:
+            StoreError: as :meth:`write`; then nothing was written.
+        """
+        made, batch = set(self._days), None
+        try:
+            with self.database as database, database.cursor() as cur:
+                for batch, clock in batches:
+                    for day in sorted({row.day for row in batch.events} - made):
+                        _make_partition(cur, day)
+                        made.add(day)
+                    _put(cur, batch, clock)
+                _write_epochs(cur, epochs or {})
+        except REFUSED as error:
+            raise _refusal(batch, error) from error
+        self._days = made
 
     def stored(self) -> StoredCursor:
         """Return the cursor over the open connection, which keeps the lock.
@@ -142,21 +161,37 @@ class EventStore:
     def _make_partitions(self, days: set[str]) -> None:
         """Attach (not create as partition): that does not wait for people who are reading the other days."""
         for day in sorted(days - self._days):
-            name = sql.Identifier("event_store", _partition_of_day(day))
-            following = (date.fromisoformat(day) + timedelta(days=1)).isoformat() if day < "9999-12-31" else "infinity"
             with self.database as database, database.cursor() as cur:
-                cur.execute(
-                    sql.SQL(
-                        "CREATE TABLE {} (LIKE event_store.events INCLUDING DEFAULTS INCLUDING CONSTRAINTS, "
-                        "CHECK (day >= {} AND day < {}))"
-                    ).format(name, sql.Literal(day), sql.Literal(following))
-                )
-                cur.execute(
-                    sql.SQL("ALTER TABLE event_store.events ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
-                        name, sql.Literal(day), sql.Literal(following)
-                    )
-                )
+                _make_partition(cur, day)
             self._days.add(day)
+
+
+def _make_partition(cur: cursor, day: str) -> None:
+    name = sql.Identifier("event_store", _partition_of_day(day))
+    following = (date.fromisoformat(day) + timedelta(days=1)).isoformat() if day < "9999-12-31" else "infinity"
+    cur.execute(
+        sql.SQL(
+            "CREATE TABLE {} (LIKE event_store.events INCLUDING DEFAULTS INCLUDING CONSTRAINTS, "
+            "CHECK (day >= {} AND day < {}))"
+        ).format(name, sql.Literal(day), sql.Literal(following))
+    )
+    cur.execute(
+        sql.SQL("ALTER TABLE event_store.events ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
+            name, sql.Literal(day), sql.Literal(following)
+        )
+    )
+
+
+def _put(cur: cursor, batch: Batch, clock: bytes | None) -> None:
+    _move_cursor(cur, batch, clock)
+    _copy_events(cur, batch.events)
+    _write_marks(cur, batch)
+    write_rows(cur, batch.rows)
+
+
+def _refusal(batch: Batch | None, error: psycopg2.Error) -> StoreError:
+    what = "what follows" if batch is None else f"the batch {batch.before.seq + 1} to {batch.after.seq}"
+    return StoreError(f"PostgreSQL refuses {what}: {str(error).strip()}")
 
 
 def _take_lock(database: connection, wait_sec: float) -> None:
@@ -244,11 +279,7 @@ def _text(value: str | None) -> str:
 
 
 def _write_marks(cur: cursor, batch: Batch) -> None:
-    for epoch, first_seq in batch.epochs.items():
-        cur.execute(
-            "INSERT INTO event_store.epochs (epoch, first_seq) VALUES (%s, %s) ON CONFLICT (epoch) DO NOTHING",
-            (epoch, first_seq),
-        )
+    _write_epochs(cur, batch.epochs)
     for run in batch.runs:
         cur.execute(
             "INSERT INTO event_store.runs (run_id, first_seq, started_at) VALUES (%s, %s, %s)",
@@ -258,6 +289,14 @@ def _write_marks(cur: cursor, batch: Batch) -> None:
         cur.execute(
             "INSERT INTO event_store.chain_anchor (seq, run_id, day, epoch, hash) VALUES (%s, %s, %s, %s, %s)",
             (anchor.head.seq, anchor.run_id, anchor.day, anchor.head.epoch, anchor.head.hash),
+        )
+
+
+def _write_epochs(cur: cursor, epochs: Mapping[int, int]) -> None:
+    for epoch, first_seq in epochs.items():
+        cur.execute(
+            "INSERT INTO event_store.epochs (epoch, first_seq) VALUES (%s, %s) ON CONFLICT (epoch) DO NOTHING",
+            (epoch, first_seq),
         )
 
 

@@ -99,6 +99,7 @@ def plan_recovery(
     if archive is not None:
         epochs = _merge_epochs(redis.epochs, archive.epochs)
         _require_same_entry(redis, archive)
+        _require_no_other_line(redis, archive)
         _require_no_hole(redis, archive_n)
     head = max(redis_n, archive_n)
     epoch = max(epochs, default=0) + 1
@@ -120,6 +121,22 @@ def _merge_epochs(redis: Mapping[int, int], archive: Mapping[int, int]) -> dict[
         if redis[epoch] != archive[epoch]:
             raise StoreError(f"epoch {epoch} begins at {redis[epoch]} in Redis and at {archive[epoch]} in PostgreSQL")
     return {**archive, **redis}
+
+
+def _require_no_other_line(redis: RedisFacts, archive: ArchiveFacts) -> None:
+    """An epoch is durable in the archive before Redis writes in it, and no rollback keeps entries of a lost epoch.
+
+    So an epoch that Redis does not know begins beyond its head. Otherwise the archive was restored from a backup, and
+    Redis went on from that place in its own way.
+    """
+    head = redis.head.n if redis.head else 0
+    for epoch in archive.epochs.keys() - redis.epochs.keys():
+        if archive.epochs[epoch] <= head:
+            raise StoreError(
+                f"PostgreSQL begins epoch {epoch} at {archive.epochs[epoch]}, and Redis, which ends at {head}, does "
+                "not know it: the database was restored from a backup and Redis went on from there in its own way; "
+                "empty Redis, or restore the backup again with this Redis running (runbook disaster-recovery.md)"
+            )
 
 
 def _require_no_hole(redis: RedisFacts, archive_n: int) -> None:

@@ -218,3 +218,13 @@ def test_dead_letter_is_read_back() -> None:
 def test_lease_key_names_the_service() -> None:
     """The lease of a service is one key."""
     assert lease_key(CORE) == "lease:cdb_core"
+
+
+def test_a_redis_that_went_on_past_a_restored_backup_is_refused() -> None:
+    """PostgreSQL begins an epoch within what Redis has, and Redis does not know it: two lines from one place."""
+    head = entry(100)
+    archive = ArchiveFacts(head.id, {1: 1, 1002: 101}, head)
+    with pytest.raises(StoreError, match="restored from a backup and Redis went on"):
+        plan_recovery(RedisFacts(JournalId(2, 150), {1: 1, 2: 101}, head, 1), archive)
+    plan = plan_recovery(RedisFacts(JournalId(1, 90), {1: 1}, entry(90), 1), replace(archive, entry=entry(90)))
+    assert (plan.epoch, plan.head, plan.missing) == (1003, 100, 10)
