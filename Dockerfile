@@ -18,7 +18,7 @@ LABEL org.opencontainers.image.title="Claire de Binare" \
 # Folders that volumes are mounted on belong to the user from the start: a new volume takes over their owner.
 RUN groupadd --gid 10001 claire \
  && useradd --uid 10001 --gid claire --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin claire \
- && install -d -o claire -g claire -m 0750 /var/lib/claire \
+ && install -d -o claire -g claire -m 0750 /var/lib/claire /backups \
  && install -d -o claire -g claire -m 0755 /run/claire/redis /run/claire/postgres /run/claire/grafana
 
 COPY --from=builder /opt/claire /opt/claire

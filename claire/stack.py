@@ -56,7 +56,7 @@ def settings_models() -> dict[str, tuple[type[BaseModel], ...]]:
     from services.cdb_core.settings import CoreSettings
     from services.cdb_execution.settings import ExecutionSettings
     from services.cdb_risk.settings import RiskSettings
-    from services.cdb_writer.settings import WriterSettings
+    from services.cdb_writer.settings import WriterSettings, WriterShellSettings
     from services.cdb_ws.settings import FeedSettings, PlaybackSettings
 
     return {
@@ -64,7 +64,7 @@ def settings_models() -> dict[str, tuple[type[BaseModel], ...]]:
         channels.CORE: (CoreSettings,),
         channels.RISK: (RiskSettings,),
         channels.EXECUTION: (ExecutionSettings,),
-        channels.WRITER: (WriterSettings,),
+        channels.WRITER: (WriterSettings, WriterShellSettings),
     }
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from services.cdb_writer.adapters.disk_watch import DISK_LOW, DiskWatch
 from services.cdb_writer.adapters.housekeeping import Housekeeping
 from services.cdb_writer.adapters.keeper import Keeper
 from services.cdb_writer.adapters.metrics import WriterMetrics
@@ -40,6 +41,7 @@ CLOCK_STALLED = "CLOCK_STALLED"
 FRUITLESS_STARTS = 3
 LAG_LIMIT_SEC = 10.0
 POLL_SEC = 0.1
+DISKS_EVERY_SEC = 30.0
 
 
 class HealingPublisher(Publisher):
@@ -85,10 +87,17 @@ class Writer:
         self._publisher = HealingPublisher(life, keeper)
         self._admission = Admission(life, self._publisher)
         self._bus = Bus(life.infra, channels.WRITER, frozenset(channels.CHANNELS), mode="xread")
-        folder = life.settings_of(WriterShellSettings).EVENT_EXPORT_DIR
+        places = life.settings_of(WriterShellSettings)
+        folder = places.EVENT_EXPORT_DIR
         self._housekeeping = Housekeeping(
             life.infra, Path(folder) if folder else None, self._settings.EVENT_RETENTION_DAYS, metrics.exported.inc
         )
+        self._disks = DiskWatch(
+            (life.infra.STATE_DIR, *(Path(name) for name in (folder, places.BACKUP_DIR) if name)),
+            places.DISK_WARN_FREE_PCT,
+            places.DISK_CRITICAL_FREE_PCT,
+        )
+        self._disks_seen_at = -DISKS_EVERY_SEC
         self._recorder: Recorder | None = None
         self._held: list[Entry] = []
         self._written = 0
@@ -240,6 +249,7 @@ class Writer:
         if self._bus.at_head:
             self._publisher.announce(self._settings)
             self._watch_clock()
+            self._watch_disks()
         self._admission.admit(self._bus)
         self._trim()
         if self._life.clock.now is not None:
@@ -275,6 +285,14 @@ class Writer:
             self._stall_told = True
             message = f"the clock stands still: {reason}; no order is sent"
             self._publisher.alert("CRITICAL", CLOCK_STALLED, message, again=True)
+
+    def _watch_disks(self) -> None:
+        """Say once that a disk has become low, and again when it has become critical."""
+        if self._life.clock.now is None or time.monotonic() - self._disks_seen_at < DISKS_EVERY_SEC:
+            return  # before the first tick there is no run that an alert could belong to
+        self._disks_seen_at = time.monotonic()
+        for alarm in self._disks.look():
+            self._publisher.alert(alarm.level, DISK_LOW, alarm.message, alarm.context, again=True)
 
     def _trim(self) -> None:
         if time.monotonic() - self._trimmed_at < self._settings.JOURNAL_TRIM_EVERY_SEC:
@@ -326,7 +344,8 @@ def main(environ: Mapping[str, str] | None = None) -> int:
         return keepers[life]
 
     def body(life: Lifecycle) -> None:
-        StorageWatch(life.infra, life.metrics.registry, life.stop).start()
+        backup_dir = life.settings_of(WriterShellSettings).BACKUP_DIR
+        StorageWatch(life.infra, life.metrics.registry, life.stop, backup_dir).start()
         Writer(life, *keeper_of(life)).run()
 
     return run_service(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.common.settings import MachineSettings
+from services.common.settings import Fraction, MachineSettings
 
 __all__ = ["WriterSettings", "WriterShellSettings"]
 
@@ -27,3 +29,6 @@ class WriterShellSettings(BaseModel):
     EVENT_EXPORT_DIR: str = Field(
         "", description="folder for market data past retention; empty: they stay in the database"
     )
+    BACKUP_DIR: str = Field("", description="folder that claire backup writes to; the age of the newest is shown")
+    DISK_WARN_FREE_PCT: Fraction = Field(Decimal("0.15"), description="free share of a disk under which DISK_LOW warns")
+    DISK_CRITICAL_FREE_PCT: Fraction = Field(Decimal("0.05"), description="... and under which it is critical")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 import psycopg2
 import structlog
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from psycopg2.extensions import connection
 from redis.exceptions import RedisError
 
+from services.cdb_writer.adapters.backup_folder import backups
 from services.cdb_writer.adapters.connection import connector
 from services.common.journal.link import Link
 from services.common.runtime.catalogue import storage
@@ -22,10 +24,13 @@ EVERY_SEC = 10.0
 
 
 class StorageWatch:
-    """Shows memory of Redis and size of the database; a server that does not answer is shown as down."""
+    """Shows memory of Redis, size of the database and the newest backup; a silent server is shown as down."""
 
-    def __init__(self, infra: Infrastructure, registry: CollectorRegistry, stop: threading.Event) -> None:
-        """Open nothing yet; `stop` ends the thread."""
+    def __init__(
+        self, infra: Infrastructure, registry: CollectorRegistry, stop: threading.Event, backup_dir: str = ""
+    ) -> None:
+        """Open nothing yet; `stop` ends the thread, `backup_dir` is where backups are kept (empty: not known)."""
+        self._backup_dir = backup_dir
         self._link = Link(infra, name="cdb_writer_storage")
         self._connect = connector(infra, name="cdb_writer_storage")
         self._database: connection | None = None
@@ -35,7 +40,7 @@ class StorageWatch:
         self._used = storage.REDIS_MEMORY_USED.gauge(registry)
         self._limit = storage.REDIS_MEMORY_LIMIT.gauge(registry)
         self._size = storage.DATABASE_SIZE.gauge(registry)
-        self.backup_time = storage.BACKUP_TIME.gauge(registry)
+        self._backup_time = storage.BACKUP_TIME.gauge(registry)
 
     def start(self) -> threading.Thread:
         """Begin to look, every ten seconds, and return the thread that does."""
@@ -47,6 +52,7 @@ class StorageWatch:
         """Look once at both servers."""
         self._up.labels("redis").set(self._look_at_redis())
         self._up.labels("postgresql").set(self._look_at_postgres())
+        self._look_at_backups()
 
     def close(self) -> None:
         """Close the connections."""
@@ -61,6 +67,16 @@ class StorageWatch:
             self.look()
             self._stop.wait(EVERY_SEC)
         self.close()
+
+    def _look_at_backups(self) -> None:
+        if not self._backup_dir:
+            return
+        try:
+            found = backups(Path(self._backup_dir))
+        except OSError as error:
+            self._log.info("backups_not_seen", error=str(error))
+            return
+        self._backup_time.set(found[-1][0].timestamp() if found else 0)
 
     def _look_at_redis(self) -> bool:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -54,3 +55,19 @@ def test_it_looks_until_it_is_told_to_stop(infrastructure: Infrastructure) -> No
 
     assert not thread.is_alive()
     assert threading.active_count() == before
+
+
+def test_the_newest_backup_is_shown_with_its_age(infrastructure: Infrastructure, short_folder: Path) -> None:
+    """By the moment in its name; a folder that is not there yet is no backup, and no fault."""
+    registry = CollectorRegistry()
+    watch = StorageWatch(infrastructure, registry, threading.Event(), str(short_folder / "backups"))
+    watch.look()
+    assert registry.get_sample_value("cdb_backup_timestamp_seconds") == 0
+    (short_folder / "backups").mkdir()
+    for day in ("27", "26"):
+        (short_folder / "backups" / f"claire-202611{day}T060000Z-7.backup").touch()
+
+    watch.look()
+    watch.close()
+
+    assert registry.get_sample_value("cdb_backup_timestamp_seconds") == 1_795_759_200

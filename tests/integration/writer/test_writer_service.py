@@ -167,6 +167,20 @@ def test_a_clock_that_stands_still_is_told_once(new_thread: NewWriter, feeder: N
     writer.stop()
 
 
+def test_a_low_disk_is_told(new_thread: NewWriter, feeder: NewFeeder, connect: Connect) -> None:
+    """Under the share that was set: one alert with folder and bytes, in the audit trail as any other."""
+    writer = new_thread(DISK_WARN_FREE_PCT="1", DISK_CRITICAL_FREE_PCT="0").start()
+    source = feeder()
+    story = Story()
+    story.begin()
+    story.tick()
+    source.publish(story.entries)
+    told = "SELECT level, code, context ->> 'folder' FROM alerts WHERE code = 'DISK_LOW'"
+    found = wait_for(lambda: query(connect, told), "the disk is told")
+    writer.stop()
+    assert found == [("WARNING", "DISK_LOW", str(writer.life.infra.STATE_DIR))]
+
+
 def test_every_stall_is_told_whoever_is_missing(
     new_thread: NewWriter, feeder: NewFeeder, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
