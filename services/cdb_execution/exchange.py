@@ -18,6 +18,7 @@ __all__ = [
     "Balance",
     "Exchange",
     "ExchangeStatus",
+    "FundingPayment",
     "OrderReport",
     "OrderRequest",
     "PlaceOutcome",
@@ -37,6 +38,7 @@ class OrderRequest:
         price: limit price; None for MARKET.
         quantity: base units, on the lot grid.
         leverage: 1 on spot.
+        not_after: wall time of this machine, microseconds, after which it must not leave any more; None: no such time.
     """
 
     client_order_id: str
@@ -49,6 +51,7 @@ class OrderRequest:
     price: Decimal | None
     reduce_only: bool = False
     leverage: int = 1
+    not_after: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +140,17 @@ class PositionReport:
     liquidation_price: Decimal | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class FundingPayment:
+    """One settlement of a perpetual's funding; `amount` is received when positive, in the settlement coin."""
+
+    symbol: str
+    payment_id: str
+    amount: Decimal
+    rate: Decimal
+    time: int
+
+
 class Exchange(Protocol):
     """One account at one venue.
 
@@ -154,6 +168,10 @@ class Exchange(Protocol):
 
     def cancel(self, symbol: str, client_order_id: str) -> OrderReport | None:
         """Cancel what is left of an order; None when the exchange does not know it."""
+        ...
+
+    def cancel_all(self, symbol: str) -> None:
+        """Cancel every open order of an instrument, also those that are not ours."""
         ...
 
     def query(self, symbol: str, client_order_id: str) -> OrderReport | None:
@@ -174,6 +192,10 @@ class Exchange(Protocol):
 
     def positions(self) -> list[PositionReport]:
         """Return the open perpetual positions; none on spot."""
+        ...
+
+    def funding(self, symbol: str, since: int) -> list[FundingPayment]:
+        """Return every settlement of funding on a perpetual since a time, oldest first; none on spot."""
         ...
 
     def instruments(self, symbols: Sequence[str]) -> list[InstrumentSpec]:
