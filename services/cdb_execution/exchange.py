@@ -7,7 +7,7 @@ times are microseconds since the epoch on the exchange's clock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, Protocol
@@ -23,7 +23,9 @@ __all__ = [
     "OrderRequest",
     "PlaceOutcome",
     "PositionReport",
+    "StreamState",
     "Trade",
+    "UserStream",
 ]
 
 ExchangeStatus = Literal["NEW", "PARTIALLY_FILLED", "FILLED", "CANCELED", "REJECTED"]
@@ -138,6 +140,31 @@ class PositionReport:
     margin: Decimal
     leverage: int
     liquidation_price: Decimal | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamState:
+    """The user stream has begun to deliver (again), or has ceased to.
+
+    Attributes:
+        connected: what happened before it was `True` may have been missed: it is reconciled.
+        reason: for people.
+    """
+
+    connected: bool
+    reason: str = ""
+
+
+class UserStream(Protocol):
+    """What the exchange pushes of one account. It reconnects by itself, in a thread of its own."""
+
+    def start(self, deliver: Callable[[OrderReport | Trade | StreamState], None]) -> None:
+        """Begin to deliver; `deliver` may be called from any thread and never blocks."""
+        ...
+
+    def stop(self) -> None:
+        """Deliver nothing more, and give everything back."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import stamina
 
-from services.cdb_execution.adapters.access import Keys
 from services.cdb_execution.adapters.dialects import MISTIMED, THROTTLED, Call, Dialect, told_code
+from services.cdb_execution.adapters.keys import Keys
 from services.cdb_execution.adapters.limits import RateLimiter
 from services.cdb_execution.adapters.server_clock import ServerClock
 from services.cdb_execution.adapters.transport import HttpAnswer, Transport, TransportFailure

@@ -12,7 +12,7 @@ from json import dumps
 from typing import Any, Final, Protocol
 from urllib.parse import quote, urlencode
 
-from services.cdb_execution.adapters.access import Keys
+from services.cdb_execution.adapters.keys import Keys
 from services.cdb_execution.adapters.transport import HttpAnswer, HttpRequest
 from services.common.codec import decode
 from services.common.errors import ContractViolation, ExchangeRefused, ExchangeUnreachable

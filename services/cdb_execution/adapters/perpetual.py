@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from time import monotonic
 from typing import Any, Final, TypeVar
 
 from services.cdb_execution.adapters.caller import MexcCaller
@@ -54,7 +55,7 @@ ReadT = TypeVar("ReadT")
 
 
 class MexcPerpetual:
-    """Perpetual v1; safe to call from one thread at a time."""
+    """Perpetual v1; safe to call from several threads."""
 
     def __init__(self, caller: MexcCaller, *, longest_wait_sec: float = 1.0) -> None:
         """Ask nothing yet; see :class:`services.cdb_execution.adapters.spot.MexcSpot`."""
@@ -63,10 +64,13 @@ class MexcPerpetual:
         self._listings: dict[str, Listing] = {}
 
     def place(self, request: OrderRequest) -> PlaceOutcome:
-        """Send one order, once. Its contract must have been asked for before: quantities are counted in its size."""
-        listing = self._listings.get(request.symbol)
-        if request.venue != PERPETUAL or listing is None:
-            return not_sent("unknown_contract", f"{request.venue} {request.symbol}: its size was never asked for")
+        """Send one order, once; the contract's size, in which it is counted, is asked for when not yet known."""
+        if request.venue != PERPETUAL:
+            return not_sent("not_perpetual", request.venue)
+        try:
+            listing = self._known(request.symbol)
+        except (ExchangeUnreachable, ExchangeRefused) as error:
+            return not_sent("unknown_contract", str(error))
         broken = off_grid(request, listing)
         count = contracts(request.quantity, listing.spec.contract_size)
         if broken is not None or count is None:
@@ -137,7 +141,7 @@ class MexcPerpetual:
             raise
         if data is None:
             return None
-        report = read_order(data, self._size_of)
+        report = read_order(data, self.contract_size)
         if (report.symbol, report.client_order_id) != (symbol, client_order_id):
             raise ExchangeAnswerInvalid(
                 f"externalOid={report.client_order_id!r} of {report.symbol}: "
@@ -148,13 +152,13 @@ class MexcPerpetual:
     def open_orders(self, symbols: Sequence[str]) -> list[OrderReport]:
         """Return every open order of the account on these symbols."""
         rows = self._pages("order/list/open_orders", {}, None)
-        reports = (read_order(row, self._size_of) for row in rows)
+        reports = (read_order(row, self.contract_size) for row in rows)
         return [report for report in reports if report.symbol in symbols]
 
     def trades(self, symbol: str, since: int) -> list[Trade]:
         """Return every fill since a time, oldest first."""
         rows = self._pages("order/list/order_deals", _window(symbol, since), ("timestamp", since))
-        found = {trade.trade_id: trade for trade in (read_trade(row, self._size_of) for row in rows)}
+        found = {trade.trade_id: trade for trade in (read_trade(row, self.contract_size) for row in rows)}
         return _since(found.values(), since, lambda trade: trade.time)
 
     def funding(self, symbol: str, since: int) -> list[FundingPayment]:
@@ -171,7 +175,7 @@ class MexcPerpetual:
     def positions(self) -> list[PositionReport]:
         """Return the open positions."""
         rows = as_rows(self._read("position/open_positions"), "positions")
-        return [position for position in (read_position(row, self._size_of) for row in rows) if position.quantity]
+        return [position for position in (read_position(row, self.contract_size) for row in rows) if position.quantity]
 
     def listings(self, symbols: Sequence[str]) -> list[Listing]:
         """Return what the exchange publishes of contracts now; those that it does not list are left out."""
@@ -188,12 +192,23 @@ class MexcPerpetual:
         """Return the grids of those contracts that can be traded by API now."""
         return [listing.spec for listing in self.listings(symbols) if listing.closed is None]
 
-    def _size_of(self, symbol: str) -> Decimal:
+    def contract_size(self, symbol: str) -> Decimal:
+        """Return the base units of one contract.
+
+        Raises:
+            ExchangeAnswerInvalid: the exchange lists no such contract.
+        """
+        return self._known(symbol).spec.contract_size
+
+    def _known(self, symbol: str) -> Listing:
         if symbol not in self._listings:
+            began = monotonic()
             self.listings([symbol])
+            if monotonic() - began > self._longest_wait_sec:
+                raise ExchangeUnreachable(f"{symbol}: it took too long to learn the contract's size")
         if symbol not in self._listings:
             raise ExchangeAnswerInvalid(f"symbol={symbol!r}: the exchange lists no such contract")
-        return self._listings[symbol].spec.contract_size
+        return self._listings[symbol]
 
     def _read(self, path: str, parameters: dict[str, str] | None = None) -> Any:
         return self.caller.ask(Call("GET", f"{_PRIVATE}/{path}", parameters or {}, bucket="read"))

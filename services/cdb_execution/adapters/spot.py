@@ -40,7 +40,7 @@ _TYPES: Final = {"IOC": "IMMEDIATE_OR_CANCEL", "FOK": "FILL_OR_KILL", "GTC": "LI
 
 
 class MexcSpot:
-    """Spot v3; safe to call from one thread at a time."""
+    """Spot v3; safe to call from several threads."""
 
     def __init__(self, caller: MexcCaller, *, longest_wait_sec: float = 1.0) -> None:
         """Ask nothing yet.

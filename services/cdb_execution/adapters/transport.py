@@ -6,6 +6,7 @@ Nothing here retries, follows a redirect or shows a query string: it holds a sig
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
@@ -71,16 +72,17 @@ class Transport(Protocol):
 
 
 class RequestsTransport:
-    """HTTP over `requests`: certificates are verified, proxies come from the environment, connections are kept."""
+    """HTTP over `requests`: certificates are verified, proxies come from the environment, connections are kept.
+
+    Safe to use from several threads: each has its own session.
+    """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         """Open no connection yet."""
         self._clock = clock
-        self._session = requests.Session()
-        self._session.auth = _leave_alone
-        adapter = HTTPAdapter(max_retries=0)
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
+        self._own = threading.local()
+        self._lock = threading.Lock()
+        self._sessions: list[requests.Session] = []
         # At DEBUG it would write URLs, which hold signatures.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
@@ -88,7 +90,7 @@ class RequestsTransport:
         """Send it once; see :class:`Transport`."""
         deadline = self._clock() + timeout_sec
         try:
-            with self._session.request(
+            with self._session().request(
                 request.method,
                 request.url,
                 data=request.body.encode() or None,
@@ -111,8 +113,22 @@ class RequestsTransport:
             return _failure(error)
 
     def close(self) -> None:
-        """Give the connections back."""
-        self._session.close()
+        """Give the connections of all threads back."""
+        with self._lock:
+            for session in self._sessions:
+                session.close()
+
+    def _session(self) -> requests.Session:
+        found: requests.Session | None = getattr(self._own, "session", None)
+        if found is None:
+            found = requests.Session()
+            found.auth = _leave_alone
+            for scheme in ("https://", "http://"):
+                found.mount(scheme, HTTPAdapter(max_retries=0))
+            self._own.session = found
+            with self._lock:
+                self._sessions.append(found)
+        return found
 
 
 def _leave_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from services.cdb_execution.adapters.access import Keys
 from services.cdb_execution.adapters.caller import MexcCaller
 from services.cdb_execution.adapters.dialects import PerpetualDialect, SpotDialect
+from services.cdb_execution.adapters.keys import Keys
 from services.cdb_execution.adapters.limits import PERPETUAL_LIMITS, SPOT_LIMITS, RateLimiter
 from services.cdb_execution.adapters.perpetual import PERPETUAL_TIME, MexcPerpetual
 from services.cdb_execution.adapters.server_clock import ServerClock
@@ -99,15 +99,16 @@ def spot(script: Script, time: Time | None = None) -> MexcSpot:
     return MexcSpot(caller)
 
 
-def perpetual(script: Script, time: Time | None = None) -> MexcPerpetual:
-    """Return a perpetual account behind a script, its contract asked for."""
+def perpetual(script: Script, time: Time | None = None, *, ask: bool = True) -> MexcPerpetual:
+    """Return a perpetual account behind a script, its contract asked for unless told otherwise."""
     time = time or Time()
     limiter = RateLimiter(PERPETUAL_LIMITS, clock=lambda: time.now, wait=time.wait)
     caller = MexcCaller(
         PerpetualDialect(), script, KEYS, "https://mexc.test", limiter, clock=_clock, read_time=(PERPETUAL_TIME, int)
     )
     exchange = MexcPerpetual(caller)
-    exchange.instruments(["BTCUSDT"])
+    if ask:
+        exchange.instruments(["BTCUSDT"])
     script.sent.clear()
     return exchange
 

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
+from services.cdb_execution.adapters import perpetual as perpetual_module
 from services.cdb_execution.adapters.transport import TransportFailure
 from services.cdb_execution.exchange import Balance, FundingPayment, OrderReport, PlaceOutcome, PositionReport
 from services.common.codec import decode
@@ -89,12 +90,22 @@ def test_what_is_no_whole_number_of_contracts_is_not_sent() -> None:
 
     assert exchange.place(contract_order(quantity=Decimal("0.00015"))).code == "off_lot"
     assert exchange.place(contract_order(symbol="ETHUSDT")).code == "unknown_contract"
-    assert exchange.place(order()).code == "unknown_contract"
+    assert exchange.place(order()).code == "not_perpetual"
     assert exchange.place(contract_order(price=None)).code == "price"
     script.on("GET /api/v1/contract/ping", TransportFailure("timeout"))
     assert exchange.place(contract_order()).code == "no_server_time"
     assert exchange.place(contract_order(not_after=1)).verdict == "not_sent"
-    assert all(request.path == "/api/v1/contract/ping" for request in script.sent)
+    assert all(request.method == "GET" for request in script.sent)
+
+
+def test_a_contract_that_takes_long_to_learn_makes_the_order_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The size is known for the next one; this one has waited too long."""
+    exchange = perpetual(Script().on(CREATE, data("7")), ask=False)
+    ticks = iter([0.0, 9.0])
+    monkeypatch.setattr(perpetual_module, "monotonic", lambda: next(ticks))
+
+    assert exchange.place(contract_order()).code == "unknown_contract"
+    assert exchange.place(contract_order()).verdict == "accepted"
 
 
 def test_a_lot_that_is_no_whole_number_of_contracts_cannot_slip_through() -> None:

@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ReadTimeoutError
 
 from services.cdb_execution.adapters import transport as transport_module
-from services.cdb_execution.adapters.access import Keys, MexcAccess
 from services.cdb_execution.adapters.dialects import Call, json_text, plain
+from services.cdb_execution.adapters.keys import Keys, MexcAddresses
 from services.cdb_execution.adapters.limits import Limit, RateLimiter
 from services.cdb_execution.adapters.order_rules import broken_rule, off_grid
 from services.cdb_execution.adapters.outcome import perpetual_outcome, spot_outcome
@@ -30,6 +30,7 @@ from services.common.errors import ExchangeRefused, ExchangeUnreachable
 from services.common.mexc.instruments import spot_listing
 from tests.unit.execution.mexc_desk import (
     ACCESS,
+    KEYS,
     NOW_MS,
     SECRET,
     Script,
@@ -275,13 +276,10 @@ def test_rules_of_spot(changes: dict[str, Any], request_changes: dict[str, Any],
 
 
 def test_keys_show_in_no_repr() -> None:
-    """Not of the keys, not of the settings, not of a request."""
-    access = MexcAccess(MEXC_API_KEY=ACCESS, MEXC_API_SECRET=SECRET)
+    """Not of the keys, not of a request."""
     request = HttpRequest("GET", "https://mexc.test", "/x", f"signature={SECRET}", SECRET, {"ApiKey": ACCESS})
 
-    assert access.has_keys
-    assert not MexcAccess(MEXC_API_KEY=ACCESS).has_keys
-    for shown in (repr(access), str(access), repr(access.keys), f"{access.keys}", repr(request)):
+    for shown in (repr(KEYS), f"{KEYS}", repr(request)):
         assert ACCESS not in shown
         assert SECRET not in shown
     assert Keys("", "").mask(b"text") == b"text"
@@ -293,9 +291,9 @@ def test_keys_show_in_no_repr() -> None:
 def test_keys_travel_encrypted_to_where_they_belong(url: str) -> None:
     """Plain HTTP only to this machine, a private address or a service of the compose network."""
     with pytest.raises(ValidationError):
-        MexcAccess(MEXC_REST_URL=url)
-    assert MexcAccess(MEXC_REST_URL="http://cdb_sandbox:8010/").MEXC_REST_URL == "http://cdb_sandbox:8010"
-    assert MexcAccess(MEXC_SPOT_WS_URL="ws://127.0.0.1:8010/ws").MEXC_SPOT_WS_URL == "ws://127.0.0.1:8010/ws"
+        MexcAddresses(MEXC_REST_URL=url)
+    assert MexcAddresses(MEXC_REST_URL="http://cdb_sandbox:8010/").MEXC_REST_URL == "http://cdb_sandbox:8010"
+    assert MexcAddresses(MEXC_WS_URL="ws://127.0.0.1:8010/ws").MEXC_WS_URL == "ws://127.0.0.1:8010/ws"
 
 
 _LEAKS = f"key {ACCESS} secret {SECRET}"

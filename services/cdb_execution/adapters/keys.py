@@ -1,4 +1,4 @@
-"""Where MEXC is and with which keys: settings of the adapters, never journalled, and shown by nobody."""
+"""The account's keys in a shape that shows them to nobody, and where MEXC is."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-__all__ = ["Keys", "MexcAccess"]
+__all__ = ["Keys", "MexcAddresses"]
 
 _MASK: Final = "********"
 
@@ -39,38 +39,24 @@ class Keys:
         return body
 
 
-class MexcAccess(BaseModel):
-    """Addresses and keys.
+class MexcAddresses(BaseModel):
+    """Where the exchange is, under the names that cdb_ws has for it; the sandbox exchange has others.
 
     Attributes:
-        MEXC_API_KEY: access key of the account; only spot and contract trading may be allowed to it, never withdrawal.
-        MEXC_API_SECRET: its secret; both may come from a file (`MEXC_API_KEY_FILE`).
-        MEXC_REST_URL: where REST answers; the sandbox exchange has another address.
-        MEXC_SPOT_WS_URL: where the spot streams are.
-        MEXC_PERPETUAL_WS_URL: where the perpetual streams are.
+        MEXC_REST_URL, MEXC_WS_URL: of spot.
+        MEXC_PERPETUAL_REST_URL, MEXC_PERPETUAL_WS_URL: of perpetual contracts.
         MEXC_TIMEOUT_SEC: how long one request may take.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
-    MEXC_API_KEY: SecretStr = SecretStr("")
-    MEXC_API_SECRET: SecretStr = SecretStr("")
     MEXC_REST_URL: str = "https://api.mexc.com"
-    MEXC_SPOT_WS_URL: str = "wss://wbs-api.mexc.com/ws"
+    MEXC_WS_URL: str = "wss://wbs-api.mexc.com/ws"
+    MEXC_PERPETUAL_REST_URL: str = "https://api.mexc.com"
     MEXC_PERPETUAL_WS_URL: str = "wss://contract.mexc.com/edge"
     MEXC_TIMEOUT_SEC: float = Field(5.0, gt=0, le=60)
 
-    @property
-    def keys(self) -> Keys:
-        """The keys, in a shape that does not show them."""
-        return Keys(self.MEXC_API_KEY.get_secret_value(), self.MEXC_API_SECRET.get_secret_value())
-
-    @property
-    def has_keys(self) -> bool:
-        """Whether both keys are set."""
-        return bool(self.MEXC_API_KEY.get_secret_value() and self.MEXC_API_SECRET.get_secret_value())
-
-    @field_validator("MEXC_REST_URL", "MEXC_SPOT_WS_URL", "MEXC_PERPETUAL_WS_URL")
+    @field_validator("MEXC_REST_URL", "MEXC_WS_URL", "MEXC_PERPETUAL_REST_URL", "MEXC_PERPETUAL_WS_URL")
     @classmethod
     def _encrypted_unless_near(cls, url: str) -> str:
         parts = urlsplit(url)
