@@ -18,6 +18,7 @@ from rich.console import Console
 from claire.backup.command import register as register_backup
 from claire.commands_history import register as register_history
 from claire.doctor.command import register as register_doctor
+from claire.doctor.mend_command import register as register_mend
 from claire.drill.command import register as register_drill
 from claire.explain.command import register as register_explain
 from claire.lookahead_command import register as register_lookahead
@@ -199,6 +200,7 @@ def stats(
 register_history(app)
 register_backup(app)
 register_doctor(app)
+register_mend(app)
 app.command()(replay)
 register_report(app)
 register_explain(app)

@@ -40,9 +40,10 @@ SECRETS: Final = (
     Secret("REDIS_PASSWORD", ("redis/service_password",), fixed=False),
     Secret("REDIS_OPERATOR_PASSWORD", ("redis/operator_password",), fixed=False),
     Secret("REDIS_READONLY_PASSWORD", ("redis/readonly_password",), fixed=False),
-    Secret("POSTGRES_SUPERUSER_PASSWORD", ("postgres/superuser_password",)),
-    Secret("POSTGRES_PASSWORD", ("postgres/password",)),
-    Secret("POSTGRES_READER_PASSWORD", ("postgres/reader_password", "grafana/reader_password")),
+    Secret("POSTGRES_SUPERUSER_PASSWORD", ("postgres_server/superuser_password",)),
+    Secret("POSTGRES_PASSWORD", ("postgres_server/password", "postgres_writer/password")),
+    Secret("POSTGRES_SERVICE_PASSWORD", ("postgres_server/service_password", "postgres/service_password")),
+    Secret("POSTGRES_READER_PASSWORD", ("postgres_server/reader_password", "grafana/reader_password")),
     Secret("GRAFANA_PASSWORD", ("grafana/admin_password",)),
 )
 

@@ -67,10 +67,7 @@ def _one_piece(link: Link, found: Attachment) -> Iterator[Finding]:
             f"the stream ends at {last}, its head says {found.head}: somebody has written into it past the publish "
             "script, and no service goes on"
         )
-        end = found.epochs.id_of(found.head)
-        mend = (
-            f"redis-cli XRANGE journal '({end}' +  # XDEL what is shown, then XSETID journal {end} (runbook redis.md)"
-        )
+        mend = "docker compose exec cdb_writer claire mend-journal  # or claire mend-journal --data-dir …"
         yield Finding(TOPIC, Level.problem, words, mend)
         return
     oldest = link.call("XRANGE", keys.JOURNAL, "-", "+", "COUNT", 1)

@@ -13,7 +13,7 @@ from services.cdb_writer.adapters.connection import Connect
 
 __all__ = ["REVISION", "migrate", "stored_revision"]
 
-REVISION: Final = "0002"
+REVISION: Final = "0003"
 """The newest migration. At it nothing is imported or run, so that a restart is quick."""
 
 MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"

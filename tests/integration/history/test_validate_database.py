@@ -55,6 +55,7 @@ def rehash(connect: Connect) -> None:
     """Chain all stored events anew, as somebody with the database in his hands would."""
     head, database = ChainHead(), connect()
     with database, database.cursor() as cur:
+        cur.execute("DROP TRIGGER IF EXISTS events_are_kept ON event_store.events")
         for entry in stored_entries(connect):
             head = ChainHead(entry.id.n, entry.id.epoch, link(head.hash, entry))
             cur.execute("UPDATE event_store.events SET hash = %s WHERE seq = %s", (head.hash, head.seq))

@@ -129,7 +129,11 @@ def test_each_consumer_sees_only_its_own_secrets() -> None:
     }
 
     assert seen["cdb_redis"] == {"redis_secrets"}
-    assert seen["cdb_postgres"] == {"postgres_secrets"}
+    assert seen["cdb_postgres"] == {"postgres_server_secrets"}
+    assert seen["cdb_writer"] == {"redis_secrets", "postgres_writer_secrets"}
+    for service in ("cdb_ws", "cdb_core", "cdb_risk", "cdb_execution"):
+        assert seen[service] == {"redis_secrets", "postgres_secrets"}, "a reader's password is enough"
+        assert COMPOSE["services"][service]["environment"]["POSTGRES_USER"] == "claire_service"
     assert seen["cdb_grafana"] == {"grafana_secrets"}
     assert seen["cdb_prometheus"] == set()
     for name in LASTING:

@@ -39,7 +39,7 @@ def test_the_reader_of_dashboards_has_one_password_in_both_places(tmp_path: Path
 
     written = _all(tmp_path)
 
-    assert written["postgres/reader_password"] == written["grafana/reader_password"]
+    assert written["postgres_server/reader_password"] == written["grafana/reader_password"]
 
 
 def test_a_later_start_changes_nothing(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_env_gives_a_password_the_first_time(tmp_path: Path) -> None:
     assert write_secrets(tmp_path, environ) == []
     assert write_secrets(tmp_path, environ) == []
 
-    assert _all(tmp_path)["postgres/password"] == OURS
+    assert _all(tmp_path)["postgres_server/password"] == _all(tmp_path)["postgres_writer/password"] == OURS
     assert _all(tmp_path)["redis/service_password"] == OURS + "-2"
 
 

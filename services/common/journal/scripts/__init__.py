@@ -18,6 +18,7 @@ __all__ = [
     "DEAD_LETTER",
     "DURABLE",
     "MARKS",
+    "MEND",
     "OPEN",
     "PUBLISH",
     "RELEASE",
@@ -52,6 +53,7 @@ CLEAR: Final = _load("clear")
 DEAD_LETTER: Final = _load("dead_letter")
 DURABLE: Final = _load("durable")
 MARKS: Final = _load("marks")
+MEND: Final = _load("mend")
 OPEN: Final = _load("open")
 PUBLISH: Final = _load("publish")
 RELEASE: Final = _load("release")
