@@ -20,13 +20,15 @@ import threading
 from collections.abc import Callable, Mapping
 from types import FrameType
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 
 from services.common.errors import FeedInputInvalid, FenceLost, LeaseHeld, SettingsInvalid
 from services.common.log import configure_logging
 from services.common.runtime.build import code_version
 from services.common.runtime.http import PortInUse
 from services.common.runtime.lifecycle import ExitCode, Lifecycle
+from services.common.runtime.secrets import secrets_of
+from services.common.settings import Infrastructure
 
 __all__ = ["run_service"]
 
@@ -58,7 +60,13 @@ def run_service(
             f"{service}: settings are wrong:\n" + "".join(f"  {line}\n" for line in str(invalid).split("\n"))
         )
         return ExitCode.SETTINGS
-    configure_logging(service, level=life.infra.LOG_LEVEL, style=life.infra.LOG_FORMAT, secrets=_secrets(life.infra))
+    models: tuple[type[BaseModel], ...] = (Infrastructure, *settings)
+    configure_logging(
+        service,
+        level=life.infra.LOG_LEVEL,
+        style=life.infra.LOG_FORMAT,
+        secrets=secrets_of(life.environ, map(life.settings_of, models)),
+    )
     _stop_on_signals(life)
     try:
         return _run(life, body, before_lease)
@@ -113,7 +121,3 @@ def _stop_on_signals(life: Lifecycle) -> None:
     for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), stop)
-
-
-def _secrets(settings: BaseModel) -> list[str]:
-    return [value.get_secret_value() for value in settings.__dict__.values() if isinstance(value, SecretStr)]
