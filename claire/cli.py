@@ -25,6 +25,7 @@ from claire.lookahead_command import register as register_lookahead
 from claire.operator_commands import register as register_operator_commands
 from claire.options import parse_settings, refuse
 from claire.paper.command import run_paper_command
+from claire.parity.command import register_parity
 from claire.profiles import Profile, profile_settings
 from claire.replay.command import replay
 from claire.report.command import register as register_report
@@ -202,6 +203,7 @@ register_backup(app)
 register_doctor(app)
 register_mend(app)
 app.command()(replay)
+register_parity(app)
 register_report(app)
 register_explain(app)
 register_lookahead(app)
