@@ -15,6 +15,7 @@ ClaireError
 ├── ExchangeUnreachable      an exchange gave no answer that can be read: nothing is known
 │   └── ExchangeAnswerInvalid  an answer lacks a field or has a value that cannot be; names both
 ├── ExchangeRefused          an exchange answered with an error; carries its code
+├── SandboxRefusal           what the sandbox exchange answers as MEXC would: HTTP status, code and text
 ├── StateMismatch            a snapshot does not match the journal or its own checksum
 ├── StoreError               PostgreSQL content contradicts the journal (chain, cursor): the writer halts
 └── IllegalTransition        a state machine was asked for a transition that does not exist: a fault, halt
@@ -38,6 +39,7 @@ __all__ = [
     "NumberOutOfContract",
     "PublishRefused",
     "PublishRejected",
+    "SandboxRefusal",
     "SettingsInvalid",
     "StateMismatch",
     "StoreError",
@@ -83,6 +85,23 @@ class ExchangeRefused(ClaireError):
         """Keep the code beside a message that holds no key and no signature."""
         super().__init__(f"{code}: {message}")
         self.code = code
+
+
+class SandboxRefusal(ClaireError):
+    """The sandbox exchange refuses a request as MEXC would.
+
+    Attributes:
+        code: MEXC's error code.
+        status: HTTP status of the answer; the perpetual interface answers 200 and says it in the body.
+        retry_after: seconds for the header Retry-After of 429 and 418.
+    """
+
+    def __init__(self, code: int, message: str, *, status: int = 400, retry_after: int | None = None) -> None:
+        """Keep what the answer consists of."""
+        super().__init__(message)
+        self.code = code
+        self.status = status
+        self.retry_after = retry_after
 
 
 class JournalError(ClaireError):
