@@ -76,6 +76,8 @@ class MexcCaller:
             ExchangeRefused: the answer is an error.
             ExchangeUnreachable: no attempt brought an answer.
         """
+        if call.signed:
+            self.clock.refresh()
         for attempt in stamina.retry_context(
             on=_worth_repeating, attempts=_ATTEMPTS, timeout=3 * self._timeout_sec, wait_initial=0.2, wait_max=2.0
         ):

@@ -5,11 +5,17 @@ A signed request is refused when its stamp is more than a second ahead of the ex
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from time import time_ns
+from typing import Final
+
+from services.common.errors import ExchangeRefused, ExchangeUnreachable
 
 __all__ = ["ServerClock", "wall_ms"]
+
+_OLD_MS: Final = 600_000
 
 
 def wall_ms() -> int:
@@ -39,6 +45,7 @@ class ServerClock:
         self._lock = threading.Lock()
         self.offset_ms = 0
         self.uncertainty_ms: int | None = None
+        self._measured_at = 0
 
     def now_ms(self) -> int:
         """Return the exchange's time as far as it is known; measured first when it never was.
@@ -72,4 +79,11 @@ class ServerClock:
         assert best is not None, "at least one sample is taken"
         with self._lock:
             self.uncertainty_ms, self.offset_ms = best
+            self._measured_at = self._wall()
         return best[1]
+
+    def refresh(self) -> None:
+        """Measure again after ten minutes, or when our clock was set since; without an answer, leave it."""
+        if self.is_known and abs(self._wall() - self._measured_at) > _OLD_MS:
+            with contextlib.suppress(ExchangeUnreachable, ExchangeRefused):
+                self.measure()

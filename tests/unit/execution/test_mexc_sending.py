@@ -241,6 +241,26 @@ def test_the_quickest_answer_tells_the_offset() -> None:
     assert wall_ms() > NOW_MS
 
 
+def test_the_offset_is_measured_again_after_ten_minutes() -> None:
+    """Clocks drift and are set; what is not answered leaves what is known."""
+    now = [0]
+    answers: Iterator[Any] = iter([5_000, ExchangeUnreachable("away"), 1_209_000])
+
+    def ask() -> int:
+        told = next(answers)
+        if isinstance(told, Exception):
+            raise told
+        return int(told)
+
+    clock = ServerClock(ask, wall=lambda: now[0], samples=1)
+    clock.refresh()
+    assert clock.is_known is False
+    clock.measure()
+    for now[0], offset in ((600_000, 5_000), (600_001, 5_000), (1_200_000, 9_000), (1_200_001, 9_000)):
+        clock.refresh()
+        assert clock.offset_ms == offset
+
+
 def test_numbers_are_written_without_exponent_and_bodies_without_spaces() -> None:
     """What is sent is what is signed."""
     assert [plain(Decimal(text)) for text in ("1E-7", "50.00", "5E+3", "100")] == ["0.0000001", "50", "5000", "100"]
