@@ -25,7 +25,7 @@ PAPER_DIR ?= data/paper
 PAPER_OPTIONS ?=
 
 .PHONY: help setup test test-unit test-e2e test-local test-full-system up down logs paper lint format typecheck \
-        coverage mutation schemas bench clean
+        coverage mutation audit schemas bench clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  \033[1m%-17s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,7 @@ lint: setup ## Style, dependency rule, determinism, schemas, configuration files
 	$(BIN)/python backoffice/scripts/make_metrics.py --check
 	$(BIN)/python backoffice/scripts/make_protobuf.py --check
 	$(BIN)/python backoffice/scripts/check_files.py
+	$(BIN)/python backoffice/scripts/check_secrets.py
 
 format: setup ## Put code into the one form
 	$(BIN)/ruff format .
@@ -101,6 +102,12 @@ mutation: $(BIN)/mutmut ## Break layers, sizing and ledger in every way and see 
 
 $(BIN)/mutmut: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check mutmut==3.8.1
+
+audit: $(BIN)/pip-audit ## Ask the public databases whether a pinned package has a known hole (needs the internet; else exit code 3)
+	$(BIN)/python backoffice/scripts/audit.py
+
+$(BIN)/pip-audit: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
 
 schemas: setup ## Write the JSON Schemas of the events anew
 	$(BIN)/python backoffice/scripts/make_schemas.py
