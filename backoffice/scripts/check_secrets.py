@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from check_files import BINARY_SUFFIXES, ROOT, repository_files
-from detect_secrets import SecretsCollection
+from detect_secrets.core.secrets_collection import SecretsCollection
 from detect_secrets.settings import transient_settings
 
 __all__ = ["PUBLISHED", "find_secrets", "main"]

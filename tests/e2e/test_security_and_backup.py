@@ -90,7 +90,7 @@ def test_the_way_back_from_a_journal_written_into(stack: Stack, market: Market) 
 
 
 def test_backup_while_it_trades_and_restore_of_a_lost_database(stack: Stack, market: Market) -> None:
-    """PostgreSQL and Redis are lost with their volumes; the backup is put back, and the stack goes on in a later epoch."""
+    """PostgreSQL and Redis are lost with their volumes; the backup is put back, and the stack goes on, epochs later."""
     code, text = claire(stack, WRITER, "backup", "--dsn", "env", "--output", "/backups", "--json")
     assert code == 0, text
     found = json.loads(text[text.index("{") :])
