@@ -289,8 +289,13 @@ class Stack:
         )
 
     def postgres(self, user: str = "claire_reader") -> psycopg2.extensions.connection:
-        """Return a new connection as the dashboards' reader, the owner `claire` or the superuser."""
-        secret = {"claire_reader": "reader_password", "claire": "password", "postgres": "superuser_password"}[user]
+        """Return a new connection as the dashboards' reader, the services' reader, the owner `claire` or the superuser."""
+        secret = {
+            "claire_reader": "reader_password",
+            "claire_service": "service_password",
+            "claire": "password",
+            "postgres": "superuser_password",
+        }[user]
         connection = psycopg2.connect(
             host="127.0.0.1",
             port=POSTGRES_PORT,

@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[3]
 sys.path.insert(0, str(ROOT / "backoffice" / "scripts"))
 
 import audit  # noqa: E402 - the scripts are no package
+
+pytest.importorskip("detect_secrets", reason="make setup installs the scanner")
 import check_secrets  # noqa: E402
 
 pytestmark = [pytest.mark.unit, pytest.mark.security]
