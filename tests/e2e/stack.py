@@ -289,7 +289,7 @@ class Stack:
         )
 
     def postgres(self, user: str = "claire_reader") -> psycopg2.extensions.connection:
-        """Return a new connection as the dashboards' reader, the services' reader, the owner `claire` or the superuser."""
+        """Return a new connection as a reader (dashboards', services'), the owner `claire` or the superuser."""
         secret = {
             "claire_reader": "reader_password",
             "claire_service": "service_password",
