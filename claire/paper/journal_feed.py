@@ -131,6 +131,7 @@ def observations(spec: PaperSpec, run: RecordedRun) -> Iterator[Observation | Re
                     event.synthetic,
                     event.mark_price,
                     event.funding_rate,
+                    event.exchange_timestamp,
                 )
 
 

@@ -82,7 +82,7 @@ class Mint:
                     "ask": o.ask,
                     "bid_size": o.bid_size,
                     "ask_size": o.ask_size,
-                    "exchange_timestamp": None,
+                    "exchange_timestamp": o.exchange_us,
                     "sequence": number,
                     "gap": o.gap,
                     "synthetic": o.synthetic,

@@ -36,6 +36,7 @@ class Observation:
         gap: rows were lost before or in it.
         synthetic: quotes or times are constructed.
         mark_price, funding_rate: the last in it; None when it has none. Perpetuals only.
+        exchange_us: the exchange's time of the newest thing known then, microseconds; None when it is not told.
     """
 
     timestamp_us: int
@@ -52,6 +53,7 @@ class Observation:
     synthetic: bool = False
     mark_price: Decimal | None = None
     funding_rate: Decimal | None = None
+    exchange_us: int | None = None
 
     def then(self, later: Observation) -> Observation:
         """Return this observation and a later one of the same instrument as one: nothing is lost but the order in it.
@@ -118,6 +120,7 @@ def merge(rows: Sequence[Observation]) -> Observation:  # noqa: C901, PLR0912 - 
         synthetic,
         mark_price,
         funding_rate,
+        last.exchange_us,
     )
 
 

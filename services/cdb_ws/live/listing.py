@@ -1,0 +1,32 @@
+"""What an exchange lists: grids, whether it may be traded, and what of it was traded in a day."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from services.common.instruments import InstrumentSpec
+
+__all__ = ["Listing", "Ticker"]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One instrument of the exchange.
+
+    Attributes:
+        closed: why it cannot be traded now; empty when it can.
+    """
+
+    spec: InstrumentSpec
+    closed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticker:
+    """A day of one instrument: turnover in quote currency, and the quote now."""
+
+    symbol: str
+    turnover: Decimal
+    bid: Decimal | None
+    ask: Decimal | None
