@@ -27,6 +27,7 @@ class FeedFold:
         base: number of the source `feed` before the first batch of this play.
         last: number of the last batch.
         last_market: number of the last batch with market data; what lies between the two was withheld.
+        chosen, leaving: what the screener chose last in this run, and what was then still watched beside it.
     """
 
     runs: list[str] = field(default_factory=list)
@@ -34,6 +35,8 @@ class FeedFold:
     base: int = 0
     last: int = 0
     last_market: int = 0
+    chosen: list[str] | None = None
+    leaving: list[str] = field(default_factory=list)
 
     def fold(self, entry: Entry) -> None:
         """Take note of one entry; those of other producers are passed over."""
@@ -44,12 +47,16 @@ class FeedFold:
             self.last = cause.number
             if entry.channel == MARKET_DATA:
                 self.last_market = cause.number
+            elif b'"action":"symbols"' in entry.data and isinstance(event := entry.event, Control):
+                self.chosen = [str(symbol) for symbol in event.details.get("symbols", ())]
+                self.leaving = [str(symbol) for symbol in event.details.get("leaving", ())]
         elif isinstance(event := entry.event, Control):
             self._announced(event)
 
     def _announced(self, event: Control) -> None:
         if event.action == "started" and event.run_id is not None and event.run_id not in self.runs[-1:]:
             self.runs.append(event.run_id)
+            self.chosen, self.leaving = None, []
             self.base = self.last_market = self.last
         elif event.action == "config" and event.details.get("play") != self.play:
             self.play = event.details.get("play")

@@ -58,6 +58,12 @@ class Mint:
                 return self._warmup(batch)
             case "finished":
                 return [self.finished(batch.timestamp_us)]
+            case "fact":
+                number = self.number(batch)
+                return [
+                    self._control(action, batch.timestamp_us, self._venue, number, part, details=details)
+                    for part, (action, details) in enumerate(batch.facts)
+                ]
 
     def market_data(self, observations: Iterable[Observation], number: int) -> list[Event]:
         """Return one event for each observation; `number` is their sequence: it grows with every batch."""
@@ -130,7 +136,7 @@ class Mint:
 
     def _control(
         self,
-        action: Literal["tick", "finished", "warmup"],
+        action: Literal["tick", "finished", "warmup", "instruments", "symbols"],
         timestamp_us: int,
         *identity: str | int,
         details: Mapping[str, Any] | None = None,

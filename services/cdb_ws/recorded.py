@@ -7,10 +7,11 @@ sequence again, whatever was in memory when the process died.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from services.cdb_ws.clock import Clock
 from services.cdb_ws.conflation import Conflator
@@ -20,9 +21,12 @@ from services.cdb_ws.warmup import MinuteBar, WarmupBars
 from services.common.errors import FeedInputInvalid
 from services.common.timestamps import MINUTE_US, format_timestamp
 
-__all__ = ["LONGEST_SILENCE_US", "Batch", "BatchKind", "BlockSource", "RecordedFeed", "Source", "carry"]
+__all__ = ["LONGEST_SILENCE_US", "Batch", "BatchKind", "BlockSource", "Fact", "Note", "RecordedFeed", "Source", "carry"]
 
-BatchKind = Literal["warmup", "market_data", "tick", "finished"]
+BatchKind = Literal["warmup", "fact", "market_data", "tick", "finished"]
+
+Fact = tuple[Literal["instruments", "symbols"], dict[str, Any]]
+"""Action and details of a control event in which the feed tells what it learnt of the exchange."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class Batch:
         observations: of `market_data`, at most one an instrument.
         bars: of `warmup`, (symbol, closed one-minute bars) for each event.
         rejected: rows skipped since the batch before, for the dead letters.
+        facts: of `fact`.
     """
 
     number: int
@@ -43,6 +48,16 @@ class Batch:
     observations: tuple[Observation, ...] = ()
     bars: tuple[tuple[str, list[MinuteBar]], ...] = ()
     rejected: tuple[RejectedRow, ...] = ()
+    facts: tuple[Fact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a feed told beside its market data, and when: facts, and bars by symbol, each in order of time."""
+
+    timestamp_us: int
+    facts: tuple[Fact, ...] = ()
+    bars: tuple[tuple[str, MinuteBar], ...] = ()
 
 
 class RecordedFeed:
@@ -56,6 +71,7 @@ class RecordedFeed:
         play_from_us: feed time at which play begins instead, whatever there is before it becoming bars.
         begun_us: feed time at which the clock begins, if that is before the first row and nothing else says when.
         bars: closed bars by symbol from before the first row, in order of time.
+        notes: what is told beside the market data, in order of time.
 
     Attributes:
         start_us: feed time at which play begins: the end of the warm-up, else the first row.
@@ -74,11 +90,13 @@ class RecordedFeed:
         play_from_us: int | None = None,
         begun_us: int | None = None,
         bars: Iterable[tuple[str, MinuteBar]] = (),
+        notes: Iterable[Note] = (),
     ) -> None:
         self._rejected: list[RejectedRow] = []
         self._blocks = merge_sources(sources, self._rejected.append)
         self._conflator = Conflator(max_hz)
         self._number = 0
+        self._notes = deque(notes)
         self._first = next(self._blocks, None)
         if self._first is None:
             raise FeedInputInvalid("the recording has no row of the symbols in SYMBOLS")
@@ -116,6 +134,7 @@ class RecordedFeed:
         """Yield every batch: warm-up, market data and ticks in order of time, a last tick, and `finished`."""
         if bars := tuple(self._warmup.chunks()):
             yield self._batch("warmup", self.start_us, bars=bars)
+        yield from self._tell(self.start_us)
         assert self._first is not None, "there is something to play"
         border_us, extend = -1, self._conflator.extend
         for block in chain((self._first,), self._blocks):
@@ -136,8 +155,18 @@ class RecordedFeed:
     def _advance(self, timestamp_us: int) -> Iterator[Batch]:
         if ended := self._conflator.advance(timestamp_us):
             yield self._batch("market_data", ended[-1].timestamp_us, observations=ended)
+        if self._notes:
+            yield from self._tell(timestamp_us)
         for tick_us in self._clock.until(timestamp_us):
             yield self._batch("tick", tick_us)
+
+    def _tell(self, timestamp_us: int) -> Iterator[Batch]:
+        while self._notes and self._notes[0].timestamp_us <= timestamp_us:
+            note = self._notes.popleft()
+            if note.facts:
+                yield self._batch("fact", timestamp_us, facts=note.facts)
+            if note.bars:
+                yield self._batch("warmup", timestamp_us, bars=tuple(WarmupBars(note.bars).chunks()))
 
     def _batch(
         self,
@@ -146,11 +175,12 @@ class RecordedFeed:
         *,
         observations: tuple[Observation, ...] = (),
         bars: tuple[tuple[str, list[MinuteBar]], ...] = (),
+        facts: tuple[Fact, ...] = (),
     ) -> Batch:
         self._number += 1
         rejected = tuple(self._rejected)
         self._rejected.clear()
-        return Batch(self._number, timestamp_us, kind, observations, bars, rejected)
+        return Batch(self._number, timestamp_us, kind, observations, bars, rejected, facts)
 
 
 def carry(withheld: dict[str, Observation], observations: Iterable[Observation]) -> tuple[Observation, ...]:

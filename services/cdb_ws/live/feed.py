@@ -6,7 +6,7 @@ the inputs in their order, so a recorded session that is played into it gives th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from services.cdb_ws.live.instrument import InstrumentFeed, round_sec
@@ -59,9 +59,19 @@ class LiveFeed:
         settings: how it is watched.
         symbols: what is watched; `AUTO`: what the screener chooses.
         resumed: the journal has market data of this feed already, so the first of each instrument comes after a gap.
+        chosen, leaving: what the screener chose before a restart.
     """
 
-    def __init__(self, market: Market, settings: LiveSettings, symbols: tuple[str, ...], *, resumed: bool) -> None:
+    def __init__(
+        self,
+        market: Market,
+        settings: LiveSettings,
+        symbols: tuple[str, ...],
+        *,
+        resumed: bool,
+        chosen: Sequence[str] | None = None,
+        leaving: Sequence[str] = (),
+    ) -> None:
         self._market = market
         self._settings = settings
         self._wanted = symbols
@@ -81,7 +91,7 @@ class LiveFeed:
         self._refused_at: int | None = None
         self._silent: set[str] = set()
         self.frames = self.bad_frames = self.reconnects = self.refusals = 0
-        self.screening = Screening(market.rest, settings) if symbols == AUTO else None
+        self.screening = Screening(market.rest, settings, chosen, leaving) if symbols == AUTO else None
         self._step = Step()
         self._per_slot = max(1, settings.MEXC_WS_TOPICS // len(market.socket.topics("BTCUSDT")))
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from services.cdb_ws.live.listing import Listing, Ticker
+from services.cdb_ws.live.protocols import Rest
 from services.cdb_ws.live.screener import Ranked, choose, rank
 from services.cdb_ws.live.words import Answer, Ask
 from services.cdb_ws.live_settings import LiveSettings
@@ -59,28 +60,38 @@ class Screening:
     Args:
         rest: makes the questions.
         settings: how many, how often, and what they must keep.
+        chosen: the choice in force, when there is one already.
+        leaving: what was still watched beside it.
 
     Attributes:
         ranking: the last one, with the reasons of what is not chosen.
         chosen: the last choice; None before the first.
     """
 
-    def __init__(self, rest: Any, settings: LiveSettings) -> None:
+    def __init__(
+        self,
+        rest: Rest,
+        settings: LiveSettings,
+        chosen: Sequence[str] | None = None,
+        leaving: Sequence[str] = (),
+    ) -> None:
         self._rest = rest
         self._settings = settings
         self._asked_us: int | None = None
         self._tickers: list[Ticker] | None = None
         self._old: dict[str, bool] = {}
         self._looking_up: set[str] = set()
-        self._leaving: dict[str, int] = {}
+        self._leaving: dict[str, int | None] = dict.fromkeys(leaving)  # None: since before the start
         self.ranking: list[Ranked] = []
-        self.chosen: tuple[str, ...] | None = None
+        self.chosen: tuple[str, ...] | None = None if chosen is None else tuple(chosen)
+        self._told = False
 
     def begin(self, now_us: int) -> Ask:
         """Ask for the turnover of everything."""
         self._asked_us = now_us
-        ask: Ask = self._rest.tickers()
-        return ask
+        until_us = now_us + self._settings.SCREENER_KEEP_MIN * MINUTE_US
+        self._leaving = {symbol: until_us if until is None else until for symbol, until in self._leaving.items()}
+        return self._rest.tickers()
 
     def due(self, now_us: int) -> list[Ask]:
         """Return what is to be asked when it is time to choose again: the schedule follows the feed's time."""
@@ -121,8 +132,9 @@ class Screening:
             self._looking_up.update(unknown)
             return [self._rest.age(symbol, now_us - (days + 2) * DAY_US, now_us) for symbol in unknown], None
         self._tickers = None
-        if self.chosen is not None and set(best) == set(self.chosen):
+        if self._told and self.chosen is not None and set(best) == set(self.chosen):
             return [], None
+        self._told = True
         before = self.chosen or ()
         left = tuple(symbol for symbol in before if symbol not in best)
         joined = tuple(symbol for symbol in best if symbol not in before)
@@ -134,7 +146,7 @@ class Screening:
 
     def forgotten(self, now_us: int) -> list[str]:
         """Return the symbols that left so long ago that nobody can hold them any more."""
-        gone = [symbol for symbol, until_us in self._leaving.items() if now_us >= until_us]
+        gone = [symbol for symbol, until_us in self._leaving.items() if until_us is not None and now_us >= until_us]
         for symbol in gone:
             del self._leaving[symbol]
         return gone

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from services.cdb_ws.observation import Observation, RejectedRow
+from services.cdb_ws.recorded import Fact
 from services.cdb_ws.warmup import MinuteBar
 
 __all__ = [
@@ -228,7 +229,7 @@ class Step:
 
     observations: list[Observation] = field(default_factory=list)
     rejected: list[RejectedRow] = field(default_factory=list)
-    facts: list[tuple[Literal["instruments", "symbols"], dict[str, Any]]] = field(default_factory=list)
+    facts: list[Fact] = field(default_factory=list)
     warmups: list[Warmup] = field(default_factory=list)
     actions: list[Ask | Open | Send | Close] = field(default_factory=list)
     news: list[News] = field(default_factory=list)
