@@ -57,10 +57,11 @@ def settings_models() -> dict[str, tuple[type[BaseModel], ...]]:
     from services.cdb_execution.settings import ExecutionSettings
     from services.cdb_risk.settings import RiskSettings
     from services.cdb_writer.settings import WriterSettings, WriterShellSettings
+    from services.cdb_ws.live_settings import LiveSettings
     from services.cdb_ws.settings import FeedSettings, PlaybackSettings
 
     return {
-        channels.WS: (FeedSettings, PlaybackSettings),
+        channels.WS: (FeedSettings, PlaybackSettings, LiveSettings),
         channels.CORE: (CoreSettings,),
         channels.RISK: (RiskSettings,),
         channels.EXECUTION: (ExecutionSettings,),

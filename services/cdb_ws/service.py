@@ -8,19 +8,31 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Final
+from dataclasses import replace
+from decimal import Decimal
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
 from uuid import uuid4
 
 from services.cdb_ws.adapters.feed_journal import FeedJournal
 from services.cdb_ws.adapters.feed_metrics import FeedMetrics
+from services.cdb_ws.adapters.live_metrics import LiveMetrics
+from services.cdb_ws.adapters.live_play import LivePlay
+from services.cdb_ws.adapters.live_session import LiveSession, Stamp
 from services.cdb_ws.adapters.pacing import Pace, WallFeedClock, wait_until
+from services.cdb_ws.adapters.raw_files import RawWriter
 from services.cdb_ws.adapters.recording import Recording
 from services.cdb_ws.clock import Clock
+from services.cdb_ws.live.feed import LiveFeed
+from services.cdb_ws.live.protocols import market_of
+from services.cdb_ws.live_settings import LiveSettings
 from services.cdb_ws.mint import Mint, Pressure
 from services.cdb_ws.observation import Observation
 from services.cdb_ws.recorded import Batch, carry
 from services.cdb_ws.settings import FeedSettings, PlaybackSettings
 from services.common.channels import TURNSTILE_ORDER, WRITER, WS
+from services.common.codec import encode
 from services.common.errors import FeedInputInvalid, FenceLost, SettingsInvalid, StateMismatch
 from services.common.runtime.lifecycle import Lifecycle
 from services.common.runtime.process import run_service
@@ -48,7 +60,10 @@ class FeedService:
         self._playback = life.settings_of(PlaybackSettings)
         self._recording = Recording(life.settings_of(FeedSettings))
         self._settings = self._recording.settings
+        self._live = life.settings_of(LiveSettings)
         self._play = self._recording.play
+        if self._settings.live:
+            self._play = sha256(encode({"play": self._play, "live": canonical_settings(self._live)})).hexdigest()
         self._journal = FeedJournal(life)
         self._metrics = FeedMetrics(
             life,
@@ -56,6 +71,7 @@ class FeedService:
             tick_sec=self._recording.tick_us // SECOND_US,
             expected=[(self._settings.VENUE, symbol) for symbol in self._settings.SYMBOLS],
         )
+        self._live_metrics = LiveMetrics(life) if self._settings.live else None
         self._turnstile = self._open_turnstile()
         self._run_id = ""
         self._pressure: Pressure = "none"
@@ -113,7 +129,9 @@ class FeedService:
         self._withheld = {}
         if self._turnstile is not None:
             self._turnstile.forget()
-        if self._settings.FEED == "external":
+        if self._settings.live:
+            self._listen()
+        elif self._settings.FEED == "external":
             self._tick_by_wall_clock()
         else:
             self._play_recording()
@@ -130,14 +148,21 @@ class FeedService:
         self._run_id = self._choose_run(current, journal.fold.runs)
         now_us = start_us
         if self._run_id == current and journal.run.now is not None:
-            if self._settings.FEED == "recorded" and journal.fold.play != self._play and start_us <= journal.run.now:
+            if (
+                self._settings.FEED in {"recorded", "raw"}
+                and journal.fold.play != self._play
+                and start_us <= journal.run.now
+            ):
                 raise FeedInputInvalid(
                     f"the recording plays from {format_timestamp(start_us)}, but run {current} has reached "
                     f"{format_timestamp(journal.run.now)} with another recording or other feed settings: begin a new "
                     "run (--new-run, RUN_ID), use another data folder, or set everything as it was"
                 )
             now_us = journal.run.now
-        journal.announce(self._settings, self._play, self._run_id, now_us, {"files": self._recording.provenance})
+        details: dict[str, Any] = {"files": self._recording.provenance}
+        if self._settings.live:
+            details["live"] = canonical_settings(self._live)
+        journal.announce(self._settings, self._play, self._run_id, now_us, details)
         return Mint(self._run_id, self._settings.VENUE, journal.fold.base)
 
     def _choose_run(self, current: str | None, runs: Sequence[str]) -> str:
@@ -240,6 +265,43 @@ class FeedService:
                 return True
         return False
 
+    # the exchange
+
+    def _listen(self) -> None:
+        """Listen to the exchange; the clock ticks from the start, also when there is no way to it."""
+        run, settings, live = self._journal.run, self._settings, self._live
+        self._run_id = self._choose_run(run.run_id, self._journal.fold.runs)
+        going_on = self._run_id == run.run_id
+        wall = WallFeedClock(Decimal(1), run.now if going_on else None)
+        mint = self._begin(wall.start_us)
+        market, fold = market_of(settings.VENUE, live), self._journal.fold
+        resumed = going_on and fold.last_market > 0
+        feed = LiveFeed(market, live, settings.SYMBOLS, resumed=resumed, chosen=fold.chosen, leaving=fold.leaving)
+        folder = self._playback.FEED_RECORD_DIR
+        writer = RawWriter(Path(folder), settings, live, resumed=resumed) if folder else None
+        assert self._live_metrics is not None
+        play = LivePlay(
+            self._life,
+            LiveSession(feed, market, Stamp(wall.now_us), writer),
+            self._live_metrics,
+            Clock(self._recording.tick_us, self._journal.run.now or wall.start_us),
+            max_hz=settings.MARKET_DATA_MAX_HZ,
+            publish=lambda batch: self._publish_next(batch, mint),
+            tell=self._journal.tell,
+        )
+        self._life.log.info("listening", venue=settings.VENUE, rest=market.rest_url, websocket=market.socket_url)
+        try:
+            play.wait(lambda: self._journal.missing(TURNSTILE_ORDER))
+            play.run()
+        finally:
+            if writer is not None:
+                writer.close()
+
+    def _publish_next(self, batch: Batch, mint: Mint) -> None:
+        """Publish a batch under the next number."""
+        self._publish(replace(batch, number=self._journal.last + 1 - self._journal.fold.base), mint)
+        self._journal.snapshot_if_due()
+
     # the clock alone
 
     def _tick_by_wall_clock(self) -> None:
@@ -273,7 +335,7 @@ def main(environ: Mapping[str, str] | None = None) -> int:
     def body(life: Lifecycle) -> None:
         FeedService(life).run()
 
-    return run_service(WS, body, settings=(FeedSettings, PlaybackSettings), environ=environ)
+    return run_service(WS, body, settings=(FeedSettings, PlaybackSettings, LiveSettings), environ=environ)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,8 @@ class FeedSettings(MachineSettings):
     """What the feed publishes is a function of these and of the recordings.
 
     Attributes:
-        FEED: `recorded` plays files; `external` is the clock alone, market data come by PUBLISH.
+        FEED: `mexc_spot` and `mexc_perpetual` listen to the exchange; `recorded` plays files, `raw` frames that
+            `claire record` kept; `external` is the clock alone, market data come by PUBLISH.
         FEED_FILES: recordings, separated by commas or as in PATH; the feed `external` leaves them alone.
         VENUE: the venue that the feed stands for.
         MARKET_DATA_MAX_HZ: market data events per second and instrument, at most.
@@ -69,7 +70,7 @@ class FeedSettings(MachineSettings):
         FEED_BAD_ROWS: `error` refuses a file with an unusable row, `skip` passes over it and marks a gap.
     """
 
-    FEED: Literal["recorded", "external"] = "recorded"
+    FEED: Literal["recorded", "external", "raw", "mexc_spot", "mexc_perpetual"] = "recorded"
     FEED_FILES: Annotated[tuple[str, ...], BeforeValidator(_files)] = ()
     VENUE: Venue = "mexc_spot"
     SYMBOLS: Symbols = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
@@ -81,6 +82,8 @@ class FeedSettings(MachineSettings):
 
     @model_validator(mode="after")
     def _check_files(self) -> FeedSettings:
+        if self.FEED == "raw" and not self.FEED_FILES:
+            raise ValueError("FEED=raw needs FEED_FILES: what claire record has written")
         if self.FEED == "recorded" and not self.FEED_FILES:
             raise ValueError(
                 "FEED=recorded needs FEED_FILES, for example "
@@ -88,8 +91,23 @@ class FeedSettings(MachineSettings):
             )
         return self
 
+    @property
+    def live(self) -> bool:
+        """Whether the feed listens to the exchange."""
+        return self.FEED in {"mexc_spot", "mexc_perpetual"}
+
+    @model_validator(mode="after")
+    def _feed_is_of_the_venue(self) -> FeedSettings:
+        if self.live and self.FEED != self.VENUE:
+            raise ValueError(
+                f"FEED={self.FEED}: VENUE={self.VENUE} is another market; set VENUE={self.FEED} (for every service)"
+            )
+        return self
+
     @model_validator(mode="after")
     def _symbols_have_a_grid(self) -> FeedSettings:
+        if self.live or self.FEED == "raw":
+            return self  # the exchange tells the grids
         if self.SYMBOLS == AUTO:
             raise ValueError(f"SYMBOLS=auto asks the exchange; FEED={self.FEED} has none to ask: name the symbols")
         known = sorted(spec.symbol for spec in DEFAULT_INSTRUMENTS if spec.venue == self.VENUE)
@@ -109,6 +127,7 @@ class PlaybackSettings(BaseModel):
         CLOCK_SPEED: feed seconds per wall second of the feed `external`.
         RUN_ID: the run to begin or to go on with; empty: the journal's own, or a new one.
         NEW_RUN: begin a new run at this start. Whoever restarts a process gives RUN_ID instead.
+        FEED_RECORD_DIR: folder that a live feed keeps its raw frames in; empty: they are not kept.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
@@ -119,3 +138,4 @@ class PlaybackSettings(BaseModel):
     CLOCK_SPEED: Decimal = Field(Decimal(1), gt=0, le=10_000, allow_inf_nan=False)
     RUN_ID: str = Field("", max_length=64)
     NEW_RUN: bool = False
+    FEED_RECORD_DIR: str = ""

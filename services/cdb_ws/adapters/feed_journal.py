@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel
 
@@ -235,7 +235,13 @@ class FeedJournal:
 
     def alert(self, code: str, message: str, context: dict[str, Any], *, critical: bool = False) -> None:
         """Raise an alert, at most once a code and minute of the run's clock."""
-        self._publisher.alert("CRITICAL" if critical else "WARNING", code, message, context)
+        self.tell("CRITICAL" if critical else "WARNING", code, message, context)
+
+    def tell(
+        self, level: Literal["INFO", "WARNING", "CRITICAL"], code: str, message: str, context: dict[str, Any]
+    ) -> None:
+        """Raise an alert of any level, at most once a code and minute of the run's clock."""
+        self._publisher.alert(level, code, message, context)
 
     # snapshots
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Final
 
 from services.cdb_ws.adapters.live_metrics import LiveMetrics
 from services.cdb_ws.adapters.live_session import LiveSession
-from services.cdb_ws.adapters.pacing import WallFeedClock
 from services.cdb_ws.clock import Clock
 from services.cdb_ws.conflation import Conflator
 from services.cdb_ws.live.words import Step
@@ -18,14 +16,9 @@ from services.cdb_ws.recorded import Batch, BatchKind, Fact
 from services.cdb_ws.warmup import MinuteBar, WarmupBars
 from services.common.runtime.lifecycle import Lifecycle
 
-__all__ = ["LivePlay", "live_clock"]
+__all__ = ["LivePlay"]
 
 LOOK_SEC: Final = 0.5
-
-
-def live_clock(not_before_us: int | None) -> WallFeedClock:
-    """Return the clock of a live feed: wall time, that never goes back."""
-    return WallFeedClock(Decimal(1), not_before_us)
 
 
 class LivePlay:
@@ -34,7 +27,7 @@ class LivePlay:
     Args:
         life: whose process it is.
         session: what the exchange says.
-        wall: the feed's clock, for this thread.
+        metrics: shows it.
         clock: when it ticks.
         max_hz: market data events per second and instrument, at most.
         publish: takes each batch; its number is given by whoever publishes.
@@ -45,7 +38,7 @@ class LivePlay:
         self,
         life: Lifecycle,
         session: LiveSession,
-        wall: Callable[[], int],
+        metrics: LiveMetrics,
         clock: Clock,
         *,
         max_hz: int,
@@ -54,12 +47,12 @@ class LivePlay:
     ) -> None:
         self._life = life
         self._session = session
-        self._wall = wall
         self._clock = clock
         self._conflator = Conflator(max_hz)
         self._publish = publish
         self._tell = tell
-        self._metrics = LiveMetrics(life, session)
+        self._metrics = metrics
+        metrics.attach(session)
         self._looked = 0.0
         self._rejected: tuple[RejectedRow, ...] = ()
 
@@ -67,7 +60,7 @@ class LivePlay:
         """Let the clock go on until nobody is missing who must hear the first word of the exchange."""
         while not self._life.stop.is_set() and missing():
             self._life.beat()
-            self._advance(self._wall())
+            self._advance(self._session.idle())
 
     def run(self) -> None:
         """Play until the process shall stop."""
@@ -76,11 +69,11 @@ class LivePlay:
             while not self._life.stop.is_set():
                 self._life.beat()
                 border_us = min(self._clock.next_us, max(self._conflator.border_us, 0) or self._clock.next_us)
-                step = self._session.next(max(0.0, (border_us - self._wall()) / 1_000_000))
+                step = self._session.next(max(0.0, (border_us - self._session.idle()) / 1_000_000))
                 if step is not None:
                     self._follow(step)
                 else:
-                    self._advance(self._wall())
+                    self._advance(self._session.idle())
                 if time.monotonic() - self._looked >= LOOK_SEC:
                     self._look()
             self._flush()
@@ -97,6 +90,8 @@ class LivePlay:
         for news in step.news:
             self._tell(news.level, news.code, news.message, news.context)
         self._metrics.alerted(step)
+        if step.facts or step.warmups:
+            self._flush()  # what was seen before them stands before them
         if step.facts:
             self._put("fact", self._session.now_us, facts=tuple(step.facts))
         for warmup in step.warmups:

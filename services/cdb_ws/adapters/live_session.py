@@ -100,9 +100,14 @@ class LiveSession:
             self._recorder.came(came)
         return self._done(apply(self.feed, came))
 
-    def tick(self) -> Step:
-        """Let time pass, when no input is waiting."""
+    def idle(self) -> int:
+        """Return the time, when no input was waiting; none that comes later lies before it."""
         self.now_us = max(self.now_us, self._stamp())
+        return self.now_us
+
+    def tick(self) -> Step:
+        """Let time pass."""
+        self.idle()
         step = self.feed.tick(self.now_us)
         if step and self._recorder is not None:
             self._recorder.ticked(self.now_us)

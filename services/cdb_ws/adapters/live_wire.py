@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import queue
@@ -158,13 +159,15 @@ class LiveWire:
         self._put("closed", number, reason)
 
     def _put(self, kind: str, number: int, value: str | bytes | None) -> None:
-        came = Came(kind, self._stamp(), number, value)
+        self._hand_over(Came(kind, self._stamp(), number, value))
+
+    def _hand_over(self, came: Came) -> None:
         while not self._stop.is_set():
             try:
                 self._came.put(came, timeout=0.5)  # a full queue holds the exchange back, so nothing is dropped here
-                return
             except queue.Full:
                 continue
+            return
 
     def _answer(self) -> None:
         session = requests.Session()
@@ -190,20 +193,12 @@ class LiveWire:
             answer = Answer(ask, sent_us, reply.status_code, reply.content)
         except (requests.RequestException, OSError, ValueError) as error:
             answer = Answer(ask, sent_us, 0, cause_of(error).encode(errors="replace"))
-        came = Came("answer", self._stamp(), 0, answer)
-        while not self._stop.is_set():
-            try:
-                self._came.put(came, timeout=0.5)
-                return
-            except queue.Full:
-                continue
+        self._hand_over(Came("answer", self._stamp(), 0, answer))
 
 
 def _shut(connection: ClientConnection) -> None:
-    try:
+    with contextlib.suppress(Exception):  # it is given up either way
         connection.close()
-    except Exception:  # noqa: S110 - it is given up either way
-        pass
 
 
 def cause_of(error: BaseException) -> str:

@@ -40,7 +40,7 @@ class Recording:
     """
 
     def __init__(self, given: FeedSettings) -> None:
-        names = given.FEED_FILES if given.FEED == "recorded" else ()
+        names = given.FEED_FILES if given.FEED in {"recorded", "raw"} else ()
         self.files = [RecordedFile.inspect(Path(name)) for name in names]
         candles = bool(self.files) and all(file.kind == "candles" for file in self.files)
         self.settings = given.model_copy(

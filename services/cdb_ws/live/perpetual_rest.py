@@ -11,15 +11,16 @@ from services.cdb_ws.live.words import Ask, Deal
 from services.cdb_ws.numbers import milliseconds, not_negative, positive
 from services.cdb_ws.warmup import MinuteBar
 from services.common.codec import decode
-from services.common.decimals import divide, wire_form
-from services.common.errors import ContractViolation, FeedInputInvalid
-from services.common.instruments import InstrumentSpec, RiskTier, normalise_symbol
+from services.common.decimals import wire_form
+from services.common.errors import ClaireError, ContractViolation, FeedInputInvalid
+from services.common.instruments import InstrumentSpec, normalise_symbol
+from services.common.mexc.instruments import contract_listing
 from services.common.mexc.symbols import perpetual_symbol
 from services.common.timestamps import MS_US, SECOND_US
 
 __all__ = ["PerpetualRest"]
 
-_UNUSABLE: Final = (FeedInputInvalid, ContractViolation, KeyError, TypeError, ValueError, AttributeError)
+_UNUSABLE: Final = (ClaireError, KeyError, TypeError, ValueError, AttributeError)
 
 
 class PerpetualRest:
@@ -74,10 +75,10 @@ class PerpetualRest:
         found: dict[str, Listing] = {}
         for row in data if isinstance(data, list) else [data]:
             try:
-                listing = _listing(row)
+                found_one = contract_listing(row)
             except _UNUSABLE:
                 continue
-            found[listing.spec.symbol] = listing
+            found[found_one.spec.symbol] = Listing(found_one.spec, found_one.closed or "")
         return found
 
     def read_tickers(self, body: bytes) -> list[Ticker]:
@@ -135,56 +136,3 @@ def _data(body: bytes) -> Any:
     if not isinstance(value, dict) or value.get("success") is False or value.get("code", 0) != 0:
         raise FeedInputInvalid(f"not the answer that was asked for: {str(value)[:120]}")
     return value.get("data")
-
-
-def _listing(row: dict[str, Any]) -> Listing:
-    contract = positive("contractSize", plain(row["contractSize"]))
-    unit = positive("volUnit", plain(row.get("volUnit", 1)))
-    spec = InstrumentSpec(
-        venue="mexc_perpetual",
-        symbol=normalise_symbol(row["symbol"]),
-        base=row["baseCoin"],
-        quote=row["quoteCoin"],
-        tick_size=positive("priceUnit", plain(row["priceUnit"])),
-        lot_size=wire_form(contract * unit),
-        min_quantity=wire_form(contract * positive("minVol", plain(row["minVol"]))),
-        min_notional=Decimal("0.01"),
-        contract_size=contract,
-        volume_unit="contracts",
-        liquidation_fee_rate=not_negative("liquidationFeeRate", plain(row.get("liquidationFeeRate", 0))),
-        tiers=_tiers(row),
-    )
-    reasons = []
-    if row.get("state", 0) != 0:
-        reasons.append(f"state {row.get('state')}")
-    if row.get("apiAllowed") is False:
-        reasons.append("not tradable by API")
-    return Listing(spec, "; ".join(reasons))
-
-
-def _tiers(row: dict[str, Any]) -> tuple[RiskTier, ...]:
-    """Return what the exchange asks of positions: from a table, or from a first tier and its steps."""
-    if row.get("riskLimitMode") == "CUSTOM" and row.get("riskLimitCustom"):
-        return tuple(
-            RiskTier(
-                max_contracts=positive("maxVol", plain(tier["maxVol"])),
-                maintenance_rate=positive("mmr", plain(tier["mmr"])),
-                max_leverage=int(plain(tier["maxLeverage"])),
-            )
-            for tier in sorted(row["riskLimitCustom"], key=lambda tier: Decimal(plain(tier["maxVol"])))
-        )
-    first = positive("riskBaseVol", plain(row["riskBaseVol"]))
-    rate = positive("maintenanceMarginRate", plain(row["maintenanceMarginRate"]))
-    initial = positive("initialMarginRate", plain(row["initialMarginRate"]))
-    steps = {
-        name: not_negative(name, plain(row.get(name, 0))) for name in ("riskIncrVol", "riskIncrMmr", "riskIncrImr")
-    }
-    levels = int(plain(row.get("riskLevelLimit", 1))) if steps["riskIncrVol"] else 1
-    return tuple(
-        RiskTier(
-            max_contracts=wire_form(first + step * steps["riskIncrVol"]),
-            maintenance_rate=wire_form(rate + step * steps["riskIncrMmr"]),
-            max_leverage=max(1, int(divide(Decimal(1), initial + step * steps["riskIncrImr"]))),
-        )
-        for step in range(max(1, min(levels, 50)))
-    )

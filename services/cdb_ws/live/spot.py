@@ -21,7 +21,7 @@ __all__ = ["SpotProtocol"]
 
 _LISTED: Final = re.compile(r"\[([^\]]*)\]")
 _NOT: Final = re.compile(r"not subscribed successful+y?!?", re.IGNORECASE)
-_REASON: Final = re.compile(r"reason\s*[::]\s*(.*)", re.IGNORECASE | re.DOTALL)
+_REASON: Final = re.compile("reason\\s*[:\uff1a]\\s*(.*)", re.IGNORECASE | re.DOTALL)
 _EARLIEST_MS: Final = 1_400_000_000_000
 
 

@@ -11,13 +11,12 @@ from services.cdb_ws.live.words import Ask, Deal
 from services.cdb_ws.numbers import milliseconds, not_negative, positive
 from services.cdb_ws.warmup import MinuteBar
 from services.common.codec import decode
-from services.common.errors import ContractViolation, FeedInputInvalid
+from services.common.errors import ClaireError, ContractViolation, FeedInputInvalid
 from services.common.instruments import InstrumentSpec, normalise_symbol
+from services.common.mexc.instruments import spot_listing
 from services.common.timestamps import MS_US
 
 __all__ = ["SpotRest"]
-
-ONLINE: Final = frozenset({"1", "ENABLED"})
 
 
 class SpotRest:
@@ -80,10 +79,10 @@ class SpotRest:
         found: dict[str, Listing] = {}
         for row in rows:
             try:
-                listing = _listing(row)
-            except (FeedInputInvalid, ContractViolation, KeyError, TypeError, ValueError):
+                found_one = spot_listing(row)
+            except (ClaireError, KeyError, TypeError, ValueError, AttributeError):
                 continue
-            found[listing.spec.symbol] = listing
+            found[found_one.spec.symbol] = Listing(found_one.spec, found_one.closed or "")
         return found
 
     def read_tickers(self, body: bytes) -> list[Ticker]:
@@ -162,29 +161,3 @@ def _array(body: bytes) -> list[Any]:
     if not isinstance(value, list):
         raise FeedInputInvalid(f"a list is meant, not {str(value)[:120]}")
     return value
-
-
-def _listing(row: dict[str, Any]) -> Listing:
-    symbol = normalise_symbol(row["symbol"])
-    lot = Decimal(1).scaleb(-int(row["baseAssetPrecision"]))
-    spec = InstrumentSpec(
-        venue="mexc_spot",
-        symbol=symbol,
-        base=row["baseAsset"],
-        quote=row["quoteAsset"],
-        tick_size=Decimal(1).scaleb(-int(row["quotePrecision"])),
-        lot_size=lot,
-        min_quantity=max(_or_none(row.get("baseSizePrecision")) or lot, lot),
-        min_notional=_or_none(row.get("quoteAmountPrecision")) or Decimal(1),
-        max_notional=_or_none(row.get("maxQuoteAmount")) or Decimal(4_000_000),
-    )
-    reasons = []
-    if str(row.get("status")) not in ONLINE:
-        reasons.append(f"status {row.get('status')}")
-    if not row.get("isSpotTradingAllowed", False):
-        reasons.append("not tradable by API")
-    if "SPOT" not in row.get("permissions", ["SPOT"]):
-        reasons.append("no spot permission")
-    if row.get("tradeSideType", 1) != 1:
-        reasons.append(f"one-sided (tradeSideType {row.get('tradeSideType')})")
-    return Listing(spec, "; ".join(reasons))
