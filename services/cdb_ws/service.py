@@ -38,7 +38,7 @@ from services.common.runtime.lifecycle import Lifecycle
 from services.common.runtime.process import run_service
 from services.common.runtime.publisher import Stopped
 from services.common.runtime.turnstile import Turnstile, WakeUps
-from services.common.settings import canonical_settings
+from services.common.settings import AUTO, canonical_settings
 from services.common.timestamps import SECOND_US, format_timestamp
 
 __all__ = ["FeedService", "main"]
@@ -69,9 +69,11 @@ class FeedService:
             life,
             speed=self._playback.PLAYBACK_SPEED,
             tick_sec=self._recording.tick_us // SECOND_US,
-            expected=[(self._settings.VENUE, symbol) for symbol in self._settings.SYMBOLS],
+            expected=[
+                (self._settings.VENUE, symbol) for symbol in self._settings.SYMBOLS if self._settings.SYMBOLS != AUTO
+            ],
         )
-        self._live_metrics = LiveMetrics(life) if self._settings.live else None
+        self._live_metrics = LiveMetrics(life, self._metrics) if self._settings.live else None
         self._turnstile = self._open_turnstile()
         self._run_id = ""
         self._pressure: Pressure = "none"

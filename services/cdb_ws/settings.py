@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from services.cdb_ws.live_settings import LiveSettings
 from services.common.errors import ContractViolation
 from services.common.instruments import DEFAULT_INSTRUMENTS, Venue, normalise_symbol
 from services.common.settings import AUTO, MachineSettings, Symbols
 
-__all__ = ["FeedSettings", "PlaybackSettings"]
+__all__ = ["FeedSettings", "LiveSettings", "PlaybackSettings"]
 
 _BETWEEN_FILES = re.compile(r"[,;\n]|(?<!^[A-Za-z])(?<![,;:\n][A-Za-z]):")
 """A comma, a semicolon, or a colon that does not follow a drive letter."""

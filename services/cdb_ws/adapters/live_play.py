@@ -89,7 +89,6 @@ class LivePlay:
         self._advance(self._session.now_us)
         for news in step.news:
             self._tell(news.level, news.code, news.message, news.context)
-        self._metrics.alerted(step)
         if step.facts or step.warmups:
             self._flush()  # what was seen before them stands before them
         if step.facts:
