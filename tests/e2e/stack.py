@@ -32,11 +32,13 @@ OFFSET: Final = int(os.environ.get("CLAIRE_E2E_PORT_OFFSET", "0"))
 """For a machine whose ports 8000 to 8004 are taken, by `claire up` for example."""
 PORTS: Final = {service: OFFSET + 8000 + place for place, service in enumerate(SERVICES)}
 PROMETHEUS_PORT: Final = OFFSET + 19090
+ALERTMANAGER_PORT: Final = OFFSET + 19093
 REDIS_PORT: Final = OFFSET + 16379
 POSTGRES_PORT: Final = OFFSET + 15432
 PUBLISHED: Final = {
     **{f"{service.upper()}_PORT": str(port) for service, port in PORTS.items()},
     "PROMETHEUS_PORT": str(PROMETHEUS_PORT),
+    "ALERTMANAGER_PORT": str(ALERTMANAGER_PORT),
     "GRAFANA_PORT": str(OFFSET + 3000),
     "E2E_REDIS_PORT": str(REDIS_PORT),
     "E2E_POSTGRES_PORT": str(POSTGRES_PORT),

@@ -21,10 +21,10 @@ pytestmark = [pytest.mark.unit, pytest.mark.security]
 
 
 def test_everything_that_belongs_to_the_stack_is_there() -> None:
-    """The five services, the two servers, the two observers and the one-shot that makes passwords."""
+    """The five services, the two servers, the three observers and the one-shot that makes passwords."""
     assert COMPOSE["name"] == "claire_de_binare"
     assert set(CONTAINERS) == {
-        *SERVICES, "cdb_redis", "cdb_postgres", "cdb_prometheus", "cdb_grafana", "cdb_secrets"
+        *SERVICES, "cdb_redis", "cdb_postgres", "cdb_prometheus", "cdb_alertmanager", "cdb_grafana", "cdb_secrets"
     }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from services.common.runtime.lifecycle import DEFAULT_PORTS
 ROOT = Path(__file__).resolve().parents[3]
 MONITORING = ROOT / "backoffice" / "monitoring"
 DASHBOARDS = sorted((MONITORING / "grafana" / "dashboards").glob("*.json"))
+RUNBOOKS = ROOT / "backoffice" / "docs" / "runbooks"
 RULES = sorted((MONITORING / "prometheus" / "rules").glob("*.yml"))
 pytestmark = pytest.mark.unit
 
@@ -43,19 +44,68 @@ def test_every_metric_that_is_asked_for_is_exported() -> None:
     expressions = [rule["expr"] for rule in _rules()]
     expressions += [target["expr"] for dashboard in DASHBOARDS for target in _targets(dashboard) if "expr" in target]
 
-    asked = {name for expression in expressions for name in re.findall(r"\bcdb_[a-z_]+", expression)}
+    asked = {name for expression in expressions for name in re.findall(r"\bcdb_\w+", expression)}
 
     assert asked
     assert asked - set(SERVICES) - _series() == set()
 
 
-def test_each_rule_names_a_runbook_that_exists() -> None:
-    """Whoever is woken up finds a page that says what to do."""
-    for rule in _rules():
-        runbook = ROOT / rule["annotations"]["runbook"]
+def test_each_rule_says_how_bad_it_is_what_it_is_and_where_to_read_on() -> None:
+    """Whoever is woken up reads a German sentence and finds a page that says what to do."""
+    names = [rule["alert"] for rule in _rules()]
 
+    assert len(names) == len(set(names))
+    for rule in _rules():
+        runbook = ROOT / rule["annotations"]["runbook_url"]
         assert rule["labels"]["severity"] in {"warning", "critical"}
+        assert set(rule["annotations"]) == {"summary", "runbook_url"}
         assert runbook.is_file(), f"{rule['alert']}: {runbook} is missing"
+        assert runbook.parent == RUNBOOKS
+
+
+def test_each_rule_stands_in_the_index_of_the_runbooks() -> None:
+    """The index leads from the alert's name to the page that the alert itself names."""
+    index = (RUNBOOKS / "README.md").read_text(encoding="utf-8")
+    rows = dict(
+        (name, page)
+        for names, page in re.findall(r"^\| (.+) \| \[.+\]\((.+)\) \|$", index, re.MULTILINE)
+        for name in names.split(", ")
+    )
+
+    for rule in _rules():
+        assert rows[rule["alert"]] == Path(rule["annotations"]["runbook_url"]).name
+
+
+def test_each_rule_is_tested_with_a_case_that_fires_and_one_that_does_not() -> None:
+    """`promtool test rules` runs them; here it is seen that none is missing."""
+    fires, keeps_quiet = set(), set()
+    for path in (MONITORING / "prometheus" / "tests").glob("*.yml"):
+        for case in yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]:
+            for expected in case["alert_rule_test"]:
+                (fires if expected["exp_alerts"] else keeps_quiet).add(expected["alertname"])
+
+    names = {rule["alert"] for rule in _rules()}
+
+    assert fires == names
+    assert keeps_quiet == names
+
+
+def test_what_fires_reaches_the_notifier() -> None:
+    """Prometheus knows Alertmanager, which hands everything to cdb_notifier and repeats it every 15 minutes."""
+    prometheus = yaml.safe_load((MONITORING / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
+    manager = yaml.safe_load((MONITORING / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"))
+    names = {rule["alert"] for rule in _rules()}
+
+    (found,) = prometheus["alerting"]["alertmanagers"]
+    assert found["static_configs"] == [{"targets": ["cdb_alertmanager:9093"]}]
+    assert manager["route"]["receiver"] == "notifier"
+    assert manager["route"]["repeat_interval"] == "15m"
+    (receiver,) = manager["receivers"]
+    (webhook,) = receiver["webhook_configs"]
+    assert webhook == {"url": "http://cdb_notifier:8005/alertmanager", "send_resolved": True}
+    for rule in manager["inhibit_rules"]:
+        for matcher in (*rule["source_matchers"], *rule["target_matchers"]):
+            assert set(re.findall(r"[A-Z]\w+", matcher)) <= names, matcher
 
 
 def test_all_five_services_are_scraped() -> None:
