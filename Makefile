@@ -79,6 +79,7 @@ lint: setup ## Style, dependency rule, determinism, schemas, configuration files
 	$(BIN)/python backoffice/scripts/make_schemas.py --check
 	$(BIN)/python backoffice/scripts/make_codes.py --check
 	$(BIN)/python backoffice/scripts/make_metrics.py --check
+	$(BIN)/python backoffice/scripts/make_dashboards.py --check
 	$(BIN)/python backoffice/scripts/make_protobuf.py --check
 	$(BIN)/python backoffice/scripts/check_files.py
 	$(BIN)/python backoffice/scripts/check_secrets.py
@@ -89,7 +90,7 @@ format: setup ## Put code into the one form
 
 typecheck: setup ## mypy, strict
 	$(BIN)/mypy
-	$(BIN)/mypy backoffice/scripts
+	$(BIN)/mypy --explicit-package-bases backoffice/scripts
 
 coverage: test ## Coverage as a page: htmlcov/index.html
 	$(BIN)/coverage html --quiet
@@ -113,6 +114,7 @@ schemas: setup ## Write the JSON Schemas of the events anew
 	$(BIN)/python backoffice/scripts/make_schemas.py
 	$(BIN)/python backoffice/scripts/make_codes.py
 	$(BIN)/python backoffice/scripts/make_metrics.py
+	$(BIN)/python backoffice/scripts/make_dashboards.py
 
 bench: setup ## Measure against bare Redis, raw COPY and NautilusTrader (BENCH="replay" or "pipeline": a part)
 	$(BIN)/python -m tests.benchmarks $(BENCH)

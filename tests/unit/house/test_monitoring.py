@@ -66,11 +66,11 @@ def test_each_rule_says_how_bad_it_is_what_it_is_and_where_to_read_on() -> None:
 def test_each_rule_stands_in_the_index_of_the_runbooks() -> None:
     """The index leads from the alert's name to the page that the alert itself names."""
     index = (RUNBOOKS / "README.md").read_text(encoding="utf-8")
-    rows = dict(
-        (name, page)
+    rows = {
+        name: page
         for names, page in re.findall(r"^\| (.+) \| \[.+\]\((.+)\) \|$", index, re.MULTILINE)
         for name in names.split(", ")
-    )
+    }
 
     for rule in _rules():
         assert rows[rule["alert"]] == Path(rule["annotations"]["runbook_url"]).name
