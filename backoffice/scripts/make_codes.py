@@ -14,7 +14,12 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from services.cdb_execution.codes import CancelCode, ExpiryCode, RejectCode  # noqa: E402 - runs without an installation
+from services.cdb_execution.codes import (  # noqa: E402 - runs without an installation
+    CancelCode,
+    ExpiryCode,
+    RejectCode,
+    UnknownCode,
+)
 from services.cdb_risk.codes import MEANINGS  # noqa: E402
 
 __all__ = ["PAGE", "main", "page"]
@@ -35,6 +40,7 @@ def page() -> str:
         ("Warum execution eine Order ablehnt (REJECTED)", ((code, code.meaning) for code in RejectCode)),
         ("Warum eine Order ohne Ausführung endet (EXPIRED)", ((code, code.meaning) for code in ExpiryCode)),
         ("Warum der Rest einer Order aufgegeben wird (CANCELED)", ((code, code.meaning) for code in CancelCode)),
+        ("Warum niemand weiß, was aus einer Order wurde (UNKNOWN)", ((code, code.meaning) for code in UnknownCode)),
     )
     return _INTRODUCTION + "".join(_table(title, rows) for title, rows in tables)
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple, Self
 
-__all__ = ["CancelCode", "ExpiryCode", "Refusal", "RejectCode", "shown"]
+__all__ = ["CancelCode", "ExpiryCode", "Refusal", "RejectCode", "UnknownCode", "shown"]
 
 
 class _Code(StrEnum):
@@ -54,6 +54,15 @@ class RejectCode(_Code):
     MIN_NOTIONAL = "MIN_NOTIONAL", "the value at mid is under the instrument's minimum"
     MAX_NOTIONAL = "MAX_NOTIONAL", "the value at mid is over the instrument's maximum"
     EXCEEDS_POSITION = "EXCEEDS_POSITION", "an exit of more than is held and not yet being closed"
+    NOT_RECONCILED = "NOT_RECONCILED", "live: the books were not compared with the exchange since the start or lately"
+    LIVE_SYMBOL = "LIVE_SYMBOL", "live: an entry of an instrument that is not among LIVE_SYMBOLS"
+    LIVE_ORDER_CAP = "LIVE_ORDER_CAP", "live: the entry is over LIVE_MAX_ORDER_USDT at its protective price"
+    LIVE_POSITION_CAP = "LIVE_POSITION_CAP", "live: position and entries together would be over LIVE_MAX_POSITION_USDT"
+    LIVE_DAILY_LOSS = "LIVE_DAILY_LOSS", "live: today's loss has reached LIVE_MAX_DAILY_LOSS_USDT, or is not known"
+    CANARY = "CANARY", "live: the first fills cost over LIVE_CANARY_SLIPPAGE times what the paper exchange expects"
+    NOT_SENT = "NOT_SENT", "live: not a byte left this machine (too old, no clock, rate limit, grids changed)"
+    REFUSED = "REFUSED", "the exchange has refused the order"
+    NOT_VALIDATED = "NOT_VALIDATED", "shadow: the exchange's test endpoint gave no answer"
 
 
 class ExpiryCode(_Code):
@@ -64,7 +73,7 @@ class ExpiryCode(_Code):
     NO_SIZE = "NO_SIZE", "nothing was offered at the touch, or we had already taken it"
     PARTICIPATION_CAP = "PARTICIPATION_CAP", "our share of the last minute's volume was used up"
     PROTECTION_PRICE = "PROTECTION_PRICE", "even the smallest fill would have been worse than the protective price"
-    NEVER_ARRIVED = "NEVER_ARRIVED", "an operator found that the exchange has never heard of the order"
+    NEVER_ARRIVED = "NEVER_ARRIVED", "the exchange has never heard of the order: it, or an operator, said so"
 
 
 class CancelCode(_Code):
@@ -75,7 +84,17 @@ class CancelCode(_Code):
     RISK_SILENT = "RISK_SILENT", "cdb_risk went silent while the entry worked"
     RESOLVED = "RESOLVED", "an operator found that nothing more of the order fills"
     LIQUIDATED = "LIQUIDATED", "the position was liquidated; the exchange cancels what worked on it"
+    BY_EXCHANGE = "BY_EXCHANGE", "the exchange ended the order; what had not filled is given up"
     FEED_FINISHED = "FEED_FINISHED", "the recorded feed has ended: no further quote can fill the order"
+
+
+class UnknownCode(_Code):
+    """Why nobody knows what became of an order (status UNKNOWN); the exchange is asked until it is known."""
+
+    NO_ACKNOWLEDGEMENT = "NO_ACKNOWLEDGEMENT", "no answer came within 5 seconds, or the process ended after sending"
+    NO_NEWS = "NO_NEWS", "the order worked, and nothing more was heard of it for 30 seconds"
+    NO_ANSWER = "NO_ANSWER", "sending it ended without an answer that tells (time-out, cut, 5xx)"
+    NOT_FOUND = "NOT_FOUND", "asked, the exchange does not know the order (yet)"
 
 
 def shown(value: Decimal) -> str:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Final, Literal
 
 from services.cdb_execution.codes import ExpiryCode
+from services.cdb_execution.live.tracking import LiveOrder
 from services.cdb_execution.settings import ExecutionSettings
 from services.common.decimals import ZERO, divide
 from services.common.errors import IllegalTransition
@@ -50,6 +51,7 @@ class WorkingOrder:
         filled_notional: quote currency paid or received so far, without fees.
         fills: number of fills so far.
         obstacle: why it has not filled so far, as it will stand in `reason` if it expires.
+        live: what is known of it at the exchange; None on paper.
     """
 
     order_id: str
@@ -71,6 +73,7 @@ class WorkingOrder:
     fills: int = 0
     obstacle: str = ""
     leverage: int = 1
+    live: LiveOrder | None = None
 
     @property
     def remaining(self) -> Decimal:
@@ -92,10 +95,17 @@ class WorkingOrder:
             raise IllegalTransition(
                 f"order {self.order_id}: a fill of {quantity} at {price}, but {self.remaining} is left to fill"
             )
+        self._add(quantity, price)
+        self.advance("PARTIALLY_FILLED" if self.remaining else "FILLED")
+
+    def book_late(self, quantity: Decimal, price: Decimal) -> None:
+        """Add a fill that the exchange tells after the order has ended: it counts, and the order stays ended."""
+        self._add(quantity, price)
+
+    def _add(self, quantity: Decimal, price: Decimal) -> None:
         self.filled_quantity += quantity
         self.filled_notional += quantity * price
         self.fills += 1
-        self.advance("PARTIALLY_FILLED" if self.remaining else "FILLED")
 
     def advance(self, status: OrderStatus) -> None:
         """Go to `status`.

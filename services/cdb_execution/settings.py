@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from services.common.instruments import DEFAULT_INSTRUMENTS, PERPETUAL, InstrumentSpec, Venue, instrument_key
-from services.common.settings import Fraction, MachineSettings
+from services.common.live_settings import LIVE_ONLY, LiveSettings
+from services.common.settings import Fraction
 
 __all__ = ["INSTRUMENTS", "ExecutionSettings"]
 
@@ -16,11 +17,10 @@ INSTRUMENTS: Final = {instrument_key(spec.venue, spec.symbol): spec for spec in 
 """Grids and bounds by instrument key."""
 
 
-class ExecutionSettings(MachineSettings):
-    """Settings of the order state machine and of the paper exchange.
+class ExecutionSettings(LiveSettings):
+    """Settings of the order state machine, of the paper exchange and of live trading.
 
     Attributes:
-        TRADING_MODE: where orders go; only `paper` can be chosen in this version.
         VENUE: perpetuals are traded only where it is `mexc_perpetual`; spot always may be, to close what is held.
         MAX_LEVERAGE: an entry of a perpetual with more is refused, whatever risk let through.
         PAPER_LATENCY_MS: an order fills only from quotes at least this much later than the order.
@@ -32,10 +32,11 @@ class ExecutionSettings(MachineSettings):
         MAX_SLIPPAGE_PCT: protection of an order without a price, measured from the touch.
         PRICE_COLLAR_PCT: a quote better for us than mid at decision by more than this is not believed.
         ORDER_MAX_AGE_MS: an entry older than this on the folded clock is refused.
+        MEXC_RECV_WINDOW_MS: how long after its stamp the exchange may still accept a request; an order that it has not
+            heard of counts as never arrived only ten seconds after that.
         RISK_SILENCE_SEC: entries are refused when cdb_risk has left a tick of the clock unanswered for longer.
     """
 
-    TRADING_MODE: Literal["paper", "shadow", "live"] = "paper"
     VENUE: Venue = "mexc_spot"
     MAX_LEVERAGE: int = Field(5, ge=1, le=125)
     PAPER_LATENCY_MS: int = Field(250, ge=0, le=60_000)
@@ -50,6 +51,7 @@ class ExecutionSettings(MachineSettings):
     PRICE_COLLAR_PCT: Annotated[Fraction, Field(gt=0)] = Decimal("0.05")
     ORDER_MAX_AGE_MS: int = Field(5_000, ge=1, le=600_000)
     RISK_SILENCE_SEC: int = Field(30, ge=15, le=3_600)
+    MEXC_RECV_WINDOW_MS: int = Field(5_000, ge=1_000, le=60_000)
 
     def spec(self, key: str) -> InstrumentSpec | None:
         """Return the grids of an instrument, or None when it is not known or VENUE does not turn it on."""
@@ -60,15 +62,10 @@ class ExecutionSettings(MachineSettings):
         """Return the fee rate of a fill that takes."""
         return self.PAPER_PERP_TAKER_FEE if venue == PERPETUAL else self.PAPER_TAKER_FEE
 
-    @field_validator("TRADING_MODE")
     @classmethod
-    def _only_paper(cls, mode: str) -> str:
-        if mode != "paper":
-            raise ValueError(
-                "this version sends no order to an exchange; set TRADING_MODE=paper (live trading also needs keys "
-                "and CONFIRM_LIVE_TRADING=yes, and comes with the MEXC client)"
-            )
-        return mode
+    def unused_on_paper(cls) -> frozenset[str]:
+        """Return the settings that decide nothing on paper."""
+        return LIVE_ONLY | {"MEXC_RECV_WINDOW_MS"}
 
     @model_validator(mode="after")
     def _life_outlasts_latency(self) -> Self:

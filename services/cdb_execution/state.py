@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
 from services.cdb_execution.dead_man import RiskWatch
 from services.cdb_execution.decisions import DECISIONS_REMEMBERED, DecisionRecord, record_of
+from services.cdb_execution.live.state import LiveState
 from services.cdb_execution.market import Market
 from services.cdb_execution.order_state import WorkingOrder
 from services.cdb_execution.perpetuals import Perpetual
@@ -26,6 +28,7 @@ __all__ = ["ExecutionState", "Outcome", "summarise"]
 OUTCOMES_SHOWN: Final = 20
 COMMANDS_REMEMBERED: Final = 256
 ORDERS_REMEMBERED: Final = 2_048
+ENDED_REMEMBERED: Final = 256
 
 
 @dataclass
@@ -63,6 +66,8 @@ class ExecutionState:
         counts: order results by status.
         outcomes: how the last orders ended.
         commands: ids of the last commands, oldest first.
+        live: what live trading folds.
+        ended: the last orders at the exchange that have ended, by order id: news of them may still come.
     """
 
     trading_state: TradingState = "ACTIVE"
@@ -79,6 +84,13 @@ class ExecutionState:
     counts: dict[str, int] = field(default_factory=dict)
     outcomes: deque[Outcome] = field(default_factory=deque)
     commands: list[str] = field(default_factory=list)
+    live: LiveState = field(default_factory=LiveState)
+    ended: dict[str, WorkingOrder] = field(default_factory=dict)
+
+    def sent(self) -> Iterator[WorkingOrder]:
+        """Yield the orders at the exchange, those that have ended last."""
+        yield from (order for order in self.working if order.live is not None)
+        yield from self.ended.values()
 
     def is_repeated(self, command_id: str | None) -> bool:
         """Tell whether a command came before; it has now."""
@@ -142,6 +154,9 @@ class ExecutionState:
         assert order.status is not None, "an end is a status"
         # A new list: callers go on iterating over the one that they began with.
         self.working = [other for other in self.working if other is not order]
+        if order.live is not None:
+            self.ended[order.order_id] = order
+            _keep_last(self.ended, ENDED_REMEMBERED)
         self.outcomes.append(
             Outcome(
                 timestamp=now,
@@ -184,9 +199,32 @@ def summarise(state: ExecutionState) -> dict[str, Any]:
         "positions": {key: quantity for key, quantity in state.positions.items() if quantity},
         "perpetuals": {key: perpetual.shown() for key, perpetual in state.perpetuals.items()},
         "order_results": dict(state.counts),
+        **_live(state),
         "last_outcomes": [
             {**asdict(outcome), "timestamp": format_timestamp(outcome.timestamp)} for outcome in state.outcomes
         ],
+    }
+
+
+def _live(state: ExecutionState) -> dict[str, Any]:
+    """Return what is shown of live trading; nothing on paper."""
+    live = state.live
+    if live.mode is None and live.last is None:
+        return {}
+    last = live.last
+    return {
+        "last_reconciliation": None if last is None else f"{format_timestamp(last.at)} {last.verdict}",
+        "differences": [difference.shown() for difference in live.differences],
+        "unknown_orders": [
+            {
+                "order_id": order.order_id,
+                "since": format_timestamp(order.live.unknown_since),
+                "asked": order.live.queries,
+            }
+            for order in state.working
+            if order.live is not None and order.live.unknown_since is not None
+        ],
+        "canary": {"fills": live.canary.fills, "paused": live.canary.paused},
     }
 
 

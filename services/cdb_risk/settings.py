@@ -11,7 +11,8 @@ from typing import Final, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from services.common.instruments import DEFAULT_INSTRUMENTS, PERPETUAL, InstrumentSpec, Venue, instrument_key
-from services.common.settings import Amount, Fraction, MachineSettings, Symbols
+from services.common.live_settings import LIVE_ONLY, LiveSettings
+from services.common.settings import Amount, Fraction, Symbols
 
 __all__ = ["SIZING_METHODS", "RiskSettings", "SizingMethod"]
 
@@ -22,7 +23,7 @@ SIZING_METHODS: Final[tuple[SizingMethod, ...]] = get_args(SizingMethod)
 _SPECS = {instrument_key(spec.venue, spec.symbol): spec for spec in DEFAULT_INSTRUMENTS}
 
 
-class RiskSettings(MachineSettings):
+class RiskSettings(LiveSettings):
     """Limits, sizing and protective exits. Loss limits block at equality; caps allow equality.
 
     Attributes:
@@ -116,6 +117,27 @@ class RiskSettings(MachineSettings):
                 f"STOP_LOSS_PCT={self.STOP_LOSS_PCT}, or an entry could be guarded at once"
             )
         return self
+
+    @classmethod
+    def unused_on_paper(cls) -> frozenset[str]:
+        """Return the settings that decide nothing on paper."""
+        return LIVE_ONLY | {"TRADING_MODE"}
+
+    def capital(self, equity: Decimal) -> Decimal:
+        """Return what sizes and limits are taken of: on live no more than LIVE_CAPITAL_USDT, however much there is."""
+        return min(equity, self.LIVE_CAPITAL_USDT) if self.sends else equity
+
+    @property
+    def largest_order(self) -> Decimal:
+        """Largest entry at its worst price, quote currency."""
+        return (
+            min(self.MAX_ORDER_NOTIONAL_USDT, self.LIVE_MAX_ORDER_USDT) if self.sends else self.MAX_ORDER_NOTIONAL_USDT
+        )
+
+    def largest_position(self, equity: Decimal) -> Decimal:
+        """Largest position of one instrument, quote currency, pending entries included."""
+        largest = self.MAX_POSITION_PCT * self.capital(equity)
+        return min(largest, self.LIVE_MAX_POSITION_USDT) if self.sends else largest
 
     def spec(self, key: str) -> InstrumentSpec | None:
         """Return the grid of an instrument (key of :func:`instrument_key`), or None when it is not known.

@@ -456,8 +456,11 @@ class Control(Event):
             `instruments` and `symbols` (grids and list as the exchange and the screener gave them, by cdb_ws),
             `finished` (a recorded feed has ended, by cdb_ws), `started` and `config` (every service),
             `start_of_day`, `trading_state` (`details.state`, `.previous`, `.causes`) and `heartbeat` (its answer to
-            the clock, by cdb_risk), `funding` and `liquidation` (of a perpetual position, by cdb_execution), or an
-            operator's command; a `resolve_order` is answered by cdb_risk with its own.
+            the clock, by cdb_risk), `funding` and `liquidation` (of a perpetual position, by cdb_execution), `account`
+            (what the exchange holds for us), `reconciliation` (whether that is what the fills say: `details.verdict`,
+            `.differences`) and `adjustment` (of the books, after an operator's word; all by cdb_execution, live), or an
+            operator's command; a `resolve_order` is answered by cdb_risk with its own, and what trading freezes for is
+            a `halt` with `details.freeze` by cdb_execution.
         service: whom it is about.
         run_id: root of all derived ids, on `started` of cdb_ws.
         command_id: an operator's command is done once.
@@ -481,6 +484,9 @@ class Control(Event):
         "heartbeat",
         "funding",
         "liquidation",
+        "account",
+        "reconciliation",
+        "adjustment",
         "halt",
         "resume",
         "flatten",

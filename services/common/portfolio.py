@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from services.common.currencies import fee_kind
 from services.common.decimals import ZERO, divide
 from services.common.errors import IllegalTransition
 from services.common.events import MarketData, OrderResult
@@ -44,7 +45,8 @@ class Position:
         quantity: base units, signed (spot is never negative).
         cost: quote currency paid for what is still held, fees not included (negative for shorts).
         realized_pnl: of what was closed or liquidated, in quote currency, fees and funding not included.
-        fees: in quote currency; fees taken in base coin are valued at their fill's price.
+        fees: in quote currency; fees taken in base coin are valued at their fill's price, those in a third coin (MX)
+            are counted in `Portfolio.coin_fees` alone.
         opened_at: time of the fill that opened it from flat, microseconds; None while flat.
         margin: isolated margin of a perpetual, quote currency, taken out of cash; 0 on spot.
         funding: received (negative: paid) so far, quote currency; perpetuals only.
@@ -100,13 +102,18 @@ class Position:
 
 @dataclass
 class Portfolio:
-    """Cash (quote currency, free and locked together), positions by instrument key, and the marks that value them."""
+    """Cash (quote currency, free and locked together), positions by instrument key, and the marks that value them.
+
+    Attributes:
+        coin_fees: fees taken in coins that are neither bought nor paid with, by coin; they are no part of the equity.
+    """
 
     initial_cash: Decimal = ZERO
     cash: Decimal = ZERO
     positions: dict[str, Position] = field(default_factory=dict)
     marks: dict[str, Mark] = field(default_factory=dict)
     booked: dict[str, Decimal] = field(default_factory=dict)
+    coin_fees: dict[str, Decimal] = field(default_factory=dict)
 
     @classmethod
     def with_cash(cls, cash: Decimal) -> Portfolio:
@@ -186,10 +193,13 @@ class Portfolio:
         fee = result.fee or ZERO
         if not fee:
             return
-        in_base = result.fee_currency is not None and result.symbol.startswith(result.fee_currency)
-        if in_base and result.venue == PERPETUAL:
+        kind = fee_kind(result.symbol, result.fee_currency)
+        if kind == "base" and result.venue == PERPETUAL:
             raise IllegalTransition(f"order {result.order_id}: a fee in {result.fee_currency} on a perpetual")
-        if in_base:
+        if kind == "other":
+            coin = str(result.fee_currency)
+            self.coin_fees[coin] = self.coin_fees.get(coin, ZERO) + fee
+        elif kind == "base":
             # Taken from what was bought: fewer base units, and their cost is the fee.
             position.quantity -= fee
             position.cost -= fee * price
@@ -197,6 +207,39 @@ class Portfolio:
         else:
             position.fees += fee
             self.cash -= fee
+
+    def adjust(self, venue: str, symbol: str, change: Decimal, price: Decimal, timestamp: int) -> None:
+        """Change a position by what came or went without a fill of ours, at a price and without cash.
+
+        On spot what went is written off at its cost, since what was received for it is not known here (cash is
+        adjusted by itself); a perpetual is changed like by a fill without leverage.
+
+        Raises:
+            IllegalTransition: more goes from a spot position than is held.
+        """
+        key = instrument_key(venue, symbol)
+        position = self.positions.setdefault(key, Position(venue, symbol))
+        if not position.quantity:
+            position.opened_at = timestamp
+        if venue == PERPETUAL:
+            side = "BUY" if change > 0 else "SELL"
+            against = min(abs(change), abs(position.quantity)) if position.quantity * change < 0 else ZERO
+            for quantity in (against, abs(change) - against):
+                if quantity:
+                    self.cash += position.trade(side, quantity, price, 1)
+        elif change >= 0:
+            position.quantity += change
+            position.cost += change * price
+        else:
+            if -change > position.quantity:
+                raise IllegalTransition(f"{-change} {symbol} went, it says, but {position.quantity} is held")
+            whole = -change == position.quantity
+            share = position.cost if whole else divide(position.cost * -change, position.quantity)
+            position.quantity += change
+            position.cost -= share
+            position.realized_pnl -= share
+        if not position.quantity:
+            position.opened_at = None
 
     def fund(self, key: str, amount: Decimal) -> None:
         """Book a funding payment of a perpetual: received when above 0, paid when below; out of cash, not of margin.

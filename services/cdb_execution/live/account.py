@@ -1,0 +1,216 @@
+"""The account at the exchange as one snapshot in the journal, and how it differs from what the fills say.
+
+Balances are compared only when no order works and nothing was booked since the snapshot was begun (`revision`): then
+every unit has to be accounted for. What no order of ours explains (an open order, a fill) is a difference at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from services.cdb_execution.codes import shown
+from services.cdb_execution.exchange import Trade
+from services.common.currencies import base_and_quote, fee_kind
+from services.common.decimals import ZERO
+from services.common.errors import ContractViolation
+from services.common.events import Control, NonNegative, Number, Symbol
+from services.common.instruments import InstrumentSpec, Venue
+
+__all__ = [
+    "Account",
+    "Difference",
+    "Held",
+    "Ledger",
+    "OpenOrder",
+    "compare_balances",
+    "describe",
+    "read_account",
+    "strangers",
+]
+
+_QUOTE_DUST: Final = Decimal("0.01")
+_COIN_DUST: Final = Decimal("0.01")
+
+
+class OpenOrder(BaseModel):
+    """An order that works at the exchange."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    symbol: Symbol
+    exchange_order_id: str
+    client_order_id: str | None = None
+    quantity: NonNegative
+    filled_quantity: NonNegative
+
+
+class Held(BaseModel):
+    """A perpetual position at the exchange; signed base units."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    symbol: Symbol
+    quantity: Number
+    entry_price: NonNegative
+
+
+class Account(BaseModel):
+    """The details of `control/account`.
+
+    Attributes:
+        revision: of the books when the snapshot was begun.
+        balances: free and locked together, by currency.
+        foreign_trades: ids of fills that no order of ours made, with a sentence about each.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    venue: Venue
+    revision: int = Field(ge=0)
+    balances: dict[str, NonNegative]
+    open_orders: list[OpenOrder]
+    positions: list[Held]
+    foreign_trades: dict[str, str]
+
+
+def read_account(event: Control) -> Account:
+    """Return what a snapshot says.
+
+    Raises:
+        ContractViolation: naming what is wrong.
+    """
+    details: dict[str, Any] = dict(event.details)
+    try:
+        return Account.model_validate(details)
+    except ValidationError as error:
+        raise ContractViolation(f"account {event.event_id}: {error}") from error
+
+
+@dataclass
+class Ledger:
+    """What the exchange must hold of each currency on spot, by all fills since the first snapshot.
+
+    Attributes:
+        fee_coins: coins beside base and quote in which fees were paid.
+    """
+
+    totals: dict[str, Decimal] = field(default_factory=dict)
+    fee_coins: list[str] = field(default_factory=list)
+
+    def book(self, symbol: str, side: str, quantity: Decimal, price: Decimal) -> None:
+        """Exchange base for quote currency."""
+        base, quote = base_and_quote(symbol)
+        signed = quantity if side == "BUY" else -quantity
+        self._add(base, signed)
+        self._add(quote, -signed * price)
+
+    def pay(self, symbol: str, fee: Decimal, currency: str | None) -> None:
+        """Pay a fee, in whatever coin."""
+        base, quote = base_and_quote(symbol)
+        kind = fee_kind(symbol, currency)
+        coin = base if kind == "base" else quote if kind == "quote" else str(currency)
+        if kind == "other" and coin not in self.fee_coins:
+            self.fee_coins.append(coin)
+        self._add(coin, -fee)
+
+    def _add(self, currency: str, amount: Decimal) -> None:
+        self.totals[currency] = self.totals.get(currency, ZERO) + amount
+
+
+@dataclass
+class Difference:
+    """One thing on which books and exchange do not agree.
+
+    Attributes:
+        kind: what it is about.
+        subject: currency, symbol, or id at the exchange.
+        expected, actual: amounts; None for what has none.
+        detail: for people.
+    """
+
+    kind: Literal["balance", "position", "open_order", "trade"]
+    subject: str
+    detail: str
+    expected: Decimal | None = None
+    actual: Decimal | None = None
+
+    @property
+    def name(self) -> str:
+        """How the operator names it; the same difference has the same name each time."""
+        return f"{self.kind}:{self.subject}"
+
+    def shown(self) -> dict[str, Any]:
+        """Return what stands in an event."""
+        return {"name": self.name, "expected": self.expected, "actual": self.actual, "detail": self.detail}
+
+
+def strangers(account: Account, is_working: Callable[[OpenOrder], bool], accepted: Iterable[str]) -> list[Difference]:
+    """Return the open orders and fills that no order of ours explains, but for those that an operator has accepted.
+
+    Args:
+        account: as the exchange has it.
+        is_working: whether an open order is one of ours that has not ended.
+        accepted: names of differences.
+    """
+    known = frozenset(accepted)
+    found = [
+        Difference(
+            "open_order",
+            order.exchange_order_id,
+            f"{shown(order.quantity - order.filled_quantity)} {order.symbol} works there, and is none of ours",
+        )
+        for order in account.open_orders
+        if not is_working(order)
+    ]
+    found += [Difference("trade", trade_id, detail) for trade_id, detail in account.foreign_trades.items()]
+    return [difference for difference in found if difference.name not in known]
+
+
+def compare_balances(
+    account: Account,
+    ledger: Ledger,
+    positions: Mapping[str, Decimal],
+    specs: Mapping[str, InstrumentSpec],
+) -> list[Difference]:
+    """Return where the exchange's balances (spot) or positions (perpetuals) are not what the fills say.
+
+    Args:
+        account: taken while nothing worked.
+        ledger: of the fills.
+        positions: of perpetuals, by symbol, signed base units.
+        specs: by symbol; less than a lot of a coin is dust.
+    """
+    if account.venue == "mexc_spot":
+        dust = {spec.base: spec.lot_size for spec in specs.values()} | dict.fromkeys(
+            (spec.quote for spec in specs.values()), _QUOTE_DUST
+        )
+        watched = {currency: (ledger.totals.get(currency, ZERO), dust.get(currency, _COIN_DUST))
+                   for currency in (*dust, *ledger.fee_coins)}  # fmt: skip
+        return [
+            _difference("balance", currency, expected, account.balances.get(currency, ZERO))
+            for currency, (expected, least) in sorted(watched.items())
+            if abs(account.balances.get(currency, ZERO) - expected) >= least
+        ]
+    actual = {held.symbol: held.quantity for held in account.positions}
+    return [
+        _difference("position", symbol, positions.get(symbol, ZERO), actual.get(symbol, ZERO))
+        for symbol in sorted({*positions, *actual})
+        if positions.get(symbol, ZERO) != actual.get(symbol, ZERO)
+    ]
+
+
+def _difference(kind: Literal["balance", "position"], subject: str, expected: Decimal, actual: Decimal) -> Difference:
+    detail = f"the exchange has {shown(actual)} {subject}, the fills say {shown(expected)}"
+    return Difference(kind, subject, detail, expected, actual)
+
+
+def describe(trade: Trade) -> str:
+    """Return a sentence about a fill."""
+    return (
+        f"{trade.side} {shown(trade.quantity)} {trade.symbol} at {shown(trade.price)}, order {trade.exchange_order_id}"
+    )

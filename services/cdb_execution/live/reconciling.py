@@ -1,0 +1,253 @@
+"""The books against the exchange: a snapshot of the account comes in, a verdict goes out, a difference freezes.
+
+The first snapshot of a run is the starting ledger. Later ones must be what the fills make of it; a difference that two
+snapshots in a row show (one that no order of ours explains: at once) freezes trading in risk and execution until an
+operator accepts it by name, which adjusts all ledgers by an event of its own.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Final
+
+from services.cdb_execution.live.account import (
+    Account,
+    Difference,
+    OpenOrder,
+    compare_balances,
+    read_account,
+    strangers,
+)
+from services.cdb_execution.live.intake import find_order
+from services.cdb_execution.live.state import RECONCILE_AGAIN_US, RECONCILE_EVERY_US, Reconciliation
+from services.cdb_execution.order_state import WorkingOrder
+from services.cdb_execution.paper import PaperExecution
+from services.cdb_execution.settings import INSTRUMENTS
+from services.common.decimals import ZERO, clamp
+from services.common.events import Alert, Control, OrderResult
+from services.common.instruments import PERPETUAL, InstrumentSpec, instrument_key
+
+__all__ = ["Reconciling"]
+
+_ACCEPTED_REMEMBERED: Final = 1_000
+
+
+class Reconciling(PaperExecution):
+    """The books of the live fills and their comparison with the account."""
+
+    # the books
+
+    def _book_live(
+        self, order: WorkingOrder, quantity: Decimal, price: Decimal, fee: Decimal, currency: str | None
+    ) -> None:
+        """Book a fill in what the exchange must hold, and in today's profit and loss."""
+        live = self.state.live
+        if order.venue != PERPETUAL:
+            live.ledger.book(order.symbol, order.side, quantity, price)
+            live.ledger.pay(order.symbol, fee, currency)
+            self._reduce_by_fee(order, fee, currency)
+        live.revision += 1
+        live.portfolio.booked.pop(order.order_id, None)
+        live.portfolio.book(
+            OrderResult(
+                event_id="fill",
+                timestamp=self.now,
+                producer=self.service,
+                order_id=order.order_id,
+                client_order_id=order.client_order_id,
+                status="PARTIALLY_FILLED",
+                venue=order.venue,
+                symbol=order.symbol,
+                side=order.side,
+                quantity=order.quantity,
+                filled_quantity=quantity,
+                last_quantity=quantity,
+                last_price=price,
+                fee=fee,
+                fee_currency=currency,
+            ),
+            order.leverage,
+        )
+        live.portfolio.booked.clear()  # what is new is decided by trade id here, not by a cumulative quantity
+
+    # freezing
+
+    def _freeze(self, why: str, details: dict[str, Any]) -> None:
+        """Freeze trading here and, by a halt that risk folds too, there."""
+        self.state.trading_state = "FROZEN"
+        self.emit(
+            Control,
+            action="halt",
+            service=self.service,
+            by=self.service,
+            reason=why,
+            details={"freeze": True, **details},
+        )
+
+    # when to look
+
+    def _reconcile_in_time(self) -> None:
+        live = self.state.live
+        if self.settings.TRADING_MODE != "live":
+            return
+        if live.reconcile_at is None or self.now >= live.reconcile_at:
+            live.reconciles += 1
+            live.reconcile_at = self.now + 2 * RECONCILE_AGAIN_US  # again, should no snapshot come
+
+    def _after_own_start(self) -> None:
+        """A process that has just started has missed what happened: nothing is entered before the books agree."""
+        live = self.state.live
+        live.agreed_at, live.reconcile_at = None, None
+
+    # what comes in
+
+    def _on_account(self, event: Control) -> None:
+        account = read_account(event)
+        live = self.state.live
+        foreign = strangers(account, self._is_working, live.accepted)
+        if not live.opened:
+            self._open(account, foreign)
+            return
+        self._cancel_strays(account)
+        busy = account.revision != live.revision or any(order.live is not None for order in self.state.working)
+        moved = [] if busy else compare_balances(account, live.ledger, self._perpetual_positions(), self._specs())
+        names = [difference.name for difference in moved]
+        certain = [difference for difference in moved if difference.name in live.suspected]
+        live.suspected = names if not busy else live.suspected
+        found = foreign + certain
+        if found:
+            self._differ(found)
+        elif busy:
+            self._say("incomplete", RECONCILE_AGAIN_US)
+        elif names:
+            self._say("suspected", RECONCILE_AGAIN_US, moved)
+        else:
+            live.differences, live.agreed_at = [], self.now
+            self._say("agreed", RECONCILE_EVERY_US)
+
+    def _open(self, account: Account, foreign: list[Difference]) -> None:
+        """Take the balances as the starting ledger."""
+        live, spec = self.state.live, next(iter(self._specs().values()))
+        live.opened, live.mode = True, self.settings.TRADING_MODE
+        live.ledger.totals = dict(account.balances)
+        live.trades_since = self.now
+        live.agreed_at = self.now
+        total = live.ledger.totals.get(spec.quote, ZERO)
+        capital = min(self.settings.LIVE_CAPITAL_USDT, total)
+        self._say("opened", RECONCILE_EVERY_US, capital=capital, exchange_total=total)
+        positions = self._perpetual_positions()
+        found = foreign + (compare_balances(account, live.ledger, positions, {}) if account.venue == PERPETUAL else [])
+        if found:
+            self._differ(found)
+
+    def _differ(self, found: list[Difference]) -> None:
+        live = self.state.live
+        known = live.difference_names()
+        live.differences, live.agreed_at = found, None
+        self._say("difference", RECONCILE_EVERY_US, found)
+        new = [difference for difference in found if difference.name not in known]
+        if not new and self.state.trading_state == "FROZEN":
+            return
+        names = ", ".join(difference.name for difference in found)
+        detail = "; ".join(difference.detail for difference in found[:5])
+        message = f"books and exchange differ ({names}): {detail}"
+        context = {"differences": [difference.shown() for difference in found]}
+        self.emit(Alert, level="CRITICAL", code="RECONCILIATION_DIFFERENCE", message=message[:1_000], context=context)
+        self._freeze(f"books and exchange differ: {names}"[:500], {"differences": names.split(", ")})
+
+    def _say(self, verdict: str, again_us: int, found: list[Difference] | None = None, **more: Any) -> None:
+        live = self.state.live
+        live.last = Reconciliation(self.now, verdict)
+        live.reconcile_at = self.now + again_us
+        details = {
+            "verdict": verdict,
+            "venue": self.settings.VENUE,
+            "revision": live.revision,
+            "differences": [difference.shown() for difference in found or []],
+            **more,
+        }
+        self.emit(Control, action="reconciliation", service=self.service, details=details)
+
+    def _is_working(self, found: OpenOrder) -> bool:
+        working = (order for order in self.state.working if order.live is not None)
+        return find_order(working, found.client_order_id, found.exchange_order_id) is not None
+
+    def _cancel_strays(self, account: Account) -> None:
+        """Have orders of ours cancelled that work at the exchange although they have ended here."""
+        open_ids = {order.client_order_id for order in account.open_orders}
+        for order in self.state.ended.values():
+            if order.live is not None and order.client_order_id in open_ids:
+                order.live.cancel(self.now)
+
+    def _specs(self) -> dict[str, InstrumentSpec]:
+        """Return the instruments of the venue that are traded, were traded, or could be, by symbol."""
+        return {spec.symbol: spec for spec in INSTRUMENTS.values() if spec.venue == self.settings.VENUE}
+
+    def _perpetual_positions(self) -> dict[str, Decimal]:
+        return {
+            spec.symbol: self.state.held(key)
+            for key, spec in INSTRUMENTS.items()
+            if spec.venue == PERPETUAL == self.settings.VENUE and self.state.held(key)
+        }
+
+    # an operator's word on a difference
+
+    def _resume_objection(self, command: Control) -> str | None:
+        """Return why an operator's `resume` is not enough; None when it names every difference there is."""
+        named = command.details.get("accept")
+        accepted = set(named) if isinstance(named, list | tuple) else set()
+        missing = [name for name in self.state.live.difference_names() if name not in accepted]
+        if missing:
+            return f"resume has to accept the differences by name: {', '.join(missing)}"
+        return None
+
+    def _accept_differences(self) -> None:
+        """Let the books follow what an operator has accepted."""
+        live = self.state.live
+        if not live.differences:
+            return
+        cash = ZERO
+        positions: list[dict[str, Any]] = []
+        for difference in live.differences:
+            if difference.kind == "balance":
+                cash += self._accept_balance(difference, positions)
+            elif difference.kind == "position":
+                self._accept_position(difference, positions)
+        accepted = live.difference_names()
+        live.accepted = [*live.accepted, *(name for name in accepted if not name.startswith(("balance:", "position:")))]
+        live.accepted = live.accepted[-_ACCEPTED_REMEMBERED:]
+        live.differences, live.suspected, live.reconcile_at = [], [], None
+        live.revision += 1
+        details = {"venue": self.settings.VENUE, "accepted": accepted, "cash": cash, "positions": positions}
+        self.emit(Control, action="adjustment", service=self.service, details=details)
+
+    def _accept_balance(self, difference: Difference, positions: list[dict[str, Any]]) -> Decimal:
+        """Take the exchange's word on a currency; return by how much our cash changes."""
+        live, actual = self.state.live, difference.actual or ZERO
+        change = actual - (difference.expected or ZERO)
+        live.ledger.totals[difference.subject] = actual
+        specs = self._specs()
+        if any(spec.quote == difference.subject for spec in specs.values()):
+            live.portfolio.cash += change
+            live.day.start = None  # what came or went is neither profit nor loss
+            return change
+        spec = next((spec for spec in specs.values() if spec.base == difference.subject), None)
+        if spec is None or change > 0:
+            return ZERO  # coins that we do not trade, or more of them than are ours: theirs to keep
+        gone = clamp(-change, ZERO, max(self.state.held(instrument_key(spec.venue, spec.symbol)), ZERO))
+        if gone:
+            self._adjust(spec, -gone, positions)
+        return ZERO
+
+    def _accept_position(self, difference: Difference, positions: list[dict[str, Any]]) -> None:
+        spec = self._specs().get(difference.subject)
+        if spec is not None:
+            self._adjust(spec, (difference.actual or ZERO) - (difference.expected or ZERO), positions)
+
+    def _adjust(self, spec: InstrumentSpec, change: Decimal, positions: list[dict[str, Any]]) -> None:
+        key = instrument_key(spec.venue, spec.symbol)
+        market = self.state.markets.get(key)
+        price = spec.tick_size if market is None or not market.close else market.close
+        self.state.positions[key] = self.state.held(key) + change
+        self.state.live.portfolio.adjust(spec.venue, spec.symbol, change, price, self.now)
+        positions.append({"symbol": spec.symbol, "change": change, "price": price})

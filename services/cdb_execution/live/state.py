@@ -1,0 +1,88 @@
+"""What live trading folds beside the orders themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final
+
+from services.cdb_execution.live.account import Difference, Ledger
+from services.cdb_execution.live.ramp import Canary, DayLoss
+from services.common.decimals import ZERO
+from services.common.portfolio import Portfolio
+from services.common.timestamps import MINUTE_US, SECOND_US
+
+__all__ = ["RECONCILE_AGAIN_US", "RECONCILE_EVERY_US", "LiveState", "Reconciliation"]
+
+RECONCILE_EVERY_US: Final = MINUTE_US
+RECONCILE_AGAIN_US: Final = 5 * SECOND_US
+"""What could not be compared, or differs for the first time, is looked at again after this."""
+_STALE_US: Final = 5 * MINUTE_US
+
+
+@dataclass
+class Reconciliation:
+    """The last comparison, for people and for the ramp."""
+
+    at: int
+    verdict: str
+
+
+@dataclass
+class LiveState:
+    """What live trading folds.
+
+    Attributes:
+        opened: whether the exchange's balances have become the starting ledger.
+        revision: grows with everything that changes what the exchange must hold.
+        reconciles: how often the account has to have been looked at.
+        reconcile_at: when it is due next, microseconds; None: at once.
+        agreed_at: when books and exchange last agreed since the last start; None before.
+        last: the last comparison.
+        trades_since: fills of the account before this (microseconds) are none of ours.
+        ledger: what the exchange must hold on spot.
+        suspected: names of differences that were seen once.
+        differences: what an operator has to accept before trading goes on.
+        accepted: names of orders and fills of others that an operator has accepted.
+        portfolio: of the live fills alone, for today's profit and loss.
+        day: how the day began.
+        canary: the first fills.
+        mode: the trading mode in which the orders of this run were sent; None before the first.
+    """
+
+    opened: bool = False
+    revision: int = 0
+    reconciles: int = 0
+    reconcile_at: int | None = None
+    agreed_at: int | None = None
+    last: Reconciliation | None = None
+    trades_since: int = 0
+    ledger: Ledger = field(default_factory=Ledger)
+    suspected: list[str] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
+    accepted: list[str] = field(default_factory=list)
+    portfolio: Portfolio = field(default_factory=Portfolio)
+    day: DayLoss = field(default_factory=DayLoss)
+    canary: Canary = field(default_factory=Canary)
+    mode: str | None = None
+
+    def not_reconciled(self, now: int) -> str | None:
+        """Return why books and exchange cannot be said to agree; None when they do."""
+        if self.agreed_at is None:
+            return "books and exchange have not been compared since the start"
+        if now - self.agreed_at > _STALE_US:
+            return f"books and exchange have not agreed for {(now - self.agreed_at) // SECOND_US} s"
+        return None
+
+    @property
+    def pnl(self) -> Decimal | None:
+        """Profit and loss of all live fills, in quote currency, fees counted; None while a position has no mark."""
+        return self.portfolio.equity
+
+    def difference_names(self) -> list[str]:
+        """Return what an operator has to name."""
+        return [difference.name for difference in self.differences]
+
+    def quote_total(self, currency: str) -> Decimal:
+        """Return what the ledger has of a quote currency."""
+        return self.ledger.totals.get(currency, ZERO)
