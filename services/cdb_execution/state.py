@@ -213,8 +213,12 @@ def _live(state: ExecutionState) -> dict[str, Any]:
         return {}
     last = live.last
     return {
-        "last_reconciliation": None if last is None else f"{format_timestamp(last.at)} {last.verdict}",
-        "differences": [difference.shown() for difference in live.differences],
+        "last_reconciliation": None if last is None else format_timestamp(last.at),
+        "reconciliation": {
+            "verdict": None if last is None else last.verdict,
+            "differences": len(live.differences),
+            "to_accept": [difference.shown() for difference in live.differences],
+        },
         "unknown_orders": [
             {
                 "order_id": order.order_id,

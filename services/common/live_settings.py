@@ -8,9 +8,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Final, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
-from services.common.settings import Amount, MachineSettings, Symbols
+from services.common.settings import AUTO, Amount, MachineSettings, Symbols
 
 __all__ = ["LIVE_ONLY", "LiveSettings", "TradingMode"]
 
@@ -45,6 +45,13 @@ class LiveSettings(MachineSettings):
     def sends(self) -> bool:
         """Whether orders leave for an exchange, be it only to be validated."""
         return self.TRADING_MODE != "paper"
+
+    @field_validator("LIVE_SYMBOLS")
+    @classmethod
+    def _named(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
+        if symbols == AUTO:
+            raise ValueError("the instruments of the live ramp are named one by one, for example BTCUSDT")
+        return symbols
 
     @model_serializer(mode="wrap")
     def _without_what_decides_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -124,6 +124,10 @@ class Infrastructure(BaseModel):
         }
 
 
+SECRETS: Final = frozenset({"MEXC_API_KEY", "MEXC_API_SECRET"})
+"""Secrets of single services, which may be given as files like those of the infrastructure."""
+
+
 def read_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment with every `NAME_FILE` replaced by `NAME` from that file (compose secrets).
 
@@ -135,7 +139,7 @@ def read_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]
     for name in [name for name in source if name.endswith("_FILE") and name[:-5]]:
         path = source[name]
         target = name[: -len("_FILE")]
-        if target in Infrastructure.model_fields and path and not source.get(target):
+        if (target in Infrastructure.model_fields or target in SECRETS) and path and not source.get(target):
             try:
                 source[target] = Path(path).read_text(encoding="utf-8").strip()
             except OSError as error:

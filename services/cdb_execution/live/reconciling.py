@@ -22,7 +22,7 @@ from services.cdb_execution.live.intake import find_order
 from services.cdb_execution.live.state import RECONCILE_AGAIN_US, RECONCILE_EVERY_US, Reconciliation
 from services.cdb_execution.order_state import WorkingOrder
 from services.cdb_execution.paper import PaperExecution
-from services.cdb_execution.settings import INSTRUMENTS
+from services.common.currencies import base_and_quote
 from services.common.decimals import ZERO, clamp
 from services.common.events import Alert, Control, OrderResult
 from services.common.instruments import PERPETUAL, InstrumentSpec, instrument_key
@@ -127,12 +127,12 @@ class Reconciling(PaperExecution):
 
     def _open(self, account: Account, foreign: list[Difference]) -> None:
         """Take the balances as the starting ledger."""
-        live, spec = self.state.live, next(iter(self._specs().values()))
+        live, quote = self.state.live, base_and_quote(self.settings.LIVE_SYMBOLS[0])[1]
         live.opened, live.mode = True, self.settings.TRADING_MODE
         live.ledger.totals = dict(account.balances)
         live.trades_since = self.now
         live.agreed_at = self.now
-        total = live.ledger.totals.get(spec.quote, ZERO)
+        total = live.ledger.totals.get(quote, ZERO)
         capital = min(self.settings.LIVE_CAPITAL_USDT, total)
         self._say("opened", RECONCILE_EVERY_US, capital=capital, exchange_total=total)
         positions = self._perpetual_positions()
@@ -174,20 +174,22 @@ class Reconciling(PaperExecution):
 
     def _cancel_strays(self, account: Account) -> None:
         """Have orders of ours cancelled that work at the exchange although they have ended here."""
-        open_ids = {order.client_order_id for order in account.open_orders}
+        open_ids = [order.client_order_id for order in account.open_orders]
         for order in self.state.ended.values():
             if order.live is not None and order.client_order_id in open_ids:
                 order.live.cancel(self.now)
 
     def _specs(self) -> dict[str, InstrumentSpec]:
-        """Return the instruments of the venue that are traded, were traded, or could be, by symbol."""
-        return {spec.symbol: spec for spec in INSTRUMENTS.values() if spec.venue == self.settings.VENUE}
+        """Return the instruments of the venue that may be traded or were in this run, by symbol."""
+        may = [instrument_key(self.settings.VENUE, symbol) for symbol in self.settings.LIVE_SYMBOLS]
+        specs = [self.settings.spec(key) for key in dict.fromkeys([*may, *self.state.positions])]
+        return {spec.symbol: spec for spec in specs if spec is not None and spec.venue == self.settings.VENUE}
 
     def _perpetual_positions(self) -> dict[str, Decimal]:
         return {
-            spec.symbol: self.state.held(key)
-            for key, spec in INSTRUMENTS.items()
-            if spec.venue == PERPETUAL == self.settings.VENUE and self.state.held(key)
+            spec.symbol: self.state.held(instrument_key(PERPETUAL, spec.symbol))
+            for spec in self._specs().values()
+            if spec.venue == PERPETUAL
         }
 
     # an operator's word on a difference
@@ -195,7 +197,7 @@ class Reconciling(PaperExecution):
     def _resume_objection(self, command: Control) -> str | None:
         """Return why an operator's `resume` is not enough; None when it names every difference there is."""
         named = command.details.get("accept")
-        accepted = set(named) if isinstance(named, list | tuple) else set()
+        accepted = list(named) if isinstance(named, list | tuple) else []
         missing = [name for name in self.state.live.difference_names() if name not in accepted]
         if missing:
             return f"resume has to accept the differences by name: {', '.join(missing)}"

@@ -222,6 +222,18 @@ class JournalClient:
             raise StateMismatch(f"{service}: {detail}: Redis lost a tail")
         raise PublishRejected(f"{service}: {detail}")
 
+    def append_fsync(self) -> str:
+        """Return when Redis writes its log to the disk: `always`, `everysec`, `no`, or `off` when it keeps none."""
+        if dict(self._pairs("appendonly")).get("appendonly") != "yes":
+            return "off"
+        return dict(self._pairs("appendfsync")).get("appendfsync", "unknown")
+
+    def _pairs(self, name: str) -> list[tuple[str, str]]:
+        reply: Any = self._link.call("CONFIG", "GET", name)
+        flat = [part for pair in reply.items() for part in pair] if isinstance(reply, dict) else list(reply)
+        words = [word.decode() if isinstance(word, bytes) else str(word) for word in flat]
+        return list(zip(words[::2], words[1::2], strict=True))
+
     def advance(self, service: str, fence: int, n: int | JournalId) -> None:
         """Say that `service` has handled everything up to `n`, without outputs; an older n changes nothing.
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from services.common import channels
 from services.common.errors import ClaireError, FenceLost, StateMismatch
+from services.common.events import Event
 from services.common.journal.bus import Bus
 from services.common.journal.entry import Cause, Entry, JournalId
 from services.common.machine import StateMachine
@@ -174,7 +175,7 @@ class MachineShell:
         self._folded = entry.id
         if outputs:
             if self._publisher.publish(Cause.of(entry.id), outputs).status == "new":
-                self._metrics.published(outputs)
+                self._published(entry, outputs)
             self._unadvanced, self._advanced_at = 0, time.monotonic()
         else:
             self._unadvanced += 1
@@ -188,6 +189,10 @@ class MachineShell:
         if self._since_snapshot >= self._life.infra.SNAPSHOT_EVERY:
             self._save_snapshot()
         return True
+
+    def _published(self, entry: Entry, outputs: list[Event]) -> None:  # noqa: ARG002 - for shells that act on it
+        """Take note that this process, and no other and not before, has published what follows from an entry."""
+        self._metrics.published(outputs)
 
     def _await_turn(self, place: JournalId) -> bool:
         """In turnstile mode: wait for our turn; False when the process shall stop instead.

@@ -1,0 +1,203 @@
+"""Speaks to the exchange for the live machine: sends each order once, asks and cancels what the state wants.
+
+Nothing here decides. What comes back is put into a queue that the shell states in the journal, one message after the
+other. `dispatch` runs a job somewhere: in threads of their own in the process, step by step in tests.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import structlog
+
+from services.cdb_execution.exchange import Exchange, OrderReport, OrderRequest, PlaceOutcome, StreamState, Trade
+from services.cdb_execution.live.facts import Snapshot
+from services.cdb_execution.live.intake import Answered, Message, Placed
+from services.cdb_execution.order_state import TERMINAL, WorkingOrder
+from services.cdb_execution.settings import ExecutionSettings
+from services.cdb_execution.state import ExecutionState
+from services.common.errors import ExchangeRefused, ExchangeUnreachable
+from services.common.events import Order
+from services.common.timestamps import MINUTE_US, MS_US
+
+__all__ = ["Dispatch", "ExchangeDesk", "Lane", "request_of"]
+
+Lane = Literal["send", "ask"]
+Dispatch = Callable[[Lane, Callable[[], None]], None]
+
+_CLOCKS_APART_US: Final = MINUTE_US
+"""So much earlier than an order its fills are asked for, whatever the exchange's clock says."""
+_STRAY_US: Final = MINUTE_US
+
+
+def request_of(order: Order) -> OrderRequest:
+    """Return an order as it is sent."""
+    return OrderRequest(
+        client_order_id=order.client_order_id,
+        venue=order.venue,
+        symbol=order.symbol,
+        side=order.side,
+        order_type=order.order_type,
+        time_in_force=order.time_in_force,
+        quantity=order.quantity,
+        price=order.price,
+        reduce_only=order.reduce_only,
+        leverage=order.leverage,
+    )
+
+
+@dataclass
+class _Done:
+    """How far this process has caught up with what the state wants of one order."""
+
+    queries: int = 0
+    cancels: int = 0
+    asking: bool = False
+
+
+@dataclass
+class ExchangeDesk:
+    """One account at one exchange.
+
+    Attributes:
+        exchange: the account.
+        settings: of the machine.
+        wall_us: the wall clock, microseconds; the one that an order's age is taken from just before sending.
+        hindrance: why nothing may be sent now (the clock stands still); None when it may.
+        dispatch: runs a job; `send` and `ask` do not wait for each other.
+        inbox: what came back and is not stated yet, oldest first.
+    """
+
+    exchange: Exchange
+    settings: ExecutionSettings
+    wall_us: Callable[[], int]
+    hindrance: Callable[[], str | None]
+    dispatch: Dispatch
+    inbox: deque[Message | Snapshot] = field(default_factory=deque)
+    interrupted: bool = False
+    _done: dict[str, _Done] = field(default_factory=dict)
+    _reconciles: int = 0
+    _looking: bool = False
+    _nudged: bool = False
+
+    def __post_init__(self) -> None:
+        """Log under the service's name."""
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("exchange_desk")
+
+    # orders
+
+    def send(self, order: Order, refusal: str | None = None) -> None:
+        """Send an order whose SUBMITTING has just been journalled, or say why it is not; called once an order."""
+        if refusal is not None:
+            self._answer(order, PlaceOutcome(verdict="not_sent", detail=refusal))
+            return
+        self.dispatch("send", lambda: self._place(order))
+
+    def _place(self, order: Order) -> None:
+        late_ms = (self.wall_us() - order.timestamp) // MS_US
+        hindrance = self.hindrance()
+        if late_ms > self.settings.ORDER_MAX_AGE_MS:
+            why = f"{late_ms} ms old when it was to be sent, at most {self.settings.ORDER_MAX_AGE_MS} ms"
+            outcome = PlaceOutcome(verdict="not_sent", code="too_old", detail=why)
+        elif hindrance is not None:
+            outcome = PlaceOutcome(verdict="not_sent", detail=hindrance)
+        elif self.settings.TRADING_MODE == "shadow":
+            outcome = self._validate(order)
+        else:
+            try:
+                outcome = self.exchange.place(request_of(order))
+            except Exception as error:  # the edge: the order may be there, whatever went wrong here
+                self._log.error("place_failed", error=f"{type(error).__name__}", exc_info=True)
+                outcome = PlaceOutcome(verdict="unknown", code=type(error).__name__)
+        self._answer(order, outcome)
+
+    def _validate(self, order: Order) -> PlaceOutcome:
+        try:
+            outcome = self.exchange.test(request_of(order))
+        except (ExchangeUnreachable, ExchangeRefused) as error:
+            return PlaceOutcome(verdict="not_sent", code="not_validated", detail=str(error))
+        if outcome.verdict == "unknown":
+            return PlaceOutcome(verdict="not_sent", code="not_validated", detail=outcome.detail)
+        return outcome
+
+    def _answer(self, order: Order, outcome: PlaceOutcome) -> None:
+        self._log.info("order_placed", order_id=order.order_id, verdict=outcome.verdict, code=outcome.code)
+        self.inbox.append(Placed(order.order_id, outcome))
+
+    # the user stream
+
+    def deliver(self, message: OrderReport | Trade | StreamState) -> None:
+        """Take what the user stream pushes; from any thread."""
+        if isinstance(message, StreamState):
+            self._log.info("user_stream", connected=message.connected, reason=message.reason)
+            self.interrupted = not message.connected
+            self._nudged = self._nudged or message.connected
+        else:
+            self.inbox.append(message)
+
+    # what the state wants
+
+    def look(self, state: ExecutionState, now: int) -> None:
+        """Ask, cancel and compare what the folded state wants and this process has not done yet."""
+        if self.settings.TRADING_MODE != "live":
+            return
+        nudged, self._nudged = self._nudged, False
+        for order in list(state.sent()):
+            self._look_at(order, now, nudged=nudged)
+        self._done = {order.order_id: done for order in state.sent() if (done := self._done.get(order.order_id))}
+        live = state.live
+        if (live.reconciles > self._reconciles or nudged) and not self._looking:
+            self._reconciles, self._looking = live.reconciles, True
+            symbols = {*self.settings.LIVE_SYMBOLS, *(key.partition(":")[2] for key in state.positions)}
+            revision, since = live.revision, live.trades_since
+            if not live.opened:
+                since = now
+            self.dispatch("ask", lambda: self._snapshot(revision, since, sorted(symbols)))
+
+    def _look_at(self, order: WorkingOrder, now: int, *, nudged: bool) -> None:
+        live = order.live
+        assert live is not None, "orders at the exchange are followed"
+        done = self._done.setdefault(order.order_id, _Done())
+        ended = order.status in TERMINAL
+        cancel = live.cancels > done.cancels and (not ended or now - (live.cancel_at or 0) <= _STRAY_US)
+        ask = not ended and (live.queries > done.queries or (nudged and order.status != "SUBMITTING"))
+        done.cancels = live.cancels
+        if (not ask and not cancel) or done.asking:
+            return
+        done.queries, done.asking = live.queries, True
+        self.dispatch("ask", lambda: self._ask(order, live.sent_at, done, cancel=cancel))
+
+    def _ask(self, order: WorkingOrder, sent_at: int, done: _Done, *, cancel: bool) -> None:
+        symbol, name = order.symbol, order.client_order_id
+        try:
+            if cancel:
+                self.exchange.cancel(symbol, name)  # what its answer says may be of before; the query tells
+            report = self.exchange.query(symbol, name)
+            trades: tuple[Trade, ...] = ()
+            if report is not None and report.filled_quantity:
+                all_trades = self.exchange.trades(symbol, sent_at - _CLOCKS_APART_US)
+                trades = tuple(trade for trade in all_trades if trade.exchange_order_id == report.exchange_order_id)
+            self.inbox.append(Answered(order.order_id, report, trades))
+        except (ExchangeUnreachable, ExchangeRefused) as error:
+            self._log.warning("query_failed", order_id=order.order_id, error=str(error))
+        finally:
+            done.asking = False
+
+    def _snapshot(self, revision: int, since: int, symbols: list[str]) -> None:
+        try:
+            trades = [trade for symbol in symbols for trade in self.exchange.trades(symbol, since)]
+            snapshot = Snapshot(
+                revision,
+                balances=self.exchange.balances(),
+                open_orders=self.exchange.open_orders(symbols),
+                positions=self.exchange.positions(),
+                trades=trades,
+            )
+            self.inbox.append(snapshot)
+        except (ExchangeUnreachable, ExchangeRefused) as error:
+            self._log.warning("reconciliation_failed", error=str(error))
+        finally:
+            self._looking = False

@@ -1,0 +1,147 @@
+"""From what the exchange has said to the events that state it: inputs of the journal, under a numbered source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from services.cdb_execution.exchange import Balance, OrderReport, PositionReport, Trade
+from services.cdb_execution.live.account import describe
+from services.cdb_execution.live.intake import Answered, Message, find_order, news_of
+from services.cdb_execution.live.tracking import LiveOrder
+from services.cdb_execution.machine import ExecutionMachine
+from services.cdb_execution.order_state import WorkingOrder
+from services.cdb_execution.state import ExecutionState
+from services.common import channels
+from services.common.decimals import ZERO, quantise
+from services.common.events import Control, Event, OrderResult
+from services.common.identity import derive_id
+
+__all__ = ["SOURCE", "Snapshot", "Stated", "state_next"]
+
+SOURCE: Final = "exchange"
+"""The numbered source under which execution journals what the exchange says."""
+
+_DECIMALS: Final = 18
+_FOREIGN_SHOWN: Final = 50
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The account as it was read, piece by piece, after the books had reached `revision`."""
+
+    revision: int
+    balances: Sequence[Balance]
+    open_orders: Sequence[OrderReport]
+    positions: Sequence[PositionReport]
+    trades: Sequence[Trade]
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What a message is worth.
+
+    Attributes:
+        event: to be journalled; None when there is nothing new in it.
+        done: whether the message is used up; otherwise it is asked again when the event has been folded.
+    """
+
+    event: Event | None
+    done: bool
+
+
+def state_next(machine: ExecutionMachine, message: Message | Snapshot, number: int) -> Stated:
+    """Return what of a message has to be journalled next.
+
+    Args:
+        machine: that has folded everything journalled from messages before.
+        message: of the exchange.
+        number: the next of our source `exchange`.
+    """
+    if isinstance(message, Snapshot):
+        missed = _missed(machine.state, message.trades)
+        if missed:
+            return Stated(_result(machine, missed[0], number), done=False)
+        return Stated(_account(machine, message, number), done=True)
+    news = news_of(machine.state, message)
+    if not news:
+        return Stated(None, done=True)
+    not_found = isinstance(message, Answered) and message.report is None
+    return Stated(_result(machine, news[0], number), done=not_found)
+
+
+def _result(machine: ExecutionMachine, fields: dict[str, Any], number: int) -> OrderResult:
+    return OrderResult(
+        event_id=derive_id(str(machine.fold.run_id), channels.EXECUTION, SOURCE, number),
+        timestamp=machine.now,
+        producer=channels.EXECUTION,
+        mode=machine.settings.TRADING_MODE,
+        **fields,
+    )
+
+
+def _missed(state: ExecutionState, trades: Iterable[Trade]) -> list[dict[str, Any]]:
+    """Return the first fill of an order of ours that is not booked yet."""
+    for trade in trades:
+        news = news_of(state, trade)
+        if news:
+            return news
+    return []
+
+
+def _account(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> Control:
+    totals: dict[str, Decimal] = {}
+    for balance in snapshot.balances:
+        total = totals.get(balance.currency, ZERO) + balance.free + balance.locked
+        totals[balance.currency] = quantise(total, _DECIMALS)
+    foreign = [trade for trade in snapshot.trades if _is_foreign(machine.state, trade)]
+    return Control(
+        event_id=derive_id(str(machine.fold.run_id), channels.EXECUTION, SOURCE, number),
+        timestamp=machine.now,
+        producer=channels.EXECUTION,
+        action="account",
+        service=channels.EXECUTION,
+        details={
+            "venue": machine.settings.VENUE,
+            "revision": snapshot.revision,
+            "balances": {currency: totals[currency] for currency in sorted(totals)},
+            "open_orders": [
+                {
+                    "symbol": order.symbol,
+                    "exchange_order_id": order.exchange_order_id,
+                    "client_order_id": order.client_order_id,
+                    "quantity": order.quantity,
+                    "filled_quantity": order.filled_quantity,
+                }
+                for order in snapshot.open_orders
+            ],
+            "positions": [
+                {"symbol": held.symbol, "quantity": held.quantity, "entry_price": held.entry_price}
+                for held in snapshot.positions
+            ],
+            "foreign_trades": {trade.trade_id: describe(trade) for trade in foreign[:_FOREIGN_SHOWN]},
+        },
+    )
+
+
+def _is_foreign(state: ExecutionState, trade: Trade) -> bool:
+    """Whether no order of ours made a fill; one that may be of an order whose id is not known yet is left for later."""
+    if trade.client_order_id in state.known_orders.values():
+        return _is_refused(state, trade)
+    if find_order(state.sent(), trade.client_order_id, trade.exchange_order_id) is not None:
+        return _is_refused(state, trade)
+    working = [order.live for order in state.working if order.live is not None and order.symbol == trade.symbol]
+    return not any(live.exchange_order_id is None for live in working)
+
+
+def _is_refused(state: ExecutionState, trade: Trade) -> bool:
+    """Whether a fill of an order of ours is not booked although it should be: more than ordered, or settled by hand."""
+    order = find_order(state.sent(), trade.client_order_id, trade.exchange_order_id)
+    return order is not None and trade.trade_id not in _followed(order).trades and not _followed(order).settled
+
+
+def _followed(order: WorkingOrder) -> LiveOrder:
+    assert order.live is not None, "orders at the exchange are followed"
+    return order.live
