@@ -54,7 +54,7 @@ class StackOptions:
 def settings_models() -> dict[str, tuple[type[BaseModel], ...]]:
     """Return the settings models of each service."""
     from services.cdb_core.settings import CoreSettings
-    from services.cdb_execution.settings import ExecutionSettings
+    from services.cdb_execution.settings import ExchangeAccess, ExecutionSettings
     from services.cdb_risk.settings import RiskSettings
     from services.cdb_writer.settings import WriterSettings, WriterShellSettings
     from services.cdb_ws.live_settings import LiveSettings
@@ -64,7 +64,7 @@ def settings_models() -> dict[str, tuple[type[BaseModel], ...]]:
         channels.WS: (FeedSettings, PlaybackSettings, LiveSettings),
         channels.CORE: (CoreSettings,),
         channels.RISK: (RiskSettings,),
-        channels.EXECUTION: (ExecutionSettings,),
+        channels.EXECUTION: (ExecutionSettings, ExchangeAccess),
         channels.WRITER: (WriterSettings, WriterShellSettings),
     }
 

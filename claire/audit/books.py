@@ -16,6 +16,8 @@ from typing import Any, Final
 
 from claire.audit.difference import Difference
 from services.common import channels
+from services.common.account_facts import opening_capital, read_adjustment
+from services.common.currencies import fee_kind
 from services.common.events import Control, Event, Order, OrderResult, RiskDecision
 from services.common.instruments import PERPETUAL, instrument_key
 from services.common.journal.entry import Cause, Entry
@@ -104,8 +106,7 @@ class Books:
 
     def _on_control(self, entry: Entry, event: Control) -> None:
         if event.action == "config" and event.producer == event.service == channels.RISK:
-            equity = event.details["settings"].get("ACCOUNT_EQUITY")
-            self._equity = None if equity is None else Fraction(equity)
+            self._equity = _configured(event.details["settings"])
             if self._states[-1].cash is None and self._run_id is not None and not self._filled:
                 self._change(entry, _State(self._equity))
         elif event.action == "started" and event.producer == channels.WS and event.run_id != self._run_id:
@@ -115,6 +116,10 @@ class Books:
             self._change(entry, _State(self._equity))
         elif event.producer == channels.EXECUTION and event.action in {"funding", "liquidation"}:
             self._on_fact(entry, event)
+        elif event.producer == channels.EXECUTION and event.action == "adjustment":
+            self._on_adjustment(entry, event)
+        elif event.producer == channels.EXECUTION and (capital := opening_capital(event)) is not None:
+            self._change(entry, _State(Fraction(capital)))
 
     def _on_fact(self, entry: Entry, event: Control) -> None:
         before, details = self._states[-1], event.details
@@ -125,6 +130,26 @@ class Books:
             return
         held, contracts = {**before.held, key: NOTHING}, {**before.contracts, key: _Contract()}
         self._change(entry, replace(before, held=held, contracts=contracts))
+
+    def _on_adjustment(self, entry: Entry, event: Control) -> None:
+        said, before = read_adjustment(event), self._states[-1]
+        held, contracts, cash = dict(before.held), dict(before.contracts), before.paid(-Fraction(said.cash))
+        for moved in said.positions:
+            key, change = instrument_key(said.venue, moved.symbol), Fraction(moved.change)
+            was = held.get(key, NOTHING)
+            if said.venue == PERPETUAL:
+                against = min(abs(change), abs(was)) if was * change < 0 else NOTHING
+                sign = 1 if change > 0 else -1
+                for part in (against, abs(change) - against):
+                    if part:
+                        contract = contracts.get(key, _Contract())
+                        now = held.get(key, NOTHING)
+                        contracts[key], paid = _traded(contract, now, sign * part, Fraction(moved.price), 1)
+                        held[key] = now + sign * part
+                        cash = None if cash is None else cash - paid
+            else:
+                held[key] = was + change
+        self._change(entry, _State(cash, held, contracts))
 
     def _on_result(self, entry: Entry, result: OrderResult) -> None:
         quantity = Fraction(result.filled_quantity) - self._filled.get(result.order_id, NOTHING)
@@ -137,7 +162,8 @@ class Books:
         price, fee = Fraction(result.last_price), Fraction(result.fee or 0)
         signed = quantity if result.side == "BUY" else -quantity
         held, contracts = before.held.get(key, NOTHING), before.contracts
-        in_base = result.fee_currency is not None and result.symbol.startswith(result.fee_currency)
+        kind = fee_kind(result.symbol, result.fee_currency)
+        in_base, in_quote = kind == "base", kind == "quote"
         if result.venue == PERPETUAL:
             leverage = self._leverage.get(result.order_id, 1)
             contract, paid = _traded(contracts.get(key, _Contract()), held, signed, price, leverage)
@@ -145,7 +171,7 @@ class Books:
         else:
             paid = signed * price
         moved = signed - (fee if in_base else NOTHING)
-        cash = before.paid(paid + (NOTHING if in_base else fee))
+        cash = before.paid(paid + (fee if in_quote else NOTHING))
         self._change(entry, _State(cash, {**before.held, key: held + moved}, contracts))
 
     def _compare(self, entry: Entry, decision: RiskDecision, cause: Cause) -> Difference | None:
@@ -173,6 +199,14 @@ class Books:
             if abs(Fraction(theirs) - ours) > PRECISION:
                 found.append((key, theirs, _decimal(ours)))
         return found
+
+
+def _configured(settings: Mapping[str, Any]) -> Fraction | None:
+    """Return the cash that a run begins with by risk's settings; None on live, where the exchange says it."""
+    equity, mode = settings.get("ACCOUNT_EQUITY"), settings.get("TRADING_MODE", "paper")
+    if equity is None or mode == "live":
+        return None
+    return Fraction(equity if mode == "paper" else min(equity, settings["LIVE_CAPITAL_USDT"]))
 
 
 def _traded(

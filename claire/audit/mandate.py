@@ -80,6 +80,8 @@ class Mandates:
             if reported != ordered:
                 return Difference.at("mandate", entry, name, reported, ordered, meaning="this is not what was ordered")
         grown = result.filled_quantity - known.filled
+        if grown < 0 and result.causation_id is not None and result.last_quantity is None:
+            return None  # derived from the clock just before the exchange told of a fill: older, and no fill itself
         if grown < 0 or result.filled_quantity > result.quantity:
             meaning = "what is filled in all never falls, and never exceeds the order"
             bounds = f"{known.filled} to {result.quantity}"

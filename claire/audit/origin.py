@@ -26,6 +26,7 @@ ANNOUNCE: Final = "announce"
 FEED: Final = "feed"
 FOREIGN: Final = "foreign"
 ALERT: Final = "alert"
+EXCHANGE: Final = "exchange"
 OPERATOR: Final = "operator"
 
 _DECIDED: Final = frozenset({channels.SIGNALS, channels.ORDERS, channels.RISK_DECISIONS})
@@ -133,6 +134,10 @@ def _allowed(entry: Entry, source: str) -> Difference | None:
     elif source == ANNOUNCE:
         announced = isinstance(event, Control) and event.action in {"started", "config"} and event.service == producer
         wrong = None if announced else f"{producer} announces its own start and settings, nothing else"
+    elif source == EXCHANGE:
+        told = channel == channels.ORDER_RESULTS or (isinstance(event, Control) and event.action == "account")
+        if producer != channels.EXECUTION or not told:
+            wrong = f"{producer} states nothing of an exchange on {channel}"
     elif source == ALERT:
         wrong = None if channel == channels.ALERTS else "an alert of a process stands on alerts"
     elif not source:

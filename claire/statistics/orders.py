@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from claire.statistics.round_trips import Fill
+from services.common.currencies import fee_kind
 from services.common.decimals import ZERO
 from services.common.events import Order, OrderResult, Signal
 from services.common.timestamps import MS_US
@@ -55,7 +56,8 @@ class OrderFlow:
         order, price = self.orders.get(result.order_id), result.last_price
         mid = price if order is None or order.reference_price is None else order.reference_price
         fee = result.fee or ZERO
-        in_base = result.fee_currency is not None and result.symbol.startswith(result.fee_currency)
+        kind = fee_kind(result.symbol, result.fee_currency)
+        in_base = kind == "base"
         fill = Fill(
             timestamp=result.timestamp,
             venue=result.venue,
@@ -65,7 +67,7 @@ class OrderFlow:
             quantity=quantity,
             price=price,
             mid=mid,
-            fee=fee * price if in_base else fee,
+            fee=fee * price if in_base else fee if kind == "quote" else ZERO,
             base_fee=fee if in_base else ZERO,
             slippage=quantity * (price - mid if result.side == "BUY" else mid - price),
             liquidity=result.liquidity,

@@ -6,10 +6,11 @@ import os
 import sys
 from collections.abc import Mapping
 
-from services.cdb_execution.adapters.access import ExchangeAccess, require_access
+from services.cdb_execution.adapters.access import require_access
 from services.cdb_execution.adapters.connect import connect
+from services.cdb_execution.adapters.keys import MexcAddresses
 from services.cdb_execution.adapters.shells import ExecutionShell, LiveShell
-from services.cdb_execution.settings import ExecutionSettings
+from services.cdb_execution.settings import ExchangeAccess, ExecutionSettings
 from services.common import channels
 from services.common.runtime.lifecycle import Lifecycle
 from services.common.runtime.process import run_service
@@ -22,7 +23,7 @@ def main(environ: Mapping[str, str] | None = None) -> int:
     return run_service(
         channels.EXECUTION,
         _work,
-        settings=(ExecutionSettings, ExchangeAccess),
+        settings=(ExecutionSettings, ExchangeAccess, MexcAddresses),
         environ=os.environ if environ is None else environ,
         before_lease=_require_access,
     )
@@ -33,11 +34,12 @@ def _require_access(life: Lifecycle) -> None:
 
 
 def _work(life: Lifecycle) -> None:
-    if life.settings_of(ExecutionSettings).TRADING_MODE == "paper":
+    settings = life.settings_of(ExecutionSettings)
+    if settings.TRADING_MODE == "paper":
         ExecutionShell(life).run()
         return
-    exchange, stream = connect(life, life.settings_of(ExchangeAccess))
-    LiveShell(life, exchange, stream).run()
+    exchange, stream = connect(settings, life.settings_of(ExchangeAccess), life.settings_of(MexcAddresses))
+    LiveShell(life, exchange, stream if settings.TRADING_MODE == "live" else None).run()
 
 
 if __name__ == "__main__":

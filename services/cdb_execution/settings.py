@@ -5,13 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Final, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from services.common.instruments import DEFAULT_INSTRUMENTS, PERPETUAL, InstrumentSpec, Venue, instrument_key
 from services.common.live_settings import LIVE_ONLY, LiveSettings
 from services.common.settings import Fraction
 
-__all__ = ["INSTRUMENTS", "ExecutionSettings"]
+__all__ = ["INSTRUMENTS", "ExchangeAccess", "ExecutionSettings"]
 
 INSTRUMENTS: Final = {instrument_key(spec.venue, spec.symbol): spec for spec in DEFAULT_INSTRUMENTS}
 """Grids and bounds by instrument key."""
@@ -75,3 +75,18 @@ class ExecutionSettings(LiveSettings):
                 f"PAPER_ORDER_LIFE_SEC={self.PAPER_ORDER_LIFE_SEC} s, or no order could ever fill"
             )
         return self
+
+
+class ExchangeAccess(BaseModel):
+    """Keys of the account, from the environment or from files (`MEXC_API_KEY_FILE`).
+
+    Attributes:
+        MEXC_API_KEY, MEXC_API_SECRET: of a key that may trade and may not withdraw.
+        CONFIRM_LIVE_TRADING: `yes` is a person's word that orders with real money are meant.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    MEXC_API_KEY: SecretStr = SecretStr("")
+    MEXC_API_SECRET: SecretStr = SecretStr("")
+    CONFIRM_LIVE_TRADING: str = ""

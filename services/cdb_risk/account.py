@@ -101,6 +101,21 @@ class Account:
         if self.peak_equity is None or equity > self.peak_equity:
             self.peak_equity, self.drawdown_warned = equity, 0
 
+    def shift(self, before: Decimal | None) -> None:
+        """Move start of day and peak with what came or went without a trade.
+
+        Args:
+            before: equity before that; None when it was unknown, then day and peak begin anew.
+        """
+        equity = self.equity
+        if equity is None or before is None:
+            self.start_of_day_equity = self.peak_equity = None
+            return
+        if self.start_of_day_equity is not None:
+            self.start_of_day_equity += equity - before
+        if self.peak_equity is not None:
+            self.peak_equity += equity - before
+
     def reset_peak(self) -> None:
         """Let the drawdown begin anew at the equity of now (after a reset of the breaker, else it trips at once)."""
         self.peak_equity, self.drawdown_warned, self.breach = self.equity, 0, None

@@ -144,8 +144,8 @@ def _plan(situation: Situation, key: str, spec: InstrumentSpec | None, quote: Qu
     mark = situation.state.account.portfolio.marks.get(key)
     highest = highest if mark is None else max(highest, mark.price)
     unit_cost = worst_price(highest, settings.taker_fee(spec.venue))
-    position_room = headroom_quantity(settings.MAX_POSITION_PCT * equity, notional, unit_cost)
-    order_room = headroom_quantity(min(settings.MAX_ORDER_NOTIONAL_USDT, spec.max_notional), ZERO, unit_cost)
+    position_room = headroom_quantity(settings.largest_position(equity), notional, unit_cost)
+    order_room = headroom_quantity(min(settings.largest_order, spec.max_notional), ZERO, unit_cost)
     exposure_room = headroom_quantity(settings.MAX_TOTAL_EXPOSURE_PCT * equity, exposure, unit_cost)
     asked = request.quantity
     for_position = round_to_lot(min(asked, position_room, order_room), spec)
@@ -220,7 +220,7 @@ def _position_limits(
         return verdict("position_limits", findings)
     if spec.tiers and plan.quantity:
         findings += _perpetual_limits(situation, spec, quote, plan)
-    largest = min(settings.MAX_ORDER_NOTIONAL_USDT, spec.max_notional)
+    largest = min(settings.largest_order, spec.max_notional)
     findings.append(check_order_notional(plan.quantity * plan.unit_cost, largest, no_room=plan.no_order_room))
     no_room = plan.no_position_room
     findings.append(

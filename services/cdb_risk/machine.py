@@ -26,6 +26,7 @@ from services.cdb_risk.summary import summarise
 from services.cdb_risk.triggers import held_too_long
 from services.cdb_risk.watch import conditions
 from services.common import channels
+from services.common.account_facts import book_adjustment, opening_capital
 from services.common.events import Control, Event, MarketData, OrderResult, Purpose, Side, Signal
 from services.common.instruments import PERPETUAL, instrument_key
 from services.common.perpetual_facts import book_fact
@@ -49,8 +50,9 @@ class RiskMachine(DecidingMachine):
         """Fold one event and emit what follows from it."""
         state = self.state
         if not state.opened:
-            state.opened, state.account = True, Account.open(self.settings.ACCOUNT_EQUITY)
-        self._start_day()
+            self._open_account(event)
+        if state.opened:
+            self._start_day()
         if isinstance(event, MarketData):
             self._on_market_data(event)
         elif isinstance(event, Signal):
@@ -66,6 +68,35 @@ class RiskMachine(DecidingMachine):
         if self._settings is None or self.fold.now is None:
             return {"trading_state": "UNCONFIGURED"}
         return summarise(self._situation())
+
+    # the account
+
+    def _open_account(self, event: Event) -> None:
+        """Begin with the configured cash; on live with what the exchange holds, when execution has said it."""
+        settings, capital = self.settings, None
+        if settings.TRADING_MODE != "live":
+            capital = settings.capital(settings.ACCOUNT_EQUITY)
+        elif isinstance(event, Control) and event.producer == channels.EXECUTION:
+            capital = opening_capital(event)
+        if capital is not None:
+            self.state.opened, self.state.account = True, Account.open(capital)
+
+    def _on_reconciliation(self, event: Control) -> None:
+        """Remember what an operator has to accept before trading goes on; execution has frozen it by a halt."""
+        if event.details.get("verdict") in {"difference", "agreed"}:
+            self.state.differences = [str(found["name"]) for found in event.details["differences"]]
+
+    def _on_adjustment(self, event: Control) -> None:
+        """Book what an operator has accepted: neither profit nor loss, so start of day and peak move with it."""
+        account = self.state.account
+        before = account.equity
+        self.state.differences = []
+        keys = book_adjustment(account.portfolio, event)
+        account.shift(before)
+        for key in keys:
+            self._end_round_trip(key, closed=False)
+            if key in self.state.exits:
+                self._settle_exit(key)
 
     # the day and the losses
 
@@ -90,6 +121,8 @@ class RiskMachine(DecidingMachine):
 
     def _watch_losses(self, key: str | None) -> None:
         state = self.state
+        if not state.opened:
+            return
         for loss in evaluate_losses(self.settings, state.account, state.trading, self.now, key):
             self._tell(loss.notice)
             if loss.latch is not None:
@@ -248,8 +281,16 @@ class RiskMachine(DecidingMachine):
             self._on_warmup(event)
         elif event.action in COMMANDS and event.producer != self.service:
             self._on_command(event)
-        elif event.action in {"funding", "liquidation"} and event.producer == channels.EXECUTION:
+        elif event.producer == channels.EXECUTION:
+            self._on_execution(event)
+
+    def _on_execution(self, event: Control) -> None:
+        if event.action in {"funding", "liquidation"}:
             self._on_exchange_fact(event)
+        elif event.action == "reconciliation":
+            self._on_reconciliation(event)
+        elif event.action == "adjustment":
+            self._on_adjustment(event)
 
     def _on_exchange_fact(self, event: Control) -> None:
         """Book funding or a liquidation; what was wanted of a position that is gone is dropped."""
@@ -280,7 +321,7 @@ class RiskMachine(DecidingMachine):
             if command.command_id in state.commands:
                 return
             state.commands = [*state.commands[1 - COMMANDS_REMEMBERED :], command.command_id]
-        refused = refusal(command, state.trading)
+        refused = refusal(command, state.trading, state.differences)
         if refused is None and command.action == "resolve_order":
             refused = self._resolve(command)
         if refused is not None:

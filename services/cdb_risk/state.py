@@ -71,6 +71,7 @@ class RiskState:
         pressure: memory pressure of the journal as the last tick said it: `none`, `market_data` or `entries`.
         heartbeat_at: when the clock was last answered, microseconds; None before the first tick.
         commands: ids of the last operator commands, so that each is done once.
+        differences: names of what books and exchange do not agree on; `resume` has to accept them.
         approved, refused: counts of decisions; refusals by failing layer or reason.
     """
 
@@ -89,5 +90,6 @@ class RiskState:
     pressure: str = "none"
     heartbeat_at: int | None = None
     commands: list[str] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
     approved: int = 0
     refused: dict[str, int] = field(default_factory=dict)

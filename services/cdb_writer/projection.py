@@ -18,6 +18,7 @@ from services.cdb_writer.envelope import Envelope, read_envelope, read_quote
 from services.cdb_writer.row_makers import TERMINAL, order_row, position_row, signal_row, trade_row, updated_order
 from services.cdb_writer.rows import OrderRow, Row, SnapshotRow
 from services.common import channels
+from services.common.account_facts import book_adjustment, opening_capital
 from services.common.codec import decode, encode_state
 from services.common.decimals import ONE, ZERO, divide
 from services.common.errors import ContractViolation, StateMismatch
@@ -148,6 +149,10 @@ class Projection:
             self.state.start_of_day_equity = _number(event.details, "equity", event)
         elif event.producer == channels.EXECUTION and event.action in {"funding", "liquidation"}:
             self._on_exchange_fact(event)
+        elif event.producer == channels.EXECUTION and event.action == "adjustment":
+            self._on_adjustment(event)
+        elif event.producer == channels.EXECUTION and (capital := opening_capital(event)) is not None:
+            self._on_opening(capital, event.timestamp)
 
     def _begin_run(self, run_id: str) -> None:
         old = self.state
@@ -158,10 +163,24 @@ class Projection:
         settings = event.details.get("settings")
         if not isinstance(settings, Mapping):
             raise ContractViolation(f"event {event.event_id}: the config of cdb_risk has no settings")
-        self.state.account_equity = _number(settings, "ACCOUNT_EQUITY", event)
+        self.state.account_equity = _opening_cash(settings, event)
         self.state.stop_loss_pct = _number(settings, "STOP_LOSS_PCT", event) if "STOP_LOSS_PCT" in settings else None
         if self.state.now is not None:
             self._open_books(self.state.now)
+
+    def _on_opening(self, capital: Decimal, timestamp: int) -> None:
+        """Begin with what the exchange holds."""
+        if self.state.portfolio is None:
+            self.state.portfolio = Portfolio.with_cash(capital)
+            self._snapshot(timestamp)
+
+    def _on_adjustment(self, event: Control) -> None:
+        """Book what an operator has accepted."""
+        if self.state.portfolio is None or self.state.run_id is None:
+            raise ContractViolation(f"event {event.event_id}: {event.action} before any books were opened")
+        for key in book_adjustment(self.state.portfolio, event):
+            self._put_position(self.state.run_id, key, event.timestamp)
+        self._snapshot(event.timestamp)
 
     def _open_books(self, now: int) -> None:
         """Begin with the configured cash; a changed ACCOUNT_EQUITY within a run counts from the next run on."""
@@ -303,6 +322,15 @@ def _instant(canonical: str) -> int:
 @lru_cache(maxsize=1024)
 def _second(text: str) -> int:
     return parse_timestamp(text + "Z")
+
+
+def _opening_cash(settings: Mapping[str, Any], event: Control) -> Decimal | None:
+    """Return the cash that a run begins with by risk's settings; None on live, where the exchange says it."""
+    mode = settings.get("TRADING_MODE", "paper")
+    if mode == "live":
+        return None
+    equity = _number(settings, "ACCOUNT_EQUITY", event)
+    return equity if mode == "paper" else min(equity, _number(settings, "LIVE_CAPITAL_USDT", event))
 
 
 def _number(details: Mapping[str, Any], name: str, event: Control) -> Decimal:

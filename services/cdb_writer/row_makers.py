@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from services.cdb_writer.rows import OrderRow, PositionRow, SignalRow, TradeRow, json_text
+from services.common.currencies import fee_kind
 from services.common.decimals import ZERO, quantise
 from services.common.events import Order, OrderResult, Signal
 from services.common.instruments import DEFAULT_INSTRUMENTS, PERPETUAL, instrument_key
@@ -38,10 +39,10 @@ _PERPETUALS: Final = {
 
 
 def _fee_in_quote(result: OrderResult) -> Decimal:
-    fee = result.fee or ZERO
-    if fee and result.fee_currency is not None and result.symbol.startswith(result.fee_currency):
+    fee, kind = result.fee or ZERO, fee_kind(result.symbol, result.fee_currency)
+    if kind == "base":
         return fee * (result.last_price or ZERO)
-    return fee
+    return fee if kind == "quote" else ZERO
 
 
 def signal_row(event: Signal, run_id: str) -> SignalRow:

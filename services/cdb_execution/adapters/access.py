@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, SecretStr
-
+from services.cdb_execution.settings import ExchangeAccess
 from services.common.errors import SettingsInvalid
 from services.common.live_settings import TradingMode
 
-__all__ = ["ExchangeAccess", "require_access"]
-
-
-class ExchangeAccess(BaseModel):
-    """Keys of the account, from the environment or from files (`MEXC_API_KEY_FILE`).
-
-    Attributes:
-        MEXC_API_KEY, MEXC_API_SECRET: of a key that may trade and may not withdraw.
-        CONFIRM_LIVE_TRADING: `yes` is a person's word that orders with real money are meant.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
-
-    MEXC_API_KEY: SecretStr = SecretStr("")
-    MEXC_API_SECRET: SecretStr = SecretStr("")
-    CONFIRM_LIVE_TRADING: str = ""
+__all__ = ["require_access"]
 
 
 def require_access(mode: TradingMode, access: ExchangeAccess) -> None:

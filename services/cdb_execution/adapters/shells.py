@@ -52,9 +52,9 @@ class ExecutionShell(MachineShell):
         traded = bool(machine.state.counts) or machine.state.live.opened
         if before is not None and before != self._mode and traded:
             raise SettingsInvalid(
-                f"TRADING_MODE={self._mode}: run {machine.fold.run_id} of this journal has traded in mode {before}, and "
-                "its positions are not those of another mode; begin a new run (RUN_ID=…, or `claire up --new-run`), use "
-                f"another data folder, or set TRADING_MODE={before}"
+                f"TRADING_MODE={self._mode}: run {machine.fold.run_id} of this journal has traded in mode {before}, "
+                "and its positions are not those of another mode; begin a new run (RUN_ID=…, `claire up --new-run`), "
+                f"use another data folder, or set TRADING_MODE={before}"
             )
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from pydantic import SecretStr
 
-from services.cdb_execution.settings import ExecutionSettings
+from services.cdb_execution.adapters.access import require_access
+from services.cdb_execution.settings import ExchangeAccess, ExecutionSettings
 from services.common.codec import decode, encode
 from services.common.errors import SettingsInvalid
+from services.common.live_settings import LIVE_ONLY, LiveSettings
 from services.common.settings import canonical_settings, load_settings
 
 pytestmark = pytest.mark.unit
@@ -37,12 +40,56 @@ def test_defaults_are_those_of_the_trading_rules() -> None:
     }
 
 
-@pytest.mark.parametrize("mode", ["live", "shadow"])
 @pytest.mark.security
-def test_other_modes_than_paper_are_refused(mode: str) -> None:
-    """Live and shadow trading cannot be switched on by accident: the message says what to set."""
-    with pytest.raises(SettingsInvalid, match=rf"TRADING_MODE={mode}: .*set TRADING_MODE=paper"):
-        load_settings(ExecutionSettings, {"TRADING_MODE": mode})
+def test_live_is_refused_with_all_that_it_lacks() -> None:
+    """Live and shadow cannot be switched on by accident: every key and word that lacks is named, with the fix."""
+    with pytest.raises(SettingsInvalid) as live:
+        require_access("live", ExchangeAccess())
+    with pytest.raises(SettingsInvalid) as shadow:
+        require_access("shadow", ExchangeAccess(MEXC_API_KEY=SecretStr("k")))
+
+    assert [line.partition(":")[0].partition("=")[0] for line in str(live.value).splitlines()] == [
+        "MEXC_API_KEY",
+        "MEXC_API_SECRET",
+        "CONFIRM_LIVE_TRADING",
+    ]
+    assert str(shadow.value).startswith("MEXC_API_SECRET: ")
+    assert "\n" not in str(shadow.value)
+
+
+@pytest.mark.security
+def test_what_lacks_nothing_passes_and_paper_needs_nothing() -> None:
+    """Keys and a person's word open live; paper needs neither."""
+    require_access("paper", ExchangeAccess())
+    require_access(
+        "live",
+        ExchangeAccess(MEXC_API_KEY=SecretStr("k"), MEXC_API_SECRET=SecretStr("s"), CONFIRM_LIVE_TRADING="yes"),
+    )
+
+
+def test_the_ramp_is_journalled_only_where_it_decides() -> None:
+    """A paper run's settings are what they were before live trading existed; a live run's carry the ramp."""
+    live = canonical_settings(ExecutionSettings(TRADING_MODE="live"))
+
+    assert live["LIVE_MAX_ORDER_USDT"] == 50
+    assert live["MEXC_RECV_WINDOW_MS"] == 5_000
+    assert "LIVE_MAX_ORDER_USDT" not in canonical_settings(ExecutionSettings(LIVE_MAX_ORDER_USDT=60))
+    assert "TRADING_MODE" not in canonical_settings(RiskFree(LIVE_CANARY_FILLS=1))
+
+
+class RiskFree(LiveSettings):
+    """Settings that had no trading mode before."""
+
+    @classmethod
+    def unused_on_paper(cls) -> frozenset[str]:
+        """Return all."""
+        return LIVE_ONLY | {"TRADING_MODE"}
+
+
+def test_the_ramp_names_its_instruments() -> None:
+    """The screener does not choose what is traded with real money."""
+    with pytest.raises(SettingsInvalid, match="LIVE_SYMBOLS"):
+        load_settings(ExecutionSettings, {"LIVE_SYMBOLS": "auto"})
 
 
 def test_every_mistake_is_listed_at_once() -> None:
