@@ -117,7 +117,7 @@ def up(
     as_json: Annotated[bool, typer.Option("--json", help="The final summary as JSON on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but the final summary and errors.")] = False,
 ) -> None:
-    """Run the whole pipeline here, without Docker: Valkey, PostgreSQL and the five services."""
+    """Run the whole pipeline here, without Docker: Valkey, PostgreSQL and the services."""
     from claire.stack import StackOptions
     from claire.up import UpOptions, run_up
 

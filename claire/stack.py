@@ -40,7 +40,8 @@ class StackOptions:
 
     Attributes:
         settings: environment variables of the services, by name.
-        first_port: HTTP port of cdb_ws; the others follow (core + 1, risk + 2, execution + 3, writer + 4).
+        first_port: HTTP port of cdb_ws; the others follow (core + 1, risk + 2, execution + 3, writer + 4,
+            notifier + 5).
         redis_port: let Valkey listen on 127.0.0.1 at this port; None: on a UNIX socket only.
     """
 
@@ -55,6 +56,7 @@ def settings_models() -> dict[str, tuple[type[BaseModel], ...]]:
     """Return the settings models of each service."""
     from services.cdb_core.settings import CoreSettings
     from services.cdb_execution.settings import ExchangeAccess, ExecutionSettings
+    from services.cdb_notifier.settings import NotifierSettings
     from services.cdb_risk.settings import RiskSettings
     from services.cdb_writer.settings import WriterSettings, WriterShellSettings
     from services.cdb_ws.live_settings import LiveSettings
@@ -66,6 +68,7 @@ def settings_models() -> dict[str, tuple[type[BaseModel], ...]]:
         channels.RISK: (RiskSettings,),
         channels.EXECUTION: (ExecutionSettings, ExchangeAccess),
         channels.WRITER: (WriterSettings, WriterShellSettings),
+        channels.NOTIFIER: (NotifierSettings,),
     }
 
 

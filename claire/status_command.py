@@ -32,7 +32,7 @@ def status(
         typer.Option("--data-dir", help="Folder of a running claire up (default: data/paper, then Docker)."),
     ] = None,
     first_port: Annotated[
-        int | None, typer.Option("--first-port", help="HTTP port of cdb_ws; the others follow.", min=1, max=65531)
+        int | None, typer.Option("--first-port", help="HTTP port of cdb_ws; the others follow.", min=1, max=65530)
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Draw it anew every second until Ctrl-C.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,

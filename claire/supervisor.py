@@ -16,13 +16,14 @@ from services.common.runtime.lifecycle import ExitCode
 
 __all__ = ["START_ORDER", "Child", "ServiceFailed", "Supervisor"]
 
-START_ORDER = (channels.WRITER, channels.WS, channels.CORE, channels.RISK, channels.EXECUTION)
+START_ORDER = (channels.WRITER, channels.WS, channels.CORE, channels.RISK, channels.EXECUTION, channels.NOTIFIER)
 """The writer first: it opens the bus."""
 
 STOP_SEC = 10.0
 SETTLED_SEC = 20.0
 FIRST_DELAY_SEC = 0.1
 LONGEST_DELAY_SEC = 5.0
+HOPELESS_DELAY_SEC = 60.0
 MOST_FAULTS = 3
 
 
@@ -86,7 +87,7 @@ class Child:
 
 
 class Supervisor:
-    """The five services of one stack."""
+    """The services of one stack."""
 
     def __init__(
         self,
@@ -119,7 +120,8 @@ class Supervisor:
         """Start again what has died, after a growing delay; returns what happened, in words.
 
         Raises:
-            ServiceFailed: settings are wrong, another instance is alive, or the same fault came again and again.
+            ServiceFailed: settings are wrong, another instance is alive, or the same fault came again and again (an
+                onlooker that fails like this is only told of: trading goes on without it).
         """
         happened = []
         now = time.monotonic()
@@ -140,7 +142,11 @@ class Supervisor:
         code = child.process.returncode
         words = f"{child.service} ended with {describe_exit(code)}"
         child.faults = child.faults + 1 if code == ExitCode.FAULT else 0
-        if code in {ExitCode.SETTINGS, ExitCode.NOT_ALONE} or child.faults >= MOST_FAULTS:
+        hopeless = code in {ExitCode.SETTINGS, ExitCode.NOT_ALONE} or child.faults >= MOST_FAULTS
+        if hopeless and child.service in channels.ONLOOKERS:
+            child.start_again_at = now + HOPELESS_DELAY_SEC
+            return f"{words}; trading goes on without it ({child.log_path}): {child.last_words()}"
+        if hopeless:
             raise ServiceFailed(f"{words}; its last words ({child.log_path}):\n{child.last_words()}")
         delay = min(LONGEST_DELAY_SEC, FIRST_DELAY_SEC * 2**child.failures)
         child.failures += 1

@@ -33,6 +33,7 @@ _TITLES: Final = {
     "feed": "Marktdaten (cdb_ws)",
     "trading": "Handel (cdb_core, cdb_risk, cdb_execution)",
     "storage": "Speicher (cdb_writer)",
+    "messages": "Nachrichten (cdb_notifier)",
 }
 
 

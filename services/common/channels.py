@@ -12,6 +12,8 @@ __all__ = [
     "EXECUTION",
     "FOREIGN_OWNER",
     "MARKET_DATA",
+    "NOTIFIER",
+    "ONLOOKERS",
     "OPERATOR",
     "ORDERS",
     "ORDER_RESULTS",
@@ -39,9 +41,14 @@ CORE: Final = "cdb_core"
 RISK: Final = "cdb_risk"
 EXECUTION: Final = "cdb_execution"
 WRITER: Final = "cdb_writer"
+NOTIFIER: Final = "cdb_notifier"
 OPERATOR: Final = "operator"
 
 SERVICES: Final = (WS, CORE, RISK, EXECUTION, WRITER)
+"""Who takes part in a run: it begins when all have announced themselves."""
+
+ONLOOKERS: Final = (NOTIFIER,)
+"""Who reads along and publishes nothing: no run waits for them, and the journal is trimmed without asking them."""
 
 TURNSTILE_ORDER: Final = (CORE, RISK, EXECUTION)
 """The order in which the deciding services handle one journal entry when a run must be repeatable."""

@@ -105,7 +105,7 @@ class Infrastructure(BaseModel):
     POSTGRES_DB: str = "claire_de_binare"
     STATE_DIR: Path = Field(Path("data/state"), description="folder of snapshots and locks, on a volume")
     HTTP_HOST: str = "127.0.0.1"
-    HTTP_PORT: int = Field(0, ge=0, le=65535, description="0: the service's own default, 8000 to 8004")
+    HTTP_PORT: int = Field(0, ge=0, le=65535, description="0: the service's own default, 8000 to 8005")
     LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     LOG_FORMAT: Literal["auto", "json", "console"] = "auto"
     BUS_MODE: Literal["pubsub", "xread"] = "pubsub"
@@ -124,7 +124,7 @@ class Infrastructure(BaseModel):
         }
 
 
-SECRETS: Final = frozenset({"MEXC_API_KEY", "MEXC_API_SECRET"})
+SECRETS: Final = frozenset({"MEXC_API_KEY", "MEXC_API_SECRET", "NOTIFY_URLS"})
 """Secrets of single services, which may be given as files like those of the infrastructure."""
 
 

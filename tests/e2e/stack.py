@@ -37,6 +37,7 @@ REDIS_PORT: Final = OFFSET + 16379
 POSTGRES_PORT: Final = OFFSET + 15432
 PUBLISHED: Final = {
     **{f"{service.upper()}_PORT": str(port) for service, port in PORTS.items()},
+    "CDB_NOTIFIER_PORT": str(OFFSET + 8005),
     "PROMETHEUS_PORT": str(PROMETHEUS_PORT),
     "ALERTMANAGER_PORT": str(ALERTMANAGER_PORT),
     "GRAFANA_PORT": str(OFFSET + 3000),

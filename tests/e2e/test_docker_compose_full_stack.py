@@ -186,7 +186,7 @@ def test_no_service_listens_on_other_addresses_of_this_machine(stack: Stack) -> 
             assert knock.connect_ex((address, port)) != 0, f"{address}:{port} is open"
 
 
-def test_prometheus_scrapes_all_five(stack: Stack) -> None:
+def test_prometheus_scrapes_all_services(stack: Stack) -> None:
     """Prometheus has every service as an active target that is up."""
 
     def up() -> bool:
@@ -196,9 +196,9 @@ def test_prometheus_scrapes_all_five(stack: Stack) -> None:
             for target in answer["data"]["activeTargets"]
             if target["labels"]["job"] == "claire"
         }
-        return targets == dict.fromkeys(SERVICES, "up")
+        return targets == dict.fromkeys((*SERVICES, "cdb_notifier"), "up")
 
-    eventually(up, "five targets up", 60)
+    eventually(up, "six targets up", 60)
 
 
 def _queries() -> tuple[list[str], list[str]]:

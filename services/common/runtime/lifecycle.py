@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import Any, TypeVar
 
+import flask
 import structlog
 from pydantic import BaseModel, SecretStr
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -39,6 +40,7 @@ DEFAULT_PORTS = {
     channels.RISK: 8002,
     channels.EXECUTION: 8003,
     channels.WRITER: 8004,
+    channels.NOTIFIER: 8005,
 }
 
 CONNECTION_LOST = (RedisConnectionError, RedisTimeoutError, OSError)
@@ -180,11 +182,16 @@ class Lifecycle:
 
     # the frame
 
-    def open(self, before_lease: Callable[[Lifecycle], None] | None = None) -> None:
+    def open(
+        self,
+        before_lease: Callable[[Lifecycle], None] | None = None,
+        routes: Callable[[Lifecycle, flask.Flask], None] | None = None,
+    ) -> None:
         """Lock the folder, begin to answer HTTP, reach Redis and take the lease.
 
         Args:
             before_lease: done before each attempt to take the lease; the writer opens the bus here.
+            routes: adds what the service answers over HTTP besides health, status and metrics.
 
         Raises:
             LeaseHeld: another instance of this service is alive.
@@ -194,7 +201,7 @@ class Lifecycle:
         if self.environ.get("SUPERVISOR_PID"):
             threading.Thread(target=self._watch_supervisor, name="supervisor", daemon=True).start()
         self.folder.lock(self.stop)
-        self._open_http()
+        self._open_http(routes)
         self.check("redis", lambda: self._redis_failure)
         self.check("lease", lambda: self._lease_failure)
         self.status.add("code_version", code_version)
@@ -216,11 +223,13 @@ class Lifecycle:
         self._renewal = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._renewal.start()
 
-    def _open_http(self) -> None:
+    def _open_http(self, routes: Callable[[Lifecycle, flask.Flask], None] | None) -> None:
         def before_scrape() -> None:
             self.metrics.look(self.clock, self.health, self.folder.path)
 
         app = create_app(self.service, self.health, self.status, self.metrics, before_scrape)
+        if routes is not None:
+            routes(self, app)
         port = self.infra.HTTP_PORT or DEFAULT_PORTS[self.service]
         self._http = HttpServer(app, self.infra.HTTP_HOST, port).start()
 

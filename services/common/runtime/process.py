@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable, Mapping
 from types import FrameType
 
+import flask
 from pydantic import BaseModel
 
 from services.common.errors import FeedInputInvalid, FenceLost, LeaseHeld, SettingsInvalid
@@ -43,6 +44,7 @@ def run_service(
     settings: tuple[type[BaseModel], ...] = (),
     environ: Mapping[str, str] | None = None,
     before_lease: Callable[[Lifecycle], None] | None = None,
+    routes: Callable[[Lifecycle, flask.Flask], None] | None = None,
 ) -> int:
     """Run a service from its first line to its exit code.
 
@@ -52,6 +54,7 @@ def run_service(
         settings: models of the service besides `Infrastructure`; all mistakes are listed at once.
         environ: where settings come from; the process environment by default.
         before_lease: see :meth:`Lifecycle.open`.
+        routes: see :meth:`Lifecycle.open`.
     """
     try:
         life = Lifecycle(service, os.environ if environ is None else environ, settings)
@@ -69,16 +72,21 @@ def run_service(
     )
     _stop_on_signals(life)
     try:
-        return _run(life, body, before_lease)
+        return _run(life, body, before_lease, routes)
     finally:
         life.close()
 
 
-def _run(life: Lifecycle, body: Callable[[Lifecycle], None], before_lease: Callable[[Lifecycle], None] | None) -> int:
+def _run(
+    life: Lifecycle,
+    body: Callable[[Lifecycle], None],
+    before_lease: Callable[[Lifecycle], None] | None,
+    routes: Callable[[Lifecycle, flask.Flask], None] | None,
+) -> int:
     log = life.log
     try:
         log.info("starting", code_version=code_version(), pid=os.getpid())
-        life.open(before_lease)
+        life.open(before_lease, routes)
         if not life.stop.is_set():
             _spare_the_collector()
             body(life)

@@ -34,6 +34,7 @@ def secrets_of(environ: Mapping[str, str], settings: Iterable[BaseModel]) -> lis
     for name, value in environ.items():
         if value and _NAME.search(name):
             found.add(_content(Path(value)) if name.endswith("_FILE") else value)
+    found |= {part for secret in found for part in secret.replace(",", " ").split()}  # lists of addresses
     return sorted(secret for secret in found if len(secret) >= SHORTEST)
 
 

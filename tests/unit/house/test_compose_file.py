@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from services.common.channels import SERVICES
+from services.common.channels import NOTIFIER, ONLOOKERS, SERVICES
 from services.common.runtime.lifecycle import DEFAULT_PORTS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -21,10 +21,11 @@ pytestmark = [pytest.mark.unit, pytest.mark.security]
 
 
 def test_everything_that_belongs_to_the_stack_is_there() -> None:
-    """The five services, the two servers, the three observers and the one-shot that makes passwords."""
+    """The services, the two servers, the three observers and the one-shot that makes passwords."""
     assert COMPOSE["name"] == "claire_de_binare"
     assert set(CONTAINERS) == {
-        *SERVICES, "cdb_redis", "cdb_postgres", "cdb_prometheus", "cdb_alertmanager", "cdb_grafana", "cdb_secrets"
+        *SERVICES, *ONLOOKERS, "cdb_redis", "cdb_postgres", "cdb_prometheus", "cdb_alertmanager", "cdb_grafana",
+        "cdb_secrets",
     }  # fmt: skip
 
 
@@ -63,7 +64,7 @@ def test_ports_are_on_this_machine_alone(name: str) -> None:
     assert bool(ports) is (name not in {"cdb_redis", "cdb_postgres"})
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", [*SERVICES, *ONLOOKERS])
 def test_each_service_answers_at_its_own_port(service: str) -> None:
     """The published port, the port inside and the service's default are one number."""
     port = DEFAULT_PORTS[service]
@@ -73,7 +74,7 @@ def test_each_service_answers_at_its_own_port(service: str) -> None:
     assert COMPOSE["services"][service]["environment"]["HTTP_PORT"] == str(port)
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", [*SERVICES, *ONLOOKERS])
 def test_services_wait_for_healthy_servers(service: str) -> None:
     """A service starts when both servers are healthy, and these when their passwords are written."""
     waits = COMPOSE["services"][service]["depends_on"]
@@ -104,6 +105,13 @@ def test_the_data_network_has_no_way_out() -> None:
     assert options == {"com.docker.network.bridge.enable_ip_masquerade": "false"}
     for server in ("cdb_redis", "cdb_postgres"):
         assert COMPOSE["services"][server]["networks"] == ["data"]
+
+
+def test_only_who_must_reach_the_internet_can() -> None:
+    """The notifier sends messages to people; nobody else has the network with a way out for that."""
+    outside = [name for name in CONTAINERS if "internet" in COMPOSE["services"][name].get("networks", [])]
+
+    assert outside == [NOTIFIER]
 
 
 def test_no_password_stands_in_the_file() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from services.common.channels import SERVICES
+from services.common.channels import ONLOOKERS, SERVICES
 from services.common.runtime.catalogue.whole import CATALOGUE
 from services.common.runtime.lifecycle import DEFAULT_PORTS
 
@@ -47,7 +47,7 @@ def test_every_metric_that_is_asked_for_is_exported() -> None:
     asked = {name for expression in expressions for name in re.findall(r"\bcdb_\w+", expression)}
 
     assert asked
-    assert asked - set(SERVICES) - _series() == set()
+    assert asked - {*SERVICES, *ONLOOKERS} - _series() == set()
 
 
 def test_each_rule_says_how_bad_it_is_what_it_is_and_where_to_read_on() -> None:
@@ -108,14 +108,15 @@ def test_what_fires_reaches_the_notifier() -> None:
             assert set(re.findall(r"[A-Z]\w+", matcher)) <= names, matcher
 
 
-def test_all_five_services_are_scraped() -> None:
+def test_all_services_are_scraped() -> None:
     """Prometheus asks each service at its own port."""
     config = yaml.safe_load((MONITORING / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
 
     claire = next(job for job in config["scrape_configs"] if job["job_name"] == "claire")
     targets = {entry["labels"]["service"]: entry["targets"] for entry in claire["static_configs"]}
 
-    assert targets == {service: [f"{service}:{DEFAULT_PORTS[service]}"] for service in SERVICES}
+    everyone = (*SERVICES, *ONLOOKERS)
+    assert targets == {service: [f"{service}:{DEFAULT_PORTS[service]}"] for service in everyone}
 
 
 def test_dashboards_use_the_provisioned_sources() -> None:

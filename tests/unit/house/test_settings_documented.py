@@ -13,7 +13,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, SecretStr
 
-from services.common.channels import SERVICES
+from services.common.channels import ONLOOKERS, SERVICES
 from services.common.settings import Infrastructure
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,6 +35,7 @@ DOCKER_ONLY = {
     "CDB_RISK_PORT",
     "CDB_EXECUTION_PORT",
     "CDB_WRITER_PORT",
+    "CDB_NOTIFIER_PORT",
     "GRAFANA_PORT",
     "REDIS_APPENDFSYNC",
     "REDIS_MAXMEMORY",
@@ -74,7 +75,7 @@ def _documented() -> dict[str, str]:
     return {pair[0]: pair[1] for pair in pairs}
 
 
-MODELS = [Infrastructure, *(model for service in SERVICES for model in _models(service))]
+MODELS = [Infrastructure, *(model for service in (*SERVICES, *ONLOOKERS) for model in _models(service))]
 FIELDS = {(model, name) for model in MODELS for name in model.model_fields}
 
 
@@ -104,7 +105,7 @@ def test_nothing_is_documented_that_nobody_reads() -> None:
     assert {name for name in DOCKER_ONLY if not re.search(rf"\b{name}\b", text)} == set()
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", [*SERVICES, *ONLOOKERS])
 def test_compose_hands_every_setting_on(service: str) -> None:
     """A setting in .env reaches the container of its service; an unknown variable in compose is a mistake."""
     given = set(COMPOSE["services"][service]["environment"])
@@ -113,6 +114,7 @@ def test_compose_hands_every_setting_on(service: str) -> None:
         "REDIS_PASSWORD_FILE",
         "REDIS_OPERATOR_PASSWORD_FILE",
         "POSTGRES_PASSWORD_FILE",
+        "NOTIFY_URLS_FILE",
     }
 
     assert own - given == set()

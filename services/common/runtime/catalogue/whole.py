@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.common.runtime.catalogue import feed, process, storage, trading
+from services.common.runtime.catalogue import feed, messages, process, storage, trading
 from services.common.runtime.catalogue.definition import Definition
 
 __all__ = ["CATALOGUE", "GROUPS"]
@@ -12,6 +12,7 @@ GROUPS: dict[str, tuple[Definition, ...]] = {
     "feed": feed.DEFINITIONS,
     "trading": trading.DEFINITIONS,
     "storage": storage.DEFINITIONS,
+    "messages": messages.DEFINITIONS,
 }
 
 CATALOGUE: tuple[Definition, ...] = tuple(definition for group in GROUPS.values() for definition in group)
