@@ -15,7 +15,7 @@ SHORTEST: Final = 4
 """A shorter text would be masked in the middle of words; no secret is that short."""
 
 LARGEST_FILE_BYTES: Final = 65_536
-_NAME: Final = re.compile(r"PASS(WORD|WD)?|SECRET|TOKEN|API_?KEY|ACCESS_?KEY|CREDENTIAL", re.IGNORECASE)
+_NAME: Final = re.compile(r"PASS(WORD|WD)?|SECRET|TOKEN|API_?KEY|ACCESS_?KEY|CREDENTIAL|NOTIFY_URLS", re.IGNORECASE)
 
 
 def secrets_of(environ: Mapping[str, str], settings: Iterable[BaseModel]) -> list[str]:
