@@ -27,6 +27,7 @@ from claire.options import parse_settings, refuse
 from claire.paper.command import run_paper_command
 from claire.parity.command import register_parity
 from claire.profiles import Profile, profile_settings
+from claire.record_command import register as register_record
 from claire.replay.command import replay
 from claire.report.command import register as register_report
 from claire.scenarios.command import register as register_scenarios
@@ -53,6 +54,9 @@ class Feed(StrEnum):
 
     recorded = "recorded"
     external = "external"
+    raw = "raw"
+    mexc_spot = "mexc_spot"
+    mexc_perpetual = "mexc_perpetual"
 
 
 @app.callback(invoke_without_command=True)
@@ -65,15 +69,18 @@ def top(*, version: Annotated[bool, typer.Option("--version", help="Say which co
 
 def _feed_settings(feed: Feed | None, files: list[Path]) -> dict[str, str]:
     if feed is None:
-        feed = Feed.recorded if files else Feed.external
-    if feed is Feed.external and files:
-        refuse("--file belongs to --feed recorded; the feed external plays no files")
+        feed = Feed.recorded if files else Feed.mexc_spot
+    if feed not in {Feed.recorded, Feed.raw} and files:
+        refuse(f"--file belongs to --feed recorded and raw; the feed {feed.value} plays no files")
     if feed is Feed.recorded and not files:
         refuse("--feed recorded needs --file, for example --file backoffice/data/crash-2021-05-19_xbtusd_1m.csv.gz")
+    if feed is Feed.raw and not files:
+        refuse("--feed raw needs --file: what claire record has written")
     for file in files:
         if not file.is_file():
             refuse(f"--file {file}: there is no such file")
-    return {"FEED": feed.value, "FEED_FILES": ",".join(str(file.resolve()) for file in files)}
+    venue = {"VENUE": feed.value} if feed in {Feed.mexc_spot, Feed.mexc_perpetual} else {}
+    return {**venue, "FEED": feed.value, "FEED_FILES": ",".join(str(file.resolve()) for file in files)}
 
 
 @app.command()
@@ -81,7 +88,9 @@ def up(
     *,
     feed: Annotated[
         Feed | None,
-        typer.Option(help="recorded plays files; external is the clock alone, market data come by PUBLISH."),
+        typer.Option(
+            help="Live: mexc_spot (default), mexc_perpetual; files: recorded, raw; external: the clock alone."
+        ),
     ] = None,
     file: Annotated[
         list[Path] | None,
@@ -162,6 +171,7 @@ register_scenarios(app)
 register_operator_commands(app)
 register_status_command(app)
 register_drill(app)
+register_record(app)
 
 
 @app.command()

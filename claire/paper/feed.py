@@ -10,6 +10,7 @@ from typing import Any, Final
 from claire.paper.journal_feed import find_run, is_history, observations, play_of
 from claire.paper.spec import PaperSpec, Period
 from services.cdb_core.settings import CoreSettings
+from services.cdb_ws.adapters.raw_files import is_raw
 from services.cdb_ws.adapters.recording import Recording
 from services.cdb_ws.merging import Source
 from services.cdb_ws.observation import Observation, RejectedRow
@@ -65,7 +66,7 @@ def open_feed(spec: PaperSpec) -> PaperFeed:
     warmup_min = _warmup_min(spec, spec.settings)
     given: dict[str, Any] = {
         **spec.settings,
-        "FEED": "recorded",
+        "FEED": "raw" if spec.inputs and all(map(is_raw, spec.inputs)) else "recorded",
         "FEED_FILES": tuple(str(path) for path in spec.inputs),
         "RECORDED_WARMUP_MIN": str(warmup_min),
     }

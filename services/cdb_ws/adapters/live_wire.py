@@ -126,33 +126,26 @@ class LiveWire:
     def _listen(self, number: int, after_ms: int) -> None:
         if self._stop.wait(after_ms / 1000 * random.uniform(0.5, 1.0)):
             return
+        reason = "the exchange closed the connection"
         try:
-            connection = connect(
+            with connect(
                 self._socket_url,
                 open_timeout=OPEN_SEC,
                 close_timeout=CLOSE_SEC,
                 ping_interval=None,
                 max_size=FRAME_BYTES,
                 user_agent_header="claire-de-binare",
-            )
-        except Exception as error:  # the edge of this thread: whatever it is, there is no connection
-            self._put("closed", number, cause_of(error))
-            return
-        with self._lock:
-            wanted = number not in self._unwanted and not self._stop.is_set()
-            if wanted:
-                self._sockets[number] = connection
-        if not wanted:
-            _shut(connection)
-            return
-        self._put("opened", number, None)
-        reason = "the exchange closed the connection"
-        try:
-            while True:
-                self._put("frame", number, connection.recv())
+            ) as connection:
+                with self._lock:
+                    if number in self._unwanted or self._stop.is_set():
+                        return
+                    self._sockets[number] = connection
+                self._put("opened", number, None)
+                while True:
+                    self._put("frame", number, connection.recv())
         except ConnectionClosed as error:
             reason = f"{reason} ({error.rcvd.code if error.rcvd else 'without a word'})"
-        except Exception as error:  # the edge of this thread, as above
+        except Exception as error:  # the edge of this thread: whatever it is, there is no connection
             reason = cause_of(error)
         with self._lock:
             self._sockets.pop(number, None)

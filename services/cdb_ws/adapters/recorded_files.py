@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
+from services.cdb_ws.adapters.raw_files import is_raw
 from services.cdb_ws.candles import CANDLE_COLUMNS, candle_path, parse_candle
 from services.cdb_ws.observation import Observation, RejectedRow
 from services.cdb_ws.recorded import BlockSource, Source
@@ -25,7 +26,7 @@ from services.common.timestamps import format_timestamp
 
 __all__ = ["FileKind", "ReadCounts", "Reader", "RecordedFile"]
 
-FileKind = Literal["ticks", "candles"]
+FileKind = Literal["ticks", "candles", "raw"]
 
 _KINDS: Final[Mapping[tuple[str, ...], FileKind]] = {
     TICK_COLUMNS: "ticks",
@@ -75,6 +76,8 @@ class RecordedFile:
                 f"{path}: cannot be read ({error.strerror}); FEED_FILES names recordings, as "
                 "backoffice/data/crash-2021-05-19_xbtusd_1m.csv.gz"
             ) from error
+        if is_raw(path):
+            return cls(path, "raw", digest.hexdigest(), size)
         with _lines(path) as lines:
             header = next(lines, None)
         if header is None:

@@ -10,12 +10,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from services.cdb_ws.adapters.raw_files import RawSession
 from services.cdb_ws.adapters.recorded_files import Reader, RecordedFile
-from services.cdb_ws.recorded import RecordedFeed, Source
+from services.cdb_ws.recorded import Note, RecordedFeed, Source
 from services.cdb_ws.settings import FeedSettings
 from services.common.codec import encode
 from services.common.errors import FeedInputInvalid
-from services.common.settings import canonical_settings
+from services.common.settings import AUTO, canonical_settings
 from services.common.timestamps import SECOND_US
 
 __all__ = ["Recording"]
@@ -83,6 +84,8 @@ class Recording:
             FeedInputInvalid: there is nothing to play.
         """
         settings = self.settings
+        if any(file.kind == "raw" for file in self.files):
+            return self._open_raw(reader, play_from_us, alter)
         try:
             return RecordedFeed(
                 reader.blocks(self.files)
@@ -101,3 +104,39 @@ class Recording:
                 f"{', '.join(settings.FEED_FILES)}: {error} ({', '.join(settings.SYMBOLS)}); it has {there}: change "
                 f"SYMBOLS, or map them, as RECORDED_SYMBOL_MAP={min(reader.counts.ignored)}={settings.SYMBOLS[0]}"
             ) from error
+
+    def _open_raw(
+        self, reader: Reader, play_from_us: int | None, alter: Callable[[Source], Source] | None
+    ) -> RecordedFeed:
+        """Return the feed of a kept session: its frames go through the very state machine that they came through."""
+        if any(file.kind != "raw" for file in self.files):
+            raise FeedInputInvalid("raw sessions and other recordings do not mix: play one of them")
+        session, settings = RawSession(file.path for file in self.files), self.settings
+        if session.head["venue"] != settings.VENUE:
+            raise FeedInputInvalid(f"the session is of {session.head['venue']}: set VENUE={session.head['venue']}")
+        notes, begun_us = [], None
+        for at_us, step in session.steps():
+            begun_us = at_us if begun_us is None else begun_us
+            bars = tuple((warmup.symbol, bar) for warmup in step.warmups for bar in warmup.bars)
+            if step.facts or bars:
+                notes.append(Note(at_us, tuple(step.facts), bars))
+
+        def seen() -> Source:
+            for _, step in session.steps():
+                reader.counts.rejected += len(step.rejected)
+                yield from step.rejected
+                for row in step.observations:
+                    if settings.SYMBOLS == AUTO or row.symbol in settings.SYMBOLS:
+                        reader.counts.rows += 1
+                        yield row
+                    else:
+                        reader.counts.ignored[row.symbol] += 1
+
+        return RecordedFeed(
+            [seen() if alter is None else alter(seen())],
+            max_hz=settings.MARKET_DATA_MAX_HZ,
+            tick_us=self.tick_us,
+            play_from_us=play_from_us,
+            begun_us=begun_us,
+            notes=notes,
+        )

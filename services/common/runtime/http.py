@@ -16,6 +16,7 @@ import waitress  # type: ignore[import-untyped]
 from prometheus_client import CONTENT_TYPE_LATEST
 from waitress import wasyncore
 
+from services.common.channels import WS
 from services.common.errors import ClaireError
 from services.common.runtime.health import Health, StatusBoard
 from services.common.runtime.metrics import Metrics
@@ -64,6 +65,12 @@ def create_app(
     @app.get("/status")
     def read_status() -> flask.Response:
         return answer({"service": service, "version": VERSION, **status.read()})
+
+    if service == WS:
+
+        @app.get("/top")
+        def read_top() -> flask.Response:
+            return answer(status.read().get("top") or {"chosen": [], "ranking": []})
 
     @app.get("/metrics")
     def read_metrics() -> flask.Response:

@@ -17,7 +17,10 @@ import pytest
 from websockets.sync.server import ServerConnection, serve
 
 from services.cdb_ws.adapters.raw_files import RawSession
+from services.cdb_ws.adapters.recording import Recording
+from services.cdb_ws.settings import FeedSettings
 from services.common.events import Control, MarketData
+from services.common.settings import load_settings
 from tests.unit.ws.live_desk import book, deals, spot_row
 
 pytestmark = pytest.mark.integration
@@ -122,7 +125,7 @@ def test_a_cut_loses_no_trade_and_the_kept_session_repeats_it(
     exchange.cut.set()
     one.wait_until(lambda: any(event.gap for event in market()), "a gap")
     one.wait_until(lambda: not market()[-1].gap, "the end of the gap")
-    shown = one.get("/status")[1]
+    shown, top = one.get("/status")[1], one.get("/top")[1]
     one.end(signal.SIGTERM)
 
     events = [e.event for e in one.entries()]
@@ -137,9 +140,13 @@ def test_a_cut_loses_no_trade_and_the_kept_session_repeats_it(
     first = next(n for n, row in enumerate(exchange.traded) if row["T"] * 1000 >= observations[0].timestamp_us - 60_000)
     assert volume >= len(exchange.traded[first:]) - 20
     assert [a for step in steps for a, _ in step.facts] == ["instruments"]
+    recording = Recording(load_settings(FeedSettings, {"FEED": "raw", "FEED_FILES": ",".join(map(str, raw.iterdir()))}))
+    batches = list(recording.open(recording.reader()))
+    assert sum((o.volume for batch in batches for o in batch.observations), Decimal(0)) == volume
+    assert [batch.kind for batch in batches[:2]] == ["fact", "warmup"]
     assert shown["exchange"]["reconnects"] == 1
     assert shown["exchange"]["instruments"]["BTCUSDT"]["trades_healed"] > 0
-    assert shown["top"]["chosen"] == ["BTCUSDT"]
+    assert shown["top"]["chosen"] == top["chosen"] == ["BTCUSDT"]
     assert code in {200, 503}
     assert health["service"] == "cdb_ws"
 
@@ -154,3 +161,26 @@ def test_without_the_exchange_the_clock_ticks_and_health_names_host_and_cause(fe
     one.end(signal.SIGTERM)
     assert health[0] == 503
     assert "http://127.0.0.1:9/api/v3" in health[1]["failing"]["exchange"]
+
+
+def test_claire_record_keeps_what_the_exchange_says(
+    exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command names its files; a torn end costs no more than what came after the last second."""
+    from typer.testing import CliRunner
+
+    from claire.cli import app
+
+    for name, value in exchange.settings.items():
+        monkeypatch.setenv(name, value)
+    result = CliRunner().invoke(
+        app, ["record", "--symbols", "BTCUSDT", "--minutes", "0.02", "--output-dir", str(tmp_path)]
+    )
+    assert result.exit_code == 0, result.output
+    (path,) = tmp_path.iterdir()
+    whole = [seen for _, step in RawSession([path]).steps() for seen in step.observations]
+    assert whole
+    path.write_bytes(path.read_bytes()[:-7])
+    torn = [seen for _, step in RawSession([path]).steps() for seen in step.observations]
+    assert torn == whole[: len(torn)]
+    assert CliRunner().invoke(app, ["record", "--feed", "external"]).exit_code == 2
