@@ -30,6 +30,7 @@ from claire.profiles import Profile, profile_settings
 from claire.record_command import register as register_record
 from claire.replay.command import replay
 from claire.report.command import register as register_report
+from claire.sandbox_command import register as register_sandbox
 from claire.scenarios.command import register as register_scenarios
 from claire.status_command import register as register_status_command
 from services.common.errors import ClaireError, SettingsInvalid
@@ -217,6 +218,7 @@ register_parity(app)
 register_report(app)
 register_explain(app)
 register_lookahead(app)
+register_sandbox(app)
 
 
 def main() -> None:

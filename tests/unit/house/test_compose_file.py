@@ -21,11 +21,11 @@ pytestmark = [pytest.mark.unit, pytest.mark.security]
 
 
 def test_everything_that_belongs_to_the_stack_is_there() -> None:
-    """The services, the two servers, the three observers and the one-shot that makes passwords."""
+    """The services, the two servers, the three observers, the sandbox and the one-shot that makes passwords."""
     assert COMPOSE["name"] == "claire_de_binare"
     assert set(CONTAINERS) == {
         *SERVICES, *ONLOOKERS, "cdb_redis", "cdb_postgres", "cdb_prometheus", "cdb_alertmanager", "cdb_grafana",
-        "cdb_secrets",
+        "cdb_secrets", "cdb_sandbox",
     }  # fmt: skip
 
 
