@@ -59,6 +59,8 @@ class Bars:
     def __init__(self, listing: Listing) -> None:
         self._listing = listing
         self._minutes: list[Bar] = []
+        self._before: list[Bar] = []
+        self._first = (ZERO, 0)
 
     def on_trade(self, price: Decimal, quantity: Decimal, now_ms: int) -> None:
         """Count a trade."""
@@ -77,13 +79,22 @@ class Bars:
         if self._minutes:
             return
         minute = now_ms - now_ms % _MINUTE_MS
+        self._first = (price, minute)
+        self._minutes.append(self._synthetic(1))
+
+    def _synthetic(self, k: int) -> Bar:
+        """Return the bar k minutes before the first price."""
+        price, minute = self._first
         swing = max(self._listing.tick, floor_to(price * Decimal("0.0002"), self._listing.tick))
         volume = self._listing.lot * 1000
-        for k in range(_BEFORE, 0, -1):
-            start, end = (price + swing, price) if k % 2 else (price, price + swing)
-            amount = self._listing.notional(price, volume)
-            high, low = max(start, end), min(start, end)
-            self._minutes.append(Bar(minute - k * _MINUTE_MS, start, high, low, end, volume, amount))
+        start, end = (price + swing, price) if k % 2 else (price, price + swing)
+        amount = self._listing.notional(price, volume)
+        return Bar(minute - k * _MINUTE_MS, start, max(start, end), min(start, end), end, volume, amount)
+
+    def _all(self) -> list[Bar]:
+        if self._minutes and not self._before:
+            self._before = [self._synthetic(k) for k in range(_BEFORE, 1, -1)]
+        return self._before + self._minutes
 
     def _fill_up(self, minute: int) -> None:
         """Give minutes without a trade their bar: the last close with no volume."""
@@ -98,7 +109,7 @@ class Bars:
         if self._minutes:
             self._fill_up(now_ms - now_ms % _MINUTE_MS + _MINUTE_MS)
         joined: list[Bar] = []
-        for bar in self._minutes:
+        for bar in self._all():
             opens = bar.open_ms - bar.open_ms % interval_ms
             if opens < start_ms or (end_ms is not None and opens > end_ms):
                 continue
@@ -110,7 +121,7 @@ class Bars:
 
     def day(self, now_ms: int) -> Bar | None:
         """Return the last 24 hours as one bar; None before the first trade."""
-        minutes = [bar for bar in self._minutes if bar.open_ms > now_ms - 1440 * _MINUTE_MS]
+        minutes = [bar for bar in self._all() if bar.open_ms > now_ms - 1440 * _MINUTE_MS]
         if not minutes:
             return self._minutes[-1] if self._minutes else None
         whole = Bar(minutes[0].open_ms, minutes[0].open, minutes[0].high, minutes[0].low, minutes[0].close)

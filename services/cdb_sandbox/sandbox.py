@@ -120,15 +120,16 @@ class SandboxExchange:
     async def _serve(self) -> None:
         use_fixed_context()
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._house = House(self.options)
+        runner = web.AppRunner(make_application(self._house), access_log=None, shutdown_timeout=0.2)
         try:
-            self._house = House(self.options)
-            runner = web.AppRunner(make_application(self._house), access_log=None, shutdown_timeout=0.2)
             await runner.setup()
             await web.TCPSite(runner, self._host, self._port).start()
             self._house.tick()
-        except BaseException as error:
+        except Exception as error:
+            await runner.cleanup()
             self._ready.set_exception(error)
-            raise
+            return
         self._ready.set_result(runner.addresses[0][1])
         await self._stop.wait()
         await runner.cleanup()

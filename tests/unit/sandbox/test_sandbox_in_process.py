@@ -69,3 +69,49 @@ def test_rest_and_both_streams_answer_on_one_port_and_faults_strike() -> None:
     assert [o["client_order_id"] for o in truth["orders"]] == ["bot-1", "bot-2"]
     assert [f["kind"] for f in truth["faults"]] == ["cut_after", "server_error_before"]
     assert health.json()["status"] == "ok"
+
+
+def test_a_test_can_move_the_exchange_from_its_own_thread() -> None:
+    """Quotes, trades, marks, time, faults and streams; what the clock cannot do is said."""
+    with SandboxExchange(SandboxOptions(clock=SteppedClock())) as mexc:
+        began = mexc.now_ms()
+        mexc.quote("BTCUSDT", "59990", "1", "60000", "2")
+        mexc.trade("BTCUSDT", "59990", "0.5", taker="SELL")
+        mexc.mark("BTCUSDT", "60010", funding_rate="0.0002")
+        mexc.advance(1000)
+        number = mexc.inject(Fault(kind=FaultKind.SLOW, delay_ms=1, where="GET /api/v3/time"))
+        slow = requests.get(f"{mexc.rest_url}/api/v3/time", timeout=5).json()
+        mexc.inject(Fault(kind=FaultKind.TIMEOUT_BEFORE, delay_ms=1, where="GET /api/v3/time"))
+        with pytest.raises(requests.ConnectionError):
+            requests.get(f"{mexc.rest_url}/api/v3/time", timeout=5)
+        struck = mexc.injected()
+        mexc.clear_faults()
+        with connect(f"{mexc.spot_ws_url}?listenKey=none") as stream:
+            refused = stream.recv(timeout=5)
+        with connect(mexc.perpetual_ws_url) as stream:
+            stream.send('{"method":"ping"}')
+            stream.recv(timeout=5)
+            joined = mexc.connections()
+            mexc.expire_listen_keys()
+            mexc.disconnect_streams()
+        with pytest.raises(TypeError):
+            mexc.skew(5)
+        truth, orders, fills, port = mexc.ledger(), mexc.orders(), mexc.fills(), mexc.port
+        marks = mexc.call(lambda house: dict(house.exchange.marks))
+
+    with SandboxExchange() as real:
+        real.skew(3_600_000)
+        ahead = real.now_ms()
+        with pytest.raises(TypeError):
+            real.advance(1)
+        with pytest.raises(OSError, match="address"), SandboxExchange(port=real.port):
+            pass
+
+    assert (slow["serverTime"], number) == (began + 1000, 1)
+    assert [injection.kind.value for injection in struck] == ["slow", "timeout_before"]
+    assert refused == "Invalid listen key"
+    assert joined == 1
+    assert (truth["orders"], orders, fills) == ([], [], [])
+    assert port > 0
+    assert marks["mexc_perpetual:BTCUSDT"] == 60010
+    assert ahead > 1_700_000_000_000
