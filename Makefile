@@ -25,7 +25,7 @@ PAPER_DIR ?= data/paper
 PAPER_OPTIONS ?=
 
 .PHONY: help setup test test-unit test-e2e test-local test-full-system up down logs paper lint format typecheck \
-        coverage mutation audit schemas bench clean
+        coverage mutation audit schemas status bench clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  \033[1m%-17s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -115,6 +115,9 @@ schemas: setup ## Write the JSON Schemas of the events anew
 	$(BIN)/python backoffice/scripts/make_codes.py
 	$(BIN)/python backoffice/scripts/make_metrics.py
 	$(BIN)/python backoffice/scripts/make_dashboards.py
+
+status: setup ## Count tests, coverage and extent into backoffice/PROJECT_STATUS.md (after make test)
+	$(BIN)/python backoffice/scripts/make_status.py
 
 bench: setup ## Measure against bare Redis, raw COPY and NautilusTrader (BENCH="replay" or "pipeline": a part)
 	$(BIN)/python -m tests.benchmarks $(BENCH)
