@@ -90,7 +90,7 @@ format: setup ## Put code into the one form
 
 typecheck: setup ## mypy, strict
 	$(BIN)/mypy
-	$(BIN)/mypy backoffice/scripts
+	$(BIN)/mypy --explicit-package-bases backoffice/scripts
 
 coverage: test ## Coverage as a page: htmlcov/index.html
 	$(BIN)/coverage html --quiet

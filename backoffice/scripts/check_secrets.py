@@ -13,9 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from check_files import BINARY_SUFFIXES, ROOT, repository_files
 from detect_secrets.core.secrets_collection import SecretsCollection
 from detect_secrets.settings import transient_settings
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from backoffice.scripts.check_files import (
+    BINARY_SUFFIXES,
+    ROOT,
+    repository_files,
+)
 
 __all__ = ["PUBLISHED", "find_secrets", "main"]
 

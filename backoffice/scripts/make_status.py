@@ -21,10 +21,9 @@ import typer
 import yaml
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "backoffice" / "scripts")]
+sys.path.insert(0, str(ROOT))
 
-from check_coverage import judge  # noqa: E402 - runs without an installation
-
+from backoffice.scripts.check_coverage import judge  # noqa: E402 - runs without an installation
 from claire.cli import app  # noqa: E402
 
 __all__ = ["BEGIN", "END", "PAGE", "main", "measured", "replace"]
