@@ -24,6 +24,7 @@ from claire.explain.command import register as register_explain
 from claire.lookahead_command import register as register_lookahead
 from claire.operator_commands import register as register_operator_commands
 from claire.options import parse_settings, refuse
+from claire.page.command import register as register_page
 from claire.paper.command import run_paper_command
 from claire.parity.command import register_parity
 from claire.profiles import Profile, profile_settings
@@ -171,6 +172,7 @@ app.command("run-paper")(run_paper_command)
 register_scenarios(app)
 register_operator_commands(app)
 register_status_command(app)
+register_page(app)
 register_drill(app)
 register_record(app)
 
