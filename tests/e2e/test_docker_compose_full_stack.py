@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import socket
-from pathlib import Path
 
 import psycopg2
 import pytest
 import redis
 import requests
-import yaml
 
 from tests.e2e.stack import (
     PORTS,
@@ -19,7 +16,6 @@ from tests.e2e.stack import (
     PROJECT,
     PROMETHEUS_PORT,
     REDIS_PORT,
-    ROOT,
     SERVICES,
     Stack,
     eventually,
@@ -201,41 +197,11 @@ def test_prometheus_scrapes_all_services(stack: Stack) -> None:
     eventually(up, "six targets up", 60)
 
 
-def _queries() -> tuple[list[str], list[str]]:
-    monitoring = ROOT / "backoffice" / "monitoring"
-    expressions, statements = [], []
-    for path in (monitoring / "grafana" / "dashboards").glob("*.json"):
-        for panel in json.loads(Path(path).read_text(encoding="utf-8"))["panels"]:
-            for target in panel["targets"]:
-                (statements if "rawSql" in target else expressions).append(target.get("rawSql") or target["expr"])
-    for path in (monitoring / "prometheus" / "rules").glob("*.yml"):
-        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
-            expressions += [rule["expr"] for rule in group["rules"]]
-    return expressions, statements
-
-
-def test_every_dashboard_query_and_alert_rule_finds_its_series(stack: Stack) -> None:
-    """Each expression is understood by Prometheus, and each series that it names is on a service's /metrics now."""
-    exported = "\n".join(stack.get(name, "/metrics").text for name in SERVICES)
-    families = set(re.findall(r"^# TYPE (\S+) ", exported, re.MULTILINE))
-    expressions, _ = _queries()
-
-    for expression in expressions:
-        answer = requests.get(f"{PROMETHEUS}/api/v1/query", params={"query": expression}, timeout=5).json()
-        assert answer["status"] == "success", (expression, answer)
-        for series in set(re.findall(r"\bcdb_[a-z_]+", expression)) - set(SERVICES):
-            assert {series, series.removesuffix("_bucket")} & families, f"{series} is exported by nobody"
-
-
-def test_every_dashboard_statement_runs_as_the_reader(stack: Stack) -> None:
-    """Each SQL panel runs as the dashboards' user, who can read everything and write nothing."""
-    _, statements = _queries()
+def test_the_dashboards_reader_writes_nothing(stack: Stack) -> None:
+    """The dashboards' user can look (test_monitoring_live asks every panel), and is refused a change."""
     connection = stack.postgres("claire_reader")
     try:
         with connection.cursor() as cursor:
-            for statement in statements:
-                cursor.execute(statement)
-                assert cursor.description, statement
             cursor.execute("SET default_transaction_read_only = off")
             with pytest.raises(psycopg2.errors.InsufficientPrivilege):
                 cursor.execute("DELETE FROM trades")

@@ -161,8 +161,7 @@ TRADING = Dashboard(
     "trading",
     "Claire: Handel",
     (_MONEY, _MARKET, _BOOKS),
-    since="2021-05-18T00:00:00Z",
-    until="2021-05-20T06:00:00Z",
+    since="now-24h",
     refresh="10s",
     variables=(
         Variable("run", "Lauf", "SELECT run_id FROM event_store.runs ORDER BY first_seq DESC"),
