@@ -30,11 +30,13 @@ def main(run: Run = _run) -> int:
         done = run(
             [
                 *(sys.executable, "-m", "pip_audit", "--requirement", "requirements.txt", "--no-deps", "--disable-pip"),
-                *("--vulnerability-service", service, "--progress-spinner", "off", "--timeout", "20"),
+                *("--vulnerability-service", service, "--progress-spinner", "off", "--timeout", "20", "--strict"),
             ]
         )
-        if done.returncode == 0 or "Found " in done.stderr + done.stdout:
-            sys.stdout.write(done.stdout + done.stderr)
+        said = done.stdout + done.stderr
+        # a package that the database does not know (a mirror without its data) was not audited, whatever the exit code
+        if "could not be audited" not in said and (done.returncode == 0 or "Found " in said):
+            sys.stdout.write(said)
             return done.returncode
         reason = (done.stderr.strip().splitlines() or ["no answer"])[-1]
         sys.stderr.write(f"audit: {service} cannot be asked: {reason[:200]}\n")

@@ -53,7 +53,10 @@ def test_the_audit_says_what_it_knows(capsys: pytest.CaptureFixture[str]) -> Non
     clean = subprocess.CompletedProcess([], 0, "No known vulnerabilities found\n", "")
     hole = subprocess.CompletedProcess([], 1, "flask 0.1 PYSEC-1\n", "Found 1 known vulnerability in 1 package")
 
+    blind = subprocess.CompletedProcess([], 0, "flask Dependency not found and could not be audited\nNo known", "")
+
     assert audit.main(answers(clean)) == 0
+    assert audit.main(answers(blind, blind)) == audit.NOT_AUDITED
     assert audit.main(answers(hole)) == 1
     assert audit.main(answers(silent, clean)) == 0
     assert audit.main(answers(silent, silent)) == audit.NOT_AUDITED
