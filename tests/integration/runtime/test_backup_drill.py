@@ -22,7 +22,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.chaos]
 
 __all__ = ["recording", "undisturbed", "ups"]
 
-PLAY = ("--speed", "600", "--turnstile", "--exit-when-done", "--json", "--quiet")
+PLAY = ("--turnstile", "--exit-when-done", "--json", "--quiet")
+SLOWLY = ("--speed", "100")
+"""Half a minute of trading: so that it is still going on when two commands have been started beside it."""
 
 
 def command(*arguments: object) -> subprocess.Popen[str]:
@@ -68,17 +70,17 @@ def test_the_drill(undisturbed: tuple[Path, str], recording: Path, short_folder:
     Then the pipeline goes on in a later epoch, and its tables are those of a run that nothing ever happened to.
     """
     data, shelf = short_folder / "data", short_folder / "backups"
-    up = Up(data, recording, *PLAY)
+    up = Up(data, recording, *PLAY, *SLOWLY)
     ups.append(up)
-    up.await_head(120)
+    up.await_head(70)
     backup = ("backup", "--data-dir", data, "--output", shelf, "--json")
     killed_while(".*.draft", shelf, *backup)
     assert backups(shelf) == [] or len(backups(shelf)) == 1
-    up.await_head(160)
+    up.await_head(100)
     code, said = claire(*backup, "--keep", "1")
     assert code == 0, said
     found = json.loads(said)
-    assert found["events"] >= 160
+    assert found["events"] >= 100
     assert [str(path) for _, path in backups(shelf)] == [found["file"]]
     up.await_head(found["events"] + 10)  # what follows is lost
     lose(up, data)
@@ -99,7 +101,7 @@ def test_the_drill(undisturbed: tuple[Path, str], recording: Path, short_folder:
         seq, epoch = cur.fetchone()
     assert seq == found["events"]
 
-    again = Up(data, recording, *PLAY)
+    again = Up(data, recording, *PLAY, "--speed", "max")
     ups.append(again)
     code, out, err = again.finish()
     assert code == 0, err
