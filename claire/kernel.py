@@ -19,9 +19,10 @@ from services.common.journal.entry import Cause, Entry, JournalId
 from services.common.machine import StateMachine
 from services.common.runtime.announcement import announcement, services_ahead
 
-__all__ = ["Kernel", "deciding_machines"]
+__all__ = ["Kernel", "Machine", "deciding_machines"]
 
 Machine = StateMachine[Any, Any]
+"""A deciding machine of whatever settings and state."""
 
 
 def deciding_machines() -> tuple[Machine, Machine, Machine]:
@@ -52,19 +53,15 @@ class Kernel:
 
     def publish(self, producer: str, cause: Cause, events: Iterable[Event]) -> None:
         """Append a batch; nothing is handled before `run`."""
-        text = str(cause)
+        text, of_feed, append = str(cause), producer == channels.WS, self._pending.append
         for event in events:
             self.head += 1
             place = JournalId(self._epoch, self.head)
             # The feed mints its numbers as they come back from the wire, so its events need not go through their bytes.
-            minted = producer == channels.WS and (
-                type(event) is MarketData or (type(event) is Control and event.action == "tick")
-            )
-            self._pending.append(
-                Entry.of(place, producer, text, event)
-                if minted
-                else Entry(place, event.channel, producer, text, event.data)
-            )
+            if of_feed and (type(event) is MarketData or (type(event) is Control and event.action == "tick")):
+                append(Entry.of(place, producer, text, event))
+            else:
+                append(Entry(place, event.channel, producer, text, event.data))
 
     def take(self, recorded: Iterable[Entry]) -> None:
         """Append recorded entries of an outside source as they stand, under the next numbers."""
@@ -75,9 +72,10 @@ class Kernel:
 
     def run(self) -> Iterator[Entry]:
         """Yield each pending entry after all machines have handled it, until nothing is pending."""
-        while self._pending:
-            entry = self._pending.popleft()
-            for machine in self._machines:
+        pending, machines = self._pending, self._machines
+        while pending:
+            entry = pending.popleft()
+            for machine in machines:
                 outputs = machine.handle(entry)
                 if outputs:
                     self.publish(machine.service, Cause("", entry.id.n), outputs)

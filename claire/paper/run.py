@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from claire.kernel import Kernel, deciding_machines
+from claire.kernel import Kernel, Machine, deciding_machines
 from claire.paper.feed import PaperFeed, open_feed
 from claire.paper.spec import PaperSpec
 from claire.statistics import Statistics, StatisticsCollector
@@ -36,7 +36,7 @@ from services.common.runtime.build import code_version
 from services.common.settings import load_settings
 from services.common.timestamps import format_timestamp
 
-__all__ = ["ClosedLoop", "PaperRun", "Progress", "Sink", "run_paper", "service_settings"]
+__all__ = ["ClosedLoop", "PaperRun", "Progress", "Sink", "run_paper", "seldom_collected", "service_settings"]
 
 PROGRESS_EVERY: Final = 2_000
 """Entries between two calls of `progress`."""
@@ -128,7 +128,7 @@ def run_paper(
     loop = ClosedLoop(feed, configured, spec.run_id or derive_id("run-paper", *_identity(feed, configured)))
     tally = _Tally(sinks)
     entries = loop.entries()
-    with _seldom_collected():
+    with seldom_collected():
         if progress is None:
             tally.take(entries)
         else:
@@ -149,7 +149,7 @@ def run_paper(
 
 
 @contextmanager
-def _seldom_collected() -> Iterator[None]:
+def seldom_collected() -> Iterator[None]:
     """Let the collector of cycles look seldom: a run makes millions of objects, and none of them refers to itself."""
     usual = gc.get_threshold()
     gc.set_threshold(COLLECT_EVERY, *usual[1:])
@@ -166,13 +166,20 @@ class ClosedLoop:
         feed: what is played; once.
         configured: settings of the other services.
         run_id: root of all derived ids.
+        machines: core, risk and execution with nothing folded; they are made here unless given.
     """
 
-    def __init__(self, feed: PaperFeed, configured: Mapping[str, BaseModel], run_id: str) -> None:
+    def __init__(
+        self,
+        feed: PaperFeed,
+        configured: Mapping[str, BaseModel],
+        run_id: str,
+        machines: tuple[Machine, Machine, Machine] | None = None,
+    ) -> None:
         self.run_id = run_id
         self._feed = feed
         self._configured = configured
-        self._machines = deciding_machines()
+        self._machines = machines or deciding_machines()
         self._kernel = Kernel(self._machines)
 
     def entries(self) -> Iterator[Entry]:

@@ -72,16 +72,17 @@ class BarBuilder:
 
     def add(self, event: MarketData) -> None:
         """Take market data into the open minute; the caller has closed every minute before the event's own."""
+        price, volume, high, low = event.price, event.volume, event.high, event.low
         if not self.observed:
-            self.observed, self.high, self.low = True, event.high, event.low
+            self.observed, self.high, self.low = True, high, low
         else:
-            if event.high > self.high:  # noqa: PLR1730 - for every tick: a comparison costs half of a call
-                self.high = event.high
-            if event.low < self.low:  # noqa: PLR1730 - as above
-                self.low = event.low
-        self.close = event.price
-        if event.volume:
-            self.value += event.volume * event.price
+            if high > self.high:  # noqa: PLR1730 - for every tick: a comparison costs half of a call
+                self.high = high
+            if low < self.low:  # noqa: PLR1730 - as above
+                self.low = low
+        self.close = price
+        if volume:
+            self.value += volume * price
         if event.gap:
             self.gap = True
 

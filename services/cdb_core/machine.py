@@ -128,16 +128,16 @@ class CoreMachine(StateMachine[CoreSettings, CoreState]):
     def _on_market_data(self, event: MarketData) -> None:
         key = instrument_key(event.venue, event.symbol)
         track = self.state.tracks.get(key)
-        minute = self.now // MINUTE_US
+        minute, event_id = self.now // MINUTE_US, event.event_id
         if track is None:
             if event.symbol not in self._symbols:
                 return
             track = Track(event.venue, event.symbol, BarBuilder.opening(minute, event.price))
             self.state.tracks[key] = track
         elif minute > track.builder.minute:
-            self._close_bars(track, minute, event.event_id)
+            self._close_bars(track, minute, event_id)
         track.builder.add(event)
-        track.last_event_id = event.event_id
+        track.last_event_id = event_id
 
     def _on_tick(self) -> None:
         minute = self.now // MINUTE_US

@@ -63,17 +63,23 @@ class Market:
 
     def observe(self, event: MarketData, now: int) -> None:
         """Fold one event of this instrument; `now` in microseconds."""
-        if event.bid is not None and event.ask is not None:
+        bid, ask = event.bid, event.ask
+        if bid is not None and ask is not None:
             bid_size, ask_size = event.bid_size or ZERO, event.ask_size or ZERO
-            if event.bid != self.bid or bid_size > self.bid_size:
+            if self.bid_taken and (bid != self.bid or bid_size > self.bid_size):
                 self.bid_taken = ZERO
-            if event.ask != self.ask or ask_size > self.ask_size:
+            if self.ask_taken and (ask != self.ask or ask_size > self.ask_size):
                 self.ask_taken = ZERO
-            self.bid, self.ask, self.bid_size, self.ask_size = event.bid, event.ask, bid_size, ask_size
-        if event.volume:
-            self.volumes.append((event.timestamp, event.volume))
+            self.bid, self.ask, self.bid_size, self.ask_size = bid, ask, bid_size, ask_size
+        timestamp, volume = event.timestamp, event.volume
+        if volume:
+            self.volumes.append((timestamp, volume))
         _forget(self.volumes, now)
-        self._fold_minute(event.timestamp // MINUTE_US, event.price)
+        minute = timestamp // MINUTE_US
+        if minute == self.minute:
+            self.close = event.price
+        else:
+            self._fold_minute(minute, event.price)
 
     def _fold_minute(self, minute: int, price: Decimal) -> None:
         if self.minute is None:

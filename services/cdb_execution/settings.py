@@ -56,7 +56,7 @@ class ExecutionSettings(LiveSettings):
     def spec(self, key: str) -> InstrumentSpec | None:
         """Return the grids of an instrument, or None when it is not known or VENUE does not turn it on."""
         spec = self._facts.instruments.get(key) or INSTRUMENTS.get(key)
-        return None if spec is not None and spec.venue not in {self.VENUE, "mexc_spot"} else spec
+        return None if spec is not None and spec.venue == PERPETUAL != self.VENUE else spec
 
     def taker_fee(self, venue: str) -> Decimal:
         """Return the fee rate of a fill that takes."""

@@ -177,11 +177,12 @@ class Estimator:
         """
         if not self.observed or minute > self.minute:
             self._begin(minute, mid, settings)
+        high, low = event.high, event.low
         self.price, self.mid = event.price, mid
-        if event.high > self.high and not outside_collar(event.high, mid, settings.PRICE_COLLAR_PCT):
-            self.high = event.high
-        if event.low < self.low and not outside_collar(event.low, mid, settings.PRICE_COLLAR_PCT):
-            self.low = event.low
+        if high > self.high and not outside_collar(high, mid, settings.PRICE_COLLAR_PCT):
+            self.high = high
+        if low < self.low and not outside_collar(low, mid, settings.PRICE_COLLAR_PCT):
+            self.low = low
 
     def add_bar(self, bar: WarmupBar, settings: RiskSettings) -> None:
         """Take a closed bar of the exchange; one that is older than the open minute is known already."""

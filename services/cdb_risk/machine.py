@@ -51,7 +51,7 @@ class RiskMachine(DecidingMachine):
         state = self.state
         if not state.opened:
             self._open_account(event)
-        if state.opened:
+        if state.opened and not state.account.in_day(self.now):
             self._start_day()
         if isinstance(event, MarketData):
             self._on_market_data(event)
@@ -102,8 +102,6 @@ class RiskMachine(DecidingMachine):
 
     def _start_day(self) -> None:
         account = self.state.account
-        if account.in_day(self.now):
-            return
         before = account.day
         if account.start_day(self.now):
             self.emit(
@@ -138,32 +136,33 @@ class RiskMachine(DecidingMachine):
     # market data and protective exits
 
     def _on_market_data(self, event: MarketData) -> None:
-        key = instrument_key(event.venue, event.symbol)
-        if self.settings.spec(key) is None:
+        venue, settings, state = event.venue, self.settings, self.state
+        key = instrument_key(venue, event.symbol)
+        if settings.spec(key) is None:
             return
-        state = self.state
-        market = state.market.get(key)
+        market, account, collar_pct = state.market.get(key), state.account, settings.PRICE_COLLAR_PCT
         if market is None:
             market = state.market[key] = InstrumentMarket()
-        quality = market.update(event, self.settings.PRICE_COLLAR_PCT)
-        mark = market.mark_of(event, quality, self.settings.PRICE_COLLAR_PCT)
+        quality = market.update(event, collar_pct)
+        mark = market.mark_of(event, quality, collar_pct)
         if quality == "good":
-            self._estimate(key, event, market)
-        held = state.account.held(key)
-        good = quality == "good" if event.venue != PERPETUAL else mark is not None and quality != "valid"
-        if good:
-            state.account.portfolio.mark(event)
-            if held or state.account.breach is not None:
+            assert market.good is not None, "good market data have a good mid"
+            self._estimate(key, event, market.good)
+        value = (market.good if quality == "good" else None) if venue != PERPETUAL else mark
+        good = value is not None and quality != "valid"
+        held = account.held(key)
+        if value is not None and good:
+            account.portfolio.value_at(key, value, event.timestamp)
+            if held or account.breach is not None:
                 self._watch_losses(key)
         if (quality != "none" or mark is not None) and (held or key in state.exits):
             self._protect(key, event, mark, good=good)
 
-    def _estimate(self, key: str, event: MarketData, market: InstrumentMarket) -> None:
+    def _estimate(self, key: str, event: MarketData, mid: Decimal) -> None:
         estimator = self.state.estimators.get(key)
         if estimator is None:
             estimator = self.state.estimators[key] = Estimator()
-        assert market.good is not None, "good market data have a good mid"
-        estimator.add(event, market.good, self.now // MINUTE_US, self.settings)
+        estimator.add(event, mid, self.now // MINUTE_US, self.settings)
 
     def _on_warmup(self, event: Control) -> None:
         """Let sizing see closed bars; they fill nothing, mark nothing and stop nothing."""

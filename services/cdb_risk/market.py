@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Literal
 
 from services.cdb_risk.codes import Code
-from services.common.decimals import ONE, ZERO, divide, quantise, square_root
+from services.common.decimals import FIXED, ONE, ZERO, divide, square_root
 from services.common.events import MarketData
 from services.common.portfolio import mid_price
 from services.common.timestamps import MINUTE_US, SECOND_US
@@ -42,13 +42,13 @@ Quality = Literal["none", "valid", "good"]
 _LEAST_PRICE = Decimal("0.000001")
 _GREATEST_PRICE = Decimal(10) ** 9
 _GREATEST_SIZE = Decimal(10) ** 15
-_VOLUME_PLACES = 12
+_VOLUME_GRID = Decimal("1e-12")
 _CLOSES = 61
 _LEAST_RETURNS = 5
 _LONGEST_SILENCE_MIN = 5
 
 
-@dataclass
+@dataclass(slots=True)
 class Quote:
     """The top of the book: prices in quote currency, sizes in base units (None: not known), time in microseconds."""
 
@@ -78,13 +78,13 @@ class _Run:
         return self.count >= CONSISTENT_QUOTES and timestamp - self.since >= CONSISTENT_US
 
 
-@dataclass
+@dataclass(slots=True)
 class _Volume:
     second: int
     base_units: Decimal
 
 
-@dataclass
+@dataclass(slots=True)
 class _Close:
     minute: int
     price: Decimal
@@ -100,14 +100,8 @@ def plausible_price(price: Decimal) -> bool:
     return _LEAST_PRICE <= price <= _GREATEST_PRICE
 
 
-def _plausible(event: MarketData) -> bool:
-    for price in (event.price, event.bid, event.ask, event.mark_price):
-        if price is not None and not _LEAST_PRICE <= price <= _GREATEST_PRICE:
-            return False
-    for size in (event.volume, event.bid_size, event.ask_size):
-        if size is not None and size > _GREATEST_SIZE:
-            return False
-    return True
+def _plausible_side(price: Decimal | None, size: Decimal | None) -> bool:
+    return (price is None or _LEAST_PRICE <= price <= _GREATEST_PRICE) and (size is None or size <= _GREATEST_SIZE)
 
 
 @lru_cache(maxsize=4096)
@@ -143,29 +137,37 @@ class InstrumentMarket:
         quality = self._quote(event, collar_pct)
         if event.gap:
             self.healing = _Run(event.price, event.timestamp, int(quality == "good"))
-        elif quality == "good" and self.healing is not None and self.healing.extend(event.timestamp):
+        elif self.healing is not None and quality == "good" and self.healing.extend(event.timestamp):
             self.healing = None
         return quality
 
     def _quote(self, event: MarketData, collar_pct: Decimal) -> Quality:
-        if not _plausible(event):
+        price, volume, mark = event.price, event.volume, event.mark_price
+        bid, ask, bid_size, ask_size = event.bid, event.ask, event.bid_size, event.ask_size
+        if not (
+            _LEAST_PRICE <= price <= _GREATEST_PRICE
+            and volume <= _GREATEST_SIZE
+            and (mark is None or _LEAST_PRICE <= mark <= _GREATEST_PRICE)
+            and _plausible_side(bid, bid_size)
+            and _plausible_side(ask, ask_size)
+        ):
             self.quote_problem = Code.IMPLAUSIBLE_DATA
             return "none"
-        self.last_price, self.synthetic = event.price, event.synthetic
-        if event.volume:
-            self._add_volume(event.timestamp, event.volume)
-        if event.bid is None or event.ask is None:
+        self.last_price, self.synthetic, timestamp = price, event.synthetic, event.timestamp
+        if volume:
+            self._add_volume(timestamp, volume)
+        if bid is None or ask is None:
             return "none"
-        if event.bid >= event.ask:
+        if bid >= ask:
             self.quote_problem = Code.CROSSED_BOOK
             return "none"
-        self.quote = Quote(event.bid, event.ask, event.bid_size, event.ask_size, event.timestamp)
-        mid = self.quote.mid
-        if not self._accept(mid, event.timestamp, collar_pct):
+        self.quote = Quote(bid, ask, bid_size, ask_size, timestamp)
+        mid = mid_price(bid, ask)
+        if not self._accept(mid, timestamp, collar_pct):
             self.quote_problem = Code.PRICE_COLLAR
             return "valid"
         self.good, self.quote_problem = mid, Code.OK
-        self._add_close(event.timestamp, mid)
+        self._add_close(timestamp, mid)
         return "good"
 
     def mark_of(self, event: MarketData, quality: Quality, collar_pct: Decimal) -> Decimal | None:
@@ -174,8 +176,11 @@ class InstrumentMarket:
         A mark decides about stops and liquidation, so one bad tick must not move it: it lies within the collar of the
         quote beside it, or, when it comes alone, of the last good quote.
         """
-        mark, alone = event.mark_price, event.bid is None and event.ask is None
-        if mark is None or self.good is None or self.quote is None or (quality == "none" and not alone):
+        mark = event.mark_price
+        if mark is None:
+            return None
+        alone = event.bid is None and event.ask is None
+        if self.good is None or self.quote is None or (quality == "none" and not alone):
             return None
         reference = self.good if alone else self.quote.mid
         return None if outside_collar(mark, reference, collar_pct) else mark
@@ -199,13 +204,13 @@ class InstrumentMarket:
         return True
 
     def _add_volume(self, timestamp: int, volume: Decimal) -> None:
-        second, volume = timestamp // SECOND_US, quantise(volume, _VOLUME_PLACES)
-        if self.volumes and self.volumes[-1].second >= second:
-            self.volumes[-1].base_units += volume
-        else:
-            self.volumes.append(_Volume(second, volume))
-        while self.volumes[0].second <= second - 60:
-            self.volumes.popleft()
+        second, volume, volumes = timestamp // SECOND_US, FIXED.quantize(volume, _VOLUME_GRID), self.volumes
+        if volumes and volumes[-1].second >= second:
+            volumes[-1].base_units += volume
+            return
+        volumes.append(_Volume(second, volume))
+        while volumes[0].second <= second - 60:
+            volumes.popleft()
 
     def _add_close(self, timestamp: int, mid: Decimal) -> None:
         minute = timestamp // MINUTE_US

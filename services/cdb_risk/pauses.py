@@ -16,6 +16,8 @@ __all__ = ["pauses_over"]
 
 def pauses_over(settings: RiskSettings, trading: TradingState, now: int) -> dict[LatchName, str]:
     """Return the latches whose time is over at `now` (microseconds), each with the reason to give."""
+    if not trading.latches:
+        return {}
     hours = settings.ROLLING_DRAWDOWN_HOURS if settings.MAX_ROLLING_DRAWDOWN_PCT else 0
     minutes = settings.LOSS_STREAK_PAUSE_MIN if settings.MAX_LOSS_STREAK else 0
     lengths: dict[LatchName, tuple[int, str]] = {

@@ -145,7 +145,7 @@ class RiskSettings(LiveSettings):
         Perpetuals are known only where VENUE turns them on; spot always is, so that what is held can be closed.
         """
         spec = self._facts.instruments.get(key) or _SPECS.get(key)
-        return None if spec is not None and spec.venue not in {self.VENUE, "mexc_spot"} else spec
+        return None if spec is not None and spec.venue == PERPETUAL != self.VENUE else spec
 
     def taker_fee(self, venue: str) -> Decimal:
         """Return the fee rate of a fill at the touch."""

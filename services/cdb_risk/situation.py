@@ -120,7 +120,8 @@ class Situation:
     def stale_marks(self) -> list[str]:
         """Return the held instruments (more than dust) without a fresh mark."""
         account = self.state.account
-        dust = frozenset(key for key in account.portfolio.positions if self.is_dust(key))
+        positions = account.portfolio.positions
+        dust = frozenset(key for key, p in positions.items() if p.quantity and self.is_dust(key))
         return account.stale_marks(self.now, dust)
 
     def view(self, key: str) -> PortfolioView:

@@ -40,8 +40,9 @@ def conditions(situation: Situation) -> dict[str, Notice]:
 
 
 def _blind(situation: Situation, found: dict[str, Notice]) -> None:
-    stale = situation.stale_marks()
-    for key in situation.open_positions():
+    held = situation.open_positions()
+    stale = situation.stale_marks() if held else []
+    for key in held:
         quote = situation.quote(key)
         if quote is None or situation.now - quote.timestamp > BLIND_US:
             message = f"{key} is held and {_last_seen(situation, key)}; {_not_knowable(situation, key)}"
@@ -58,6 +59,8 @@ def _liquidation(situation: Situation, found: dict[str, Notice]) -> None:
     """Page when a position is within twice the guard's distance of its liquidation."""
     portfolio, near = situation.state.account.portfolio, 2 * situation.settings.LIQUIDATION_GUARD_PCT
     for key, position in portfolio.positions.items():
+        if not position.quantity:
+            continue
         mark = portfolio.marks.get(key)
         view = liquidation_view(situation.settings.spec(key), position, None if mark is None else mark.price)
         if view is not None and view.distance <= near:

@@ -93,13 +93,19 @@ def compile_reader(model: type[BaseModel]) -> Reader | None:
 
 def construct(model: type[ModelT], values: dict[str, Any]) -> ModelT:
     """Return an instance whose fields are known to be valid, without validating them again."""
-    instance = model.__new__(model)
-    assign = object.__setattr__
-    assign(instance, "__dict__", values)
-    assign(instance, "__pydantic_fields_set__", _all_fields(model))
-    assign(instance, "__pydantic_extra__", None)
-    assign(instance, "__pydantic_private__", None)
+    instance = _new(model)
+    _set_dict(instance, values)
+    _set_fields_set(instance, _all_fields(model))
+    _set_extra(instance, None)
+    _set_private(instance, None)
     return instance
+
+
+_new = object.__new__
+_set_dict, _set_fields_set, _set_extra, _set_private = (
+    BaseModel.__dict__[name].__set__  # as `object.__setattr__` would find it each time
+    for name in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+)
 
 
 @cache

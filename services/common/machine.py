@@ -151,22 +151,25 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
         if channel == channels.CONTROL:  # asking for the class of another event costs more than all of this
             assert isinstance(event, Control)
             self._fold_control(event)
-        if event.producer == channels.WS and (fold.now is None or event.timestamp > fold.now):
-            fold.now = event.timestamp
+        if event.producer == channels.WS:
+            timestamp = event.timestamp
+            if fold.now is None or timestamp > fold.now:
+                fold.now = timestamp
         if not consumed:
             return []
         if self._settings is None or fold.run_id is None or fold.now is None:
             if isinstance(event, Control) and event.action in _COMMANDS:
                 fold.early_commands.append(entry.data.decode())
             return []
-        self._cause, self._outputs = event, []
+        outputs: list[Event] = []
+        self._cause, self._outputs = event, outputs
         try:
             while fold.early_commands:
                 self.on_event(Control.parse(decode(fold.early_commands.pop(0))))
             self.on_event(event)
-            return self._outputs
         finally:
             self._cause = None
+        return outputs
 
     def _fold_control(self, event: Control) -> None:
         if event.action == "started" and event.producer == channels.WS and event.run_id != self.fold.run_id:

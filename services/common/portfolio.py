@@ -29,7 +29,7 @@ def mid_price(bid: Decimal, ask: Decimal) -> Decimal:
     return (bid + ask) * _HALF
 
 
-@dataclass
+@dataclass(slots=True)
 class Mark:
     """The last good valuation of an instrument: price in quote currency, time in microseconds."""
 
@@ -122,14 +122,19 @@ class Portfolio:
 
     def mark(self, event: MarketData) -> None:
         """Value the instrument at mid (spot) or at its mark price; without either the last mark stays."""
-        if event.venue == "mexc_perpetual":
+        venue, bid, ask = event.venue, event.bid, event.ask
+        if venue == PERPETUAL:
             price = event.mark_price
-        elif event.bid is not None and event.ask is not None and event.bid < event.ask:
-            price = mid_price(event.bid, event.ask)
+        elif bid is not None and ask is not None and bid < ask:
+            price = mid_price(bid, ask)
         else:
             price = None
         if price is not None:
-            self.marks[instrument_key(event.venue, event.symbol)] = Mark(price, event.timestamp)
+            self.value_at(instrument_key(venue, event.symbol), price, event.timestamp)
+
+    def value_at(self, key: str, price: Decimal, timestamp: int) -> None:
+        """Value an instrument at a price (quote currency) that was good at a time (microseconds)."""
+        self.marks[key] = Mark(price, timestamp)
 
     def book(self, result: OrderResult, leverage: int = 1) -> Decimal:
         """Book the fill that an order result reports and return its quantity (0: nothing new in it).

@@ -15,8 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from claire.kernel import deciding_machines
 from claire.paper.feed import PaperFeed
-from claire.paper.run import ClosedLoop, run_paper, service_settings
+from claire.paper.run import ClosedLoop, run_paper, seldom_collected, service_settings
 from claire.paper.spec import PaperSpec
 from services.cdb_ws.adapters.recording import Recording
 from services.cdb_ws.observation import Observation, RejectedRow
@@ -25,6 +26,7 @@ from services.cdb_ws.settings import FeedSettings
 from services.cdb_ws.stretches import TickBlock
 from services.common.channels import ORDERS
 from services.common.decimals import use_fixed_context
+from services.common.runtime.build import code_version
 from services.common.settings import load_settings
 
 US_PER_NS = 1_000
@@ -69,14 +71,17 @@ def _replay(options: dict[str, Any]) -> dict[str, Any]:
     ]
     load_sec = time.process_time() - began
     sources = [iter(stream) for stream in streams]
+    # as on the other side, making machines and settings is not part of the run; nor is finding out which code this is
+    configured, machines, _ = service_settings(options["settings"]), deciding_machines(), code_version()
     began = time.process_time()
     feed = RecordedFeed(sources, max_hz=recording.settings.MARKET_DATA_MAX_HZ, tick_us=recording.tick_us)
     paper = PaperFeed(recording.settings, feed.start_us, None, recording.play, {}, iter(feed))
-    loop = ClosedLoop(paper, service_settings(options["settings"]), "benchmark")
+    loop = ClosedLoop(paper, configured, "benchmark", machines)
     entries = orders = 0
-    for entry in loop.entries():
-        entries += 1
-        orders += entry.channel == ORDERS
+    with seldom_collected():
+        for entry in loop.entries():
+            entries += 1
+            orders += entry.channel == ORDERS
     run_sec = time.process_time() - began - sum(stream.making_sec for stream in streams)
     played = sum(stream.played for stream in streams)
     return {"ticks": played, "load_sec": load_sec, "run_sec": run_sec, "orders": orders, "entries": entries}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -68,7 +68,18 @@ class Cause(NamedTuple):
         return cls(source, int(number))
 
 
-@dataclass(frozen=True)
+class _WhenAsked:
+    """The bytes of an entry that was made in this process: encoded when they are first asked for, then kept."""
+
+    def __get__(self, entry: Entry | None, owner: type[Entry]) -> bytes:
+        """Encode the event of an entry without bytes (called only while it has none)."""
+        if entry is None:
+            raise AttributeError("a field of Entry without default")
+        data = entry.__dict__["data"] = entry.event.data
+        return data
+
+
+@dataclass(frozen=True, repr=False)
 class Entry:
     """One journal entry. `data` are the canonical bytes; the event is decoded once, when first asked for.
 
@@ -79,25 +90,20 @@ class Entry:
     channel: str
     producer: str
     cause: str
-    data: bytes = field(repr=False)
+    data: bytes = _WhenAsked()  # type: ignore[assignment]
 
     @classmethod
     def of(cls, id_: JournalId, producer: str, cause: str, event: Event) -> Entry:
         """Return the entry of an event that has just been made, without encoding it before anybody needs the bytes."""
-        entry = cls.__new__(cls)
-        object.__setattr__(
-            entry,
-            "__dict__",
-            {"id": id_, "channel": event.channel, "producer": producer, "cause": cause, "event": event},
-        )
+        entry = _new(cls)
+        fields = entry.__dict__  # straight, since the entry is frozen
+        fields["id"], fields["channel"], fields["producer"], fields["cause"] = id_, event.channel, producer, cause
+        fields["event"] = event
         return entry
 
-    def __getattr__(self, name: str) -> bytes:
-        """Encode the event when its bytes are first asked for (called only for what is not there yet)."""
-        if name == "data" and "event" in self.__dict__:
-            data = self.__dict__["data"] = self.event.data
-            return data
-        raise AttributeError(f"{type(self).__name__} has no {name}")
+    def __repr__(self) -> str:
+        """Return where the entry stands, without its bytes."""
+        return f"Entry(id={self.id!r}, channel={self.channel!r}, producer={self.producer!r}, cause={self.cause!r})"
 
     @cached_property
     def event(self) -> Event:
@@ -107,3 +113,6 @@ class Entry:
             ContractViolation: the bytes are not an event of this channel.
         """
         return parse_event(self.channel, self.data)
+
+
+_new = object.__new__
