@@ -7,9 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from services.cdb_ws.live.ledger import TradeLedger
-from services.cdb_ws.live.words import Deal
+from services.cdb_ws.live.ledger import KEEP_MS, TradeLedger
+from services.cdb_ws.live.spot import SpotProtocol
+from services.cdb_ws.live.words import Bad, Close, Deal, Other, Quote, Refused
+from services.common.mexc.push_pb2 import PushDataV3ApiWrapper
 from tests.unit.ws.live_desk import START_US, LiveDesk, book, deals, spot_row
 
 pytestmark = pytest.mark.unit
@@ -239,6 +243,54 @@ def test_the_exchange_clock_is_measured_again_and_again() -> None:
     desk.later(61)
     desk.answer("time", {"serverTime": desk.now_us // 1000 + 1_500})
     assert desk.feed.offset_ms == 1_500
+
+
+def test_books_empty_sides_and_odd_pushes_are_read() -> None:
+    """A limited book gives its best levels, an empty side is none, a size of 0 is no level; other bodies are passed."""
+    protocol = SpotProtocol()
+    message = PushDataV3ApiWrapper(channel="spot@public.limit.depth.v3.api.pb@BTCUSDT@5", createTime=T)
+    for price, size in (("98", "1"), ("99", "2"), ("99.5", "0")):
+        message.publicLimitDepths.bids.add(price=price, quantity=size)
+    (seen,) = protocol.decode(message.SerializeToString())
+    assert isinstance(seen, Quote)
+    assert (seen.symbol, seen.bid, seen.bid_size, seen.ask, seen.time_ms) == (BTC, 99, 2, None, T)
+    (seen,) = protocol.decode(book(BTC, "", "0"))
+    assert isinstance(seen, Quote)
+    assert (seen.bid, seen.ask) == (None, None)
+    other = PushDataV3ApiWrapper(channel="spot@x", symbol=BTC)
+    other.publicSpotKline.interval = "Min1"
+    assert isinstance(protocol.decode(other.SerializeToString())[0], Other)
+    for wrong in (PushDataV3ApiWrapper(symbol=BTC), PushDataV3ApiWrapper(channel="c", symbol="B")):
+        assert isinstance(protocol.decode(wrong.SerializeToString())[0], Bad)
+    for text in ("[]", "{}", '{"msg":"Not Subscribed successfully!"}', '{"code":3,"msg":"[a@b]"}'):
+        assert isinstance(protocol.decode(text)[0], Bad | Refused)
+    desk = LiveDesk().begin()
+    desk.frame('{"code":0,"msg":"Not Subscribed successfully! [unknown@x]. Reason: no"}')
+    assert desk.feed.refusals == 1
+    assert desk.take(desk.feed.opened(99, desk.now_us)).actions == [Close(99, "nobody wants it any more")]
+    assert not desk.take(desk.feed.closed(99, "x", desk.now_us))
+    assert not desk.feed.frame(99, b"", desk.now_us)
+
+
+def test_old_trades_are_forgotten() -> None:
+    """The memory reaches back so far and no further."""
+    ledger = TradeLedger()
+    for n in range(3):
+        ledger.count("a", Deal(Decimal(1), Decimal(1), True, T + n * KEEP_MS, f"{n}"))
+        ledger.count("b", Deal(Decimal(2), Decimal(1), True, T + n * KEEP_MS))
+    assert len(ledger._order) <= 4
+    assert "0" not in ledger._ids
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 9)), max_size=60))
+def test_volume_in_is_volume_out_whatever_way_and_how_often(pushed: list[tuple[str, int]]) -> None:
+    """Each of ten trades counts once, with what the healing answer brings: all of them, over whatever way they came."""
+    ledger, counted = TradeLedger(), 0
+    for way, n in pushed:
+        counted += ledger.count(way, Deal(Decimal(1), Decimal(1), True, T + n, f"id{n}"))
+    for n in range(10):
+        counted += ledger.count("r", Deal(Decimal(1), Decimal(1), True, T + n))
+    assert counted == 10
 
 
 def test_equal_trades_without_ids_are_counted_by_number() -> None:
