@@ -99,6 +99,7 @@ def _open_history(spec: PaperSpec, period: Period) -> PaperFeed:
         play_from_us=period.start_us,
         begun_us=run.start_us,
         bars=[(symbol, bar) for symbol, bar in run.bars if cut_us is None or bar.start_us >= cut_us],
+        notes=run.notes,
     )
     details = _details(spec, period, details)
     return PaperFeed(settings, feed.start_us, period.end_us, play, details, iter(feed), run.settings)

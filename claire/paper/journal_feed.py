@@ -10,11 +10,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from claire.history.source import History, open_history
 from claire.paper.spec import PaperSpec
 from services.cdb_ws.observation import Observation, RejectedRow
+from services.cdb_ws.recorded import Note
 from services.cdb_ws.settings import FeedSettings
 from services.cdb_ws.warmup import MinuteBar
 from services.common import channels
@@ -39,6 +40,7 @@ class RecordedRun:
         settings: in force at its end, by service.
         details: what the configuration event of cdb_ws says besides.
         bars: with which it was warmed up.
+        notes: what the exchange said of its instruments, and what the screener chose.
         tip: hash of the last event, in hexadecimal digits.
         market_data: whether cdb_ws published any.
     """
@@ -49,6 +51,7 @@ class RecordedRun:
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     bars: list[tuple[str, MinuteBar]] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
     tip: str = ""
     market_data: bool = False
 
@@ -62,6 +65,9 @@ class RecordedRun:
                 }
         elif event.action == "warmup" and event.producer == channels.WS:
             self.bars += [(event.details["symbol"], MinuteBar(*row)) for row in event.details["bars"]]
+        elif event.action in {"instruments", "symbols"} and event.producer == channels.WS:
+            action: Literal["instruments", "symbols"] = "instruments" if event.action == "instruments" else "symbols"
+            self.notes.append(Note(event.timestamp, ((action, dict(event.details)),)))
 
 
 def is_history(spec: PaperSpec) -> bool:
