@@ -94,6 +94,10 @@ def resume(
     *,
     by: By = "",
     reason: Why = "",
+    accept: Annotated[
+        str,
+        typer.Option(help="Differences of the reconciliation to accept, by name, as balance:USDT,trade:1."),
+    ] = "",
     data_dir: DataDir = None,
     redis: RedisAt = "",
     password_file: PasswordFile = None,
@@ -101,7 +105,9 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Lift a halt or a freeze (not the circuit breaker, not the daily loss)."""
-    _give("resume", by, reason, {}, _Where(data_dir, redis, password_file, timeout, as_json=as_json))
+    named = [name.strip() for name in accept.split(",") if name.strip()]
+    details = {"accept": named} if named else {}
+    _give("resume", by, reason, details, _Where(data_dir, redis, password_file, timeout, as_json=as_json))
 
 
 def flatten(
