@@ -1,4 +1,4 @@
-"""Risk on live: it begins with what the exchange holds, sizes within the ramp, and follows an operator's adjustments."""
+"""Risk on live: begins with what the exchange holds, sizes within the ramp, follows an operator's adjustments."""
 
 from __future__ import annotations
 
