@@ -35,8 +35,8 @@ class Customer:
 
 DEFAULT_CUSTOMER: Final = Customer(
     name="claire",
-    api_key="sandbox-key",
-    api_secret="sandbox-secret",  # noqa: S106 - opens nothing but this sandbox
+    api_key="sandbox-key",  # not a secret: opens nothing but this sandbox
+    api_secret="sandbox-secret",  # noqa: S106 - not a secret: opens nothing but this sandbox
     stake=Stake(
         balances={
             "USDT": Decimal(100_000),

@@ -32,7 +32,7 @@ class Receiver:
     @property
     def url(self) -> str:
         """Its address for apprise, with a password that must never show."""
-        return f"json://user:hunter2@127.0.0.1:{self.port}/hook"
+        return f"json://user:hunter2@127.0.0.1:{self.port}/hook"  # not a secret: made up
 
     @property
     def titles(self) -> list[str]:
