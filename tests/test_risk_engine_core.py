@@ -445,7 +445,7 @@ def test_the_process_runs_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     from services.common.runtime import shell
 
     given: list[type] = []
-    monkeypatch.setattr(shell, "run_machine", lambda machine: given.append(machine) or 0)
+    monkeypatch.setattr(shell, "run_machine", lambda machine, **_: given.append(machine) or 0)
     monkeypatch.delitem(sys.modules, "services.cdb_risk.service")
     with pytest.raises(SystemExit) as ended:
         runpy.run_module("services.cdb_risk.service", run_name="__main__")

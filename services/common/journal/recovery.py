@@ -127,8 +127,11 @@ def _require_no_other_line(redis: RedisFacts, archive: ArchiveFacts) -> None:
     """An epoch is durable in the archive before Redis writes in it, and no rollback keeps entries of a lost epoch.
 
     So an epoch that Redis does not know begins beyond its head. Otherwise the archive was restored from a backup, and
-    Redis went on from that place in its own way.
+    Redis went on from that place in its own way. A Redis without any epoch has never been opened: what it holds is the
+    part that an interrupted recovery brought back.
     """
+    if not redis.epochs:
+        return
     head = redis.head.n if redis.head else 0
     for epoch in archive.epochs.keys() - redis.epochs.keys():
         if archive.epochs[epoch] <= head:
