@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from services.cdb_risk.protective import LatchedExit
 from services.common import channels
 from services.common.errors import ContractViolation
 from tests.unit.risk.risk_desk import RiskDesk
@@ -82,3 +83,24 @@ def test_coins_that_are_gone_are_gone_from_the_position() -> None:
     say(desk, "adjustment", venue="mexc_spot", accepted=["balance:BTC"], cash=Decimal(0), positions=[moved])
     assert account.portfolio.positions[BTC].quantity == 0
     assert account.portfolio.positions[BTC].opened_at is None
+
+
+def test_an_exit_that_wants_what_is_gone_is_dropped() -> None:
+    """An operator sold by hand what a stop was about to sell: with the adjustment its latched exit ends."""
+    desk = opened()
+    state = desk.machine.state
+    state.account.portfolio.adjust("mexc_spot", "BTCUSDT", Decimal("0.01"), Decimal(50_000), 1)
+    state.exits[BTC] = LatchedExit("stop_loss", None, None, desk.machine.now, "stop")
+    moved = {"symbol": "BTCUSDT", "change": Decimal("-0.01"), "price": Decimal(50_000)}
+
+    say(desk, "adjustment", venue="mexc_spot", accepted=["balance:BTC"], cash=Decimal(0), positions=[moved])
+
+    assert BTC not in state.exits
+
+
+def test_what_is_not_known_yet_is_not_shifted() -> None:
+    """Before the first start of day and peak, money that comes or goes leaves both unknown."""
+    account = opened().machine.state.account
+    account.start_of_day_equity = account.peak_equity = None
+    account.shift(Decimal(500))
+    assert (account.start_of_day_equity, account.peak_equity) == (None, None)
