@@ -86,7 +86,7 @@ class Market:
             self.minute = minute
         elif minute < self.minute:
             return
-        elif minute > self.minute:
+        else:
             self._close_minute(minute - self.minute - 1)
             self.minute = minute
         self.close = price
