@@ -234,6 +234,8 @@ def test_each_state_is_tripped_and_a_drill_changes_nothing(short_folder: Path) -
         desk.quiet()
         (clock,) = desk.children("cdb_ws")
         clock.suspend()
+        stalled = "CLOCK_STALLED"  # the writer tells it once, after five seconds; nothing follows that
+        eventually(lambda: stalled in {alert["code"] for alert in desk.journal("alerts")}, stalled)
         eventually(lambda: at_rest(desk), "nothing moves")
         still = held_still(desk)
         code, text = desk.claire("drill", "breaker")

@@ -146,9 +146,9 @@ def ups() -> Iterator[list[Up]]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(servers_folder: Path, recording: Path) -> tuple[Path, str]:
-    """A turnstile run from start to end: its data folder and its JSON summary."""
-    data = servers_folder / "undisturbed"
+def undisturbed(servers_folder: Path, recording: Path, request: pytest.FixtureRequest) -> tuple[Path, str]:
+    """A turnstile run from start to end: its data folder and its JSON summary; each module has its own."""
+    data = servers_folder / f"undisturbed-{request.module.__name__.rpartition('.')[2]}"
     arguments = ("--speed", "max", "--turnstile", "--exit-when-done", "--json", "--quiet")
     code, out, err = Up(data, recording, *arguments).finish()
     assert code == 0, err
