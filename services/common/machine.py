@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -61,6 +62,12 @@ class Fold:
     symbols: list[str] | None = None
 
 
+@cache
+def _adapter_of(state_type: Any) -> TypeAdapter[Any]:
+    """Return what reads and writes a state; made once, since it takes tens of milliseconds and never changes."""
+    return TypeAdapter(state_type)
+
+
 class StateMachine(ABC, Generic[SettingsT, StateT]):
     """A pure fold of the journal with outputs.
 
@@ -80,7 +87,8 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
         self._settings: SettingsT | None = None
         self._cause: Event | None = None
         self._outputs: list[Event] = []
-        self._adapter: TypeAdapter[Any] = TypeAdapter(self.state_type)
+        state_type: Any = self.state_type
+        self._adapter = _adapter_of(state_type)
 
     # what subclasses provide
 
