@@ -34,7 +34,7 @@ from services.common.settings import Infrastructure, load_settings, read_environ
 __all__ = ["Examination", "Patient"]
 
 SECRETS_OF_REDIS: Final = Path("/run/claire/redis")
-BESIDE: Final = {"status": 8005, "grafana": 3000, "prometheus": 19090}
+BESIDE: Final = {"cdb_notifier": 8005, "page": 8006, "grafana": 3000, "prometheus": 19090}
 WARN_FREE, CRITICAL_FREE = Decimal("0.15"), Decimal("0.05")
 
 Connect = Callable[[], psycopg2.extensions.connection]

@@ -118,9 +118,9 @@ def test_a_second_writer_is_refused(store: EventStore, connect: Connect) -> None
 def test_a_session_cut_off_loses_its_lock_and_nothing_else(store: EventStore, connect: Connect) -> None:
     """When the server ends the session, writing fails, the lock is free, and the same batch goes in after `open`."""
     batch = Recorder(ChainHead(), None).fold(tell(4, 60).entries)
-    query(
+    query(  # waits until the session is gone, and its lock with it
         connect,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity "
         "WHERE application_name = 'cdb_writer' AND pid <> pg_backend_pid() AND datname = current_database()",
     )
     with pytest.raises((psycopg2.OperationalError, psycopg2.InterfaceError)):

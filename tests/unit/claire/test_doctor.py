@@ -318,6 +318,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("REDIS_HOST", "REDIS_SOCKET", "POSTGRES_HOST", "BACKUP_DIR", "FEED", "TRADING_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MEXC_REST_URL", "http://127.0.0.1:1")
+    monkeypatch.setattr("claire.doctor.examination.BESIDE", {})  # a stack may run on this machine
     return tmp_path
 
 
