@@ -78,18 +78,10 @@ class MexcCaller:
         """
         if call.signed:
             self.clock.refresh()
-        for attempt in stamina.retry_context(
-            on=_worth_repeating, attempts=_ATTEMPTS, timeout=3 * self._timeout_sec, wait_initial=0.2, wait_max=2.0
-        ):
-            with attempt:
-                try:
-                    return self.once(call)
-                except ExchangeRefused as refused:
-                    if refused.code not in MISTIMED or attempt.num == _ATTEMPTS:
-                        raise
-                # Our clock was off, and `send` has measured it anew.
-                raise ExchangeUnreachable(f"{call.method} {call.path}: the clock was off")
-        raise AssertionError("the last attempt returns or raises")  # pragma: no cover
+        retry = stamina.RetryingCaller(
+            attempts=_ATTEMPTS, timeout=3 * self._timeout_sec, wait_initial=0.2, wait_max=2.0
+        )
+        return retry(_worth_repeating, self.once, call)
 
     def once(self, call: Call) -> Any:
         """Ask once; the same as :meth:`ask` without a second attempt."""
@@ -144,4 +136,6 @@ class MexcCaller:
 
 
 def _worth_repeating(error: Exception) -> bool:
+    if isinstance(error, ExchangeRefused):
+        return error.code in MISTIMED  # our clock was off, and `send` has measured it anew
     return isinstance(error, ExchangeUnreachable) and not isinstance(error, ExchangeAnswerInvalid)
