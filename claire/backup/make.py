@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +19,7 @@ from services.cdb_writer.chain import ChainHead
 from services.common.errors import ClaireError
 from services.common.runtime.build import code_version
 from services.common.runtime.file_lock import try_lock
+from services.common.runtime.state_folder import sync_folder
 
 __all__ = ["Backup", "BackupFolderUnusable", "make_backup"]
 
@@ -114,7 +113,7 @@ def _make(history: DatabaseHistory, tail: Tail, folder: Path, moment: datetime, 
         manifest = write_archive(archive, manifest, journal)
         path = folder / backup_name(moment, writer.head.seq)
         archive.replace(path)
-        _sync(folder)
+        sync_folder(folder)
     finally:
         for draft in (journal, archive):
             draft.unlink(missing_ok=True)
@@ -137,13 +136,3 @@ def _rotate(folder: Path, keep: int) -> tuple[Path, ...]:
     for path in old:
         path.unlink()
     return old
-
-
-def _sync(folder: Path) -> None:
-    if sys.platform == "win32":  # it has no handle on a folder to sync
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

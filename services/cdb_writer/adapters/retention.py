@@ -18,6 +18,7 @@ from psycopg2.extensions import connection
 
 from services.cdb_writer.adapters.reading import export_line, read_events, read_export
 from services.common.errors import StoreError
+from services.common.runtime.state_folder import sync_folder
 
 __all__ = ["Export", "drop_exported", "due_days", "export_day", "retain"]
 
@@ -70,7 +71,7 @@ def export_day(database: connection, day: str, folder: Path) -> Export | None:
     name = f"market_data_{day}_{first}.jsonl.gz"
     digest = sha256(draft.read_bytes()).digest()
     draft.replace(folder / name)
-    _sync_folder(folder)
+    sync_folder(folder)
     export = Export(day, first, last, events, name, digest)
     with database, database.cursor() as cur:
         cur.execute(
@@ -118,13 +119,3 @@ def retain(database: connection, today: str, retention_days: int, folder: Path) 
         if export is not None:
             drop_exported(database, export, folder)
             yield export
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows has no handle on a folder to sync
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

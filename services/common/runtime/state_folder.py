@@ -13,7 +13,7 @@ from uuid import uuid4
 from services.common.errors import LeaseHeld
 from services.common.runtime.file_lock import try_lock
 
-__all__ = ["StateFolder", "write_atomically"]
+__all__ = ["StateFolder", "sync_folder", "write_atomically"]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -24,12 +24,18 @@ def write_atomically(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-    if sys.platform != "win32":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power loss (Windows has no handle on a folder to do so)."""
+    if sys.platform == "win32":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 class StateFolder:
