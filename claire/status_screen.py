@@ -13,7 +13,7 @@ from rich.text import Text
 
 from claire.operator_screen import MODE_STYLES, UNDONE_BY
 
-__all__ = ["render_status"]
+__all__ = ["feed_words", "render_status"]
 
 WIDE: Final = 100
 BAR: Final = 10
@@ -208,21 +208,26 @@ def _why(symbol: Mapping[str, Any]) -> Text:
     return Text(", ".join(words))
 
 
-def _outside(status: Mapping[str, Any]) -> list[Text]:
-    feed = status["feed"]
-    age = feed["age_sec"]
+def feed_words(feed: Mapping[str, Any]) -> str:
+    """Return what is known of the feed, in words; what is unknown is left out, never shown as zero."""
     words = ["feed unknown: cdb_ws does not answer"] if feed["kind"] is None else [f"feed {feed['kind']}"]
-    if age is not None:
-        words.append(f"age {age:f} s")
+    if feed["age_sec"] is not None:
+        words.append(f"age {feed['age_sec']:f} s")
     if feed["events_per_sec"] is not None:
         words.append(f"{feed['events_per_sec']:f} events/s")
     if feed["finished"]:
         words.append("finished")
     if feed["waiting_for"]:
         words.append(f"waiting for {', '.join(feed['waiting_for'])}")
+    return ", ".join(words)
+
+
+def _outside(status: Mapping[str, Any]) -> list[Text]:
+    feed = status["feed"]
+    age = feed["age_sec"]
     style = "bold red" if feed["kind"] is None or (age is not None and age > 5 and not feed["finished"]) else ""
     last = status["last_reconciliation"]
-    lines = [Text(", ".join(words), style=style)]
+    lines = [Text(feed_words(feed), style=style)]
     lines.append(Text(f"last reconciliation: {_time(last) or last or 'unknown'}"))
     if status["next_funding"] is not None:
         lines.append(Text(f"next funding: {_time(status['next_funding'])} UTC"))

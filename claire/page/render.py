@@ -7,6 +7,8 @@ from decimal import Decimal
 from html import escape
 from typing import Any, Final
 
+from claire.status_screen import feed_words
+
 __all__ = ["render"]
 
 UNKNOWN: Final = "unknown"
@@ -125,10 +127,10 @@ def _services(status: Mapping[str, Any]) -> str:
         lag = UNKNOWN if service["lag"] is None else _text(service["lag"])
         return [_text(name), f'<span class="{css}">{well}</span>', lag, _text(service["last_id"] or ""), _text(why)]
 
-    feed = status["feed"]
-    words = f"Feed {feed['kind'] or UNKNOWN}, {feed['events_per_sec'] or 0} events/s, age {feed['age_sec'] or 0} s"
     rows = (row(name, service) for name, service in status["services"].items())
-    return f"<p>{_text(words)}</p>" + _table(("service", "health", ">lag", ">journal", "what fails"), rows)
+    return f"<p>{_text(feed_words(status['feed']))}</p>" + _table(
+        ("service", "health", ">lag", ">journal", "what fails"), rows
+    )
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], nothing: str = "") -> str:

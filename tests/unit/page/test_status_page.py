@@ -49,6 +49,9 @@ def test_what_is_unknown_says_so() -> None:
 
     assert html.count("does not answer") >= len(EVERYONE)
     assert 'class="bad">unknown</b>' in html
+    assert "feed unknown: cdb_ws does not answer" in html
+    assert "0 events/s" not in html
+    assert "age 0 s" not in html
 
 
 def test_everything_is_escaped() -> None:
