@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import NoReturn
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -13,7 +14,14 @@ from rich.console import Console
 from services.common.errors import SettingsInvalid
 from services.common.timestamps import parse_timestamp
 
-__all__ = ["parse_moment", "parse_settings", "refuse"]
+__all__ = ["FirstPort", "RunningFolder", "parse_moment", "parse_settings", "refuse"]
+
+RunningFolder = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder of a running claire up (default: data/paper, then Docker).")
+]
+FirstPort = Annotated[
+    int | None, typer.Option("--first-port", help="HTTP port of cdb_ws; the others follow.", min=1, max=65530)
+]
 
 
 def refuse(message: str, code: int = 2) -> NoReturn:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.live import Live
+
+from claire.options import FirstPort, RunningFolder, refuse
 
 __all__ = ["exit_code", "register", "status"]
 
@@ -27,19 +28,13 @@ def register(app: typer.Typer) -> None:
 
 def status(
     *,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option("--data-dir", help="Folder of a running claire up (default: data/paper, then Docker)."),
-    ] = None,
-    first_port: Annotated[
-        int | None, typer.Option("--first-port", help="HTTP port of cdb_ws; the others follow.", min=1, max=65530)
-    ] = None,
+    data_dir: RunningFolder = None,
+    first_port: FirstPort = None,
     watch: Annotated[bool, typer.Option("--watch", help="Draw it anew every second until Ctrl-C.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Show on one screen: state and why, money, limits, positions, orders, feed, and why there is no trade now."""
     from claire.address import find_services
-    from claire.options import refuse
     from claire.status import ask, put_together
     from claire.status_screen import render_status
     from claire.up import print_json

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from claire.options import FirstPort, RunningFolder, refuse
 
 __all__ = ["page", "register"]
 
@@ -18,20 +19,14 @@ def register(app: typer.Typer) -> None:
 
 def page(
     *,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option("--data-dir", help="Folder of a running claire up (default: data/paper, then Docker)."),
-    ] = None,
-    first_port: Annotated[
-        int | None, typer.Option("--first-port", help="HTTP port of cdb_ws; the others follow.", min=1, max=65530)
-    ] = None,
+    data_dir: RunningFolder = None,
+    first_port: FirstPort = None,
     port: Annotated[int, typer.Option("--port", help="Where to listen on 127.0.0.1.", min=0, max=65535)] = 8006,
 ) -> None:
     """Show the state of everything in a browser, read-only and live."""
     from threading import Event
 
     from claire.address import find_services
-    from claire.options import refuse
     from claire.page.app import create_page
     from claire.status import ask, put_together
     from services.common.runtime.http import HttpServer, PortInUse
