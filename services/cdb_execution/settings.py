@@ -10,11 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from services.common.instruments import DEFAULT_INSTRUMENTS, PERPETUAL, InstrumentSpec, Venue, instrument_key
 from services.common.live_settings import LIVE_ONLY, LiveSettings
 from services.common.settings import Fraction
+from services.common.timestamps import MS_US
 
 __all__ = ["INSTRUMENTS", "ExchangeAccess", "ExecutionSettings"]
 
 INSTRUMENTS: Final = {instrument_key(spec.venue, spec.symbol): spec for spec in DEFAULT_INSTRUMENTS}
 """Grids and bounds by instrument key."""
+
+PERPETUAL_WINDOW_MS: Final = 10_000
+"""How far a perpetual request's stamp may be from the exchange's time where it names no window of its own."""
 
 
 class ExecutionSettings(LiveSettings):
@@ -57,6 +61,14 @@ class ExecutionSettings(LiveSettings):
         """Return the grids of an instrument, or None when it is not known or VENUE does not turn it on."""
         spec = self._facts.instruments.get(key) or INSTRUMENTS.get(key)
         return None if spec is not None and spec.venue == PERPETUAL != self.VENUE else spec
+
+    def arrival_window_us(self, venue: str) -> int:
+        """Return how long after its stamp the exchange may still accept a request, microseconds.
+
+        Requests of perpetuals carry no window of ours (its unit is disputed), so the exchange's own counts for them.
+        """
+        own_ms = PERPETUAL_WINDOW_MS if venue == PERPETUAL else 0
+        return max(self.MEXC_RECV_WINDOW_MS, own_ms) * MS_US
 
     def taker_fee(self, venue: str) -> Decimal:
         """Return the fee rate of a fill that takes."""

@@ -33,8 +33,8 @@ _CLOCKS_APART_US: Final = MINUTE_US
 _STRAY_US: Final = MINUTE_US
 
 
-def request_of(order: Order) -> OrderRequest:
-    """Return an order as it is sent."""
+def request_of(order: Order, max_age_ms: int) -> OrderRequest:
+    """Return an order as it is sent; waiting for its turn must not make it older than it may be."""
     return OrderRequest(
         client_order_id=order.client_order_id,
         venue=order.venue,
@@ -46,6 +46,7 @@ def request_of(order: Order) -> OrderRequest:
         price=order.price,
         reduce_only=order.reduce_only,
         leverage=order.leverage,
+        not_after=order.timestamp + max_age_ms * MS_US,
     )
 
 
@@ -108,7 +109,7 @@ class ExchangeDesk:
             outcome = self._validate(order)
         else:
             try:
-                outcome = self.exchange.place(request_of(order))
+                outcome = self.exchange.place(request_of(order, self.settings.ORDER_MAX_AGE_MS))
             except Exception as error:  # the edge: the order may be there, whatever went wrong here
                 self._log.error("place_failed", error=f"{type(error).__name__}", exc_info=True)
                 outcome = PlaceOutcome(verdict="unknown", code=type(error).__name__)
@@ -116,7 +117,7 @@ class ExchangeDesk:
 
     def _validate(self, order: Order) -> PlaceOutcome:
         try:
-            outcome = self.exchange.test(request_of(order))
+            outcome = self.exchange.test(request_of(order, self.settings.ORDER_MAX_AGE_MS))
         except (ExchangeUnreachable, ExchangeRefused) as error:
             return PlaceOutcome(verdict="not_sent", code="not_validated", detail=str(error))
         if outcome.verdict == "unknown":

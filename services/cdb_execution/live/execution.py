@@ -175,7 +175,7 @@ class LiveExecution(Reconciling):
             live.cancel(now)  # immediate-or-cancel, and still there
         if order.status != "UNKNOWN" or live.unknown_since is None:
             return
-        if live.never_arrived(now, self.settings.MEXC_RECV_WINDOW_MS * MS_US):
+        if live.never_arrived(now, self.settings.arrival_window_us(order.venue)):
             why = f"asked {live.not_found} times, the exchange does not know it"
             self._report(order, "EXPIRED", reason=f"{ExpiryCode.NEVER_ARRIVED}: {why}")
             self.state.live.revision += 1

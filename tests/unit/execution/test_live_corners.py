@@ -14,7 +14,7 @@ from services.cdb_execution.live.account import Difference
 from services.cdb_execution.live.intake import Placed
 from services.common import channels
 from services.common.events import Control
-from tests.unit.execution.live_world import World
+from tests.unit.execution.live_world import World, live_settings
 from tests.unit.execution.test_live_machine import fold_all, opened, statuses, stuck
 from tests.unit.execution.test_live_shell import shell_of
 
@@ -128,3 +128,23 @@ def test_words_that_say_nothing_new_leave_the_inbox_empty(monkeypatch: pytest.Mo
     shell._idle()
     assert shell.said == []
     assert not shell._desk.inbox
+
+
+def test_an_order_carries_the_moment_after_which_it_must_not_leave() -> None:
+    """Waiting for its turn at the rate limit may not carry it over ORDER_MAX_AGE_MS: the last look is at the sender."""
+    world = opened()
+    sent: list[Any] = []
+    accepted = PlaceOutcome(verdict="accepted", exchange_order_id="C")
+    world.exchange.place = lambda request: (sent.append(request), accepted)[1]  # type: ignore[func-returns-value,method-assign]
+    order = world.order()
+    world.settle()
+    [request] = sent
+    assert request.not_after == order.timestamp + world.machine.settings.ORDER_MAX_AGE_MS * 1_000
+
+
+def test_a_perpetual_order_may_still_arrive_for_ten_seconds() -> None:
+    """Its requests carry no window of ours, so the exchange's own ten seconds count; spot counts what was asked for."""
+    settings = live_settings(MEXC_RECV_WINDOW_MS=5_000)
+    assert settings.arrival_window_us("mexc_spot") == 5_000_000
+    assert settings.arrival_window_us("mexc_perpetual") == 10_000_000
+    assert live_settings(MEXC_RECV_WINDOW_MS=20_000).arrival_window_us("mexc_perpetual") == 20_000_000
