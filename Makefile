@@ -123,5 +123,5 @@ bench: setup ## Measure against bare Redis, raw COPY and NautilusTrader (BENCH="
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 clean: ## Delete what tests and tools leave behind (not .venv, not data/)
-	rm -rf build .coverage .coverage.* coverage.json htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache mutants
+	rm -rf build .coverage .coverage.* coverage.json htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .secrets_cache mutants
 	find services claire tests backoffice -name __pycache__ -type d -prune -exec rm -rf {} +

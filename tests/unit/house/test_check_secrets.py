@@ -33,7 +33,43 @@ def test_a_planted_secret_is_found_and_an_excused_line_is_not(tmp_path: Path) ->
     assert [line for line, _ in check_secrets.find_secrets(path, "services/x.py")] == [1, 3]
     assert [line for line, _ in check_secrets.find_secrets(path, "tests/x.py")] == [3]
     assert list(check_secrets.find_secrets(path, next(iter(check_secrets.PUBLISHED)))) == []
-    assert check_secrets.main([str(path)]) == 1
+    assert check_secrets.main([str(path)], tmp_path / "cache") == 1
+
+
+def test_only_what_was_clean_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finding is found each time; a clean file is passed over until its bytes change or the scanner does."""
+    word = "hunter" + "2hunter2"
+    cache, clean, planted = tmp_path / "cache", tmp_path / "clean.py", tmp_path / "planted.py"
+    clean.write_text("x = 1\n")
+    planted.write_text(f'database_password = "{word}"\n')
+    read: list[str] = []
+    find = check_secrets.find_secrets
+    monkeypatch.setattr(check_secrets, "find_secrets", lambda path, name: read.append(path.name) or find(path, name))
+    both = [str(clean), str(planted)]
+
+    assert [check_secrets.main(both, cache) for _ in range(2)] == [1, 1]
+    assert read == ["clean.py", "planted.py", "planted.py"]
+    clean.write_text(f'api_key = "{word}"\n')
+    assert check_secrets.main([str(clean)], cache) == 1
+    clean.write_text("x = 1\n")
+    monkeypatch.setattr(check_secrets, "_SCANNER", b"another")
+    assert check_secrets.main([str(clean)], cache) == 0
+    assert read[3:] == ["clean.py", "clean.py"]
+    cache.write_text("[")
+    assert check_secrets.main([str(clean)], cache) == 0
+
+
+def test_many_files_are_shared_among_processes(tmp_path: Path) -> None:
+    """What one of many files hides is found with its place."""
+    for number in range(check_secrets.ALONE):
+        (tmp_path / f"{number}.py").write_text("x = 1\n")
+    (tmp_path / "7.py").write_text("y = 1\n" + 'api_key = "' + "hunter" + '2hunter2"\n')
+
+    paths = [(path, path.name) for path in sorted(tmp_path.iterdir())]
+    found = dict(zip((name for _, name in paths), check_secrets._scan(paths), strict=True))
+
+    assert [name for name, lines in found.items() if lines] == ["7.py"]
+    assert [line for line, _ in found["7.py"]] == [2]
 
 
 def test_what_is_allowed_by_name_exists() -> None:
