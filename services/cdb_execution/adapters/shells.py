@@ -70,11 +70,15 @@ class LiveShell(ExecutionShell):
             exchange,
             life.settings_of(ExecutionSettings),
             wall_us=self._lanes.wall_us,
-            hindrance=life.clock.stalled,
+            hindrance=self._hindrance,
             dispatch=self._lanes.dispatch,
         )
         self._stated = 0  # the journal number up to which what was stated has to be folded before the next
         life.check("user_stream", lambda: "not connected" if self._desk.interrupted else None)
+
+    def _hindrance(self) -> str | None:
+        """Return why nothing may be sent now; asks the clock of the moment, since every restore brings another."""
+        return self._life.clock.stalled()
 
     def run(self) -> None:
         """Work until the process shall stop."""

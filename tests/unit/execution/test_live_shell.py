@@ -152,8 +152,10 @@ def test_the_shell_is_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     world = World(1)
     shell: Any = LiveShell(life, world.exchange, None)
+    life.clock = SimpleNamespace(stalled=lambda: "no event of cdb_ws for 6 s")
 
     assert checks["user_stream"]() is None
+    assert shell._desk.hindrance() == "no event of cdb_ws for 6 s", "the clock is another after a restore"
     shell._desk.interrupted = True
     assert checks["user_stream"]() == "not connected"
 
