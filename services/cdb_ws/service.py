@@ -20,24 +20,24 @@ from services.cdb_ws.adapters.feed_metrics import FeedMetrics
 from services.cdb_ws.adapters.live_metrics import LiveMetrics
 from services.cdb_ws.adapters.live_play import LivePlay
 from services.cdb_ws.adapters.live_session import LiveSession, Stamp
+from services.cdb_ws.adapters.others import Others
 from services.cdb_ws.adapters.pacing import Pace, WallFeedClock, wait_until
+from services.cdb_ws.adapters.publishing import Publishing
 from services.cdb_ws.adapters.raw_files import RawWriter
 from services.cdb_ws.adapters.recording import Recording
 from services.cdb_ws.clock import Clock
 from services.cdb_ws.live.feed import LiveFeed
 from services.cdb_ws.live.protocols import market_of
 from services.cdb_ws.live_settings import LiveSettings
-from services.cdb_ws.mint import Mint, Pressure
-from services.cdb_ws.observation import Observation
-from services.cdb_ws.recorded import Batch, carry
+from services.cdb_ws.mint import Mint
+from services.cdb_ws.recorded import Batch
 from services.cdb_ws.settings import FeedSettings, PlaybackSettings
-from services.common.channels import TURNSTILE_ORDER, WRITER, WS
+from services.common.channels import TURNSTILE_ORDER, WS
 from services.common.codec import encode
 from services.common.errors import FeedInputInvalid, FenceLost, SettingsInvalid, StateMismatch
 from services.common.runtime.lifecycle import Lifecycle
 from services.common.runtime.process import run_service
 from services.common.runtime.publisher import Stopped
-from services.common.runtime.turnstile import Turnstile, WakeUps
 from services.common.settings import AUTO, canonical_settings
 from services.common.timestamps import SECOND_US, format_timestamp
 
@@ -74,21 +74,12 @@ class FeedService:
             ],
         )
         self._live_metrics = LiveMetrics(life, self._metrics) if self._settings.live else None
-        self._turnstile = self._open_turnstile()
+        self._publishing = Publishing(life, self._journal, self._metrics)
+        self._others = Others(life, self._journal, self._metrics)
         self._run_id = ""
-        self._pressure: Pressure = "none"
-        self._withheld: dict[str, Observation] = {}
         life.status.add("config", lambda: canonical_settings(self._settings))
         life.status.add("run_id", lambda: self._run_id)
         life.status.add("now", lambda: life.clock.now and format_timestamp(life.clock.now))
-
-    def _open_turnstile(self) -> Turnstile | None:
-        if not self._life.infra.TURNSTILE:
-            return None
-        return Turnstile(self._cursors, WakeUps(self._life.infra))
-
-    def _cursors(self) -> dict[str, int]:
-        return self._life.client.cursors()
 
     # the frame
 
@@ -116,8 +107,7 @@ class FeedService:
             self._report(fault)
             raise
         finally:
-            if self._turnstile is not None:
-                self._turnstile.close()
+            self._others.close()
 
     def _report(self, fault: Exception) -> None:
         code = "FEED_INPUT_INVALID" if isinstance(fault, FeedInputInvalid) else "SERVICE_FAULT"
@@ -128,9 +118,8 @@ class FeedService:
 
     def _feed(self) -> None:
         self._metrics.ended = False
-        self._withheld = {}
-        if self._turnstile is not None:
-            self._turnstile.forget()
+        self._publishing.start_over()
+        self._others.start_over()
         if self._settings.live:
             self._listen()
         elif self._settings.FEED == "external":
@@ -185,87 +174,21 @@ class FeedService:
         feed = self._recording.open(reader)
         mint = self._begin(feed.start_us)
         if self._journal.last == self._journal.fold.base:
-            self._await_services()
+            self._others.await_all()
         pace = Pace(self._playback.PLAYBACK_SPEED, self._life.stop, self._life.beat)
         for batch in feed:
             if self._life.stop.is_set():
                 return
             if mint.number(batch) <= self._journal.last:
-                self._pass_over(batch, mint.number(batch))
+                self._publishing.pass_over(batch, mint.number(batch))
                 continue
-            if not pace.wait(batch.timestamp_us) or not self._await_turn():
+            if not pace.wait(batch.timestamp_us) or not self._others.await_turn():
                 return
-            self._publish(batch, mint)
+            self._publishing.publish(batch, mint)
             self._journal.snapshot_if_due()
         self._life.log.info("feed_finished", batch=self._journal.last)
         self._metrics.ended = True
         self._stay()
-
-    def _pass_over(self, batch: Batch, number: int) -> None:
-        """Pass over a batch that the journal has; market data that it refused before the restart are still owed."""
-        if batch.kind == "market_data" and number > self._journal.fold.last_market:
-            self._withhold(carry(self._withheld, batch.observations))
-        if batch.number % 1_000 == 0:
-            self._life.beat()
-
-    def _withhold(self, observations: Sequence[Observation]) -> None:
-        self._withheld = {observation.symbol: observation for observation in observations}
-
-    def _publish(self, batch: Batch, mint: Mint) -> None:
-        number, observations = mint.number(batch), batch.observations
-        events = mint.events(batch, pressure=self._pressure)
-        if self._withheld and batch.kind in {"market_data", "finished"}:
-            observations = carry(self._withheld, observations)
-            owed = mint.market_data(observations, number)
-            events = owed if batch.kind == "market_data" else [*owed, *events]
-        result = self._journal.publish(number, events, withholdable=batch.kind == "market_data")
-        if result is None:
-            self._withhold(observations)
-            if self._pressure == "none":
-                self._pressure = "market_data"
-            self._metrics.withheld.inc()
-            self._journal.alert(
-                "MARKET_DATA_WITHHELD",
-                "the journal is short of memory: market data are merged and marked as a gap until it takes them",
-                {"batch": number, "symbols": sorted(self._withheld)},
-            )
-        else:
-            self._pressure = result.pressure
-            if batch.kind in {"market_data", "finished"}:
-                self._withheld = {}
-            self._metrics.published(batch, events)
-        for rejected in batch.rejected:
-            self._life.log.warning("row_rejected", reason=rejected.reason)
-        if batch.rejected:
-            self._journal.reject(batch.rejected)
-
-    def _await_services(self) -> None:
-        """Wait until everybody who takes part in the run is there, so that nobody misses its beginning."""
-        services = (*TURNSTILE_ORDER, WRITER) if self._turnstile is not None else TURNSTILE_ORDER
-        while missing := self._journal.missing(services):
-            if self._metrics.waiting_for != missing:
-                self._life.log.info("waiting_for_services", missing=missing)
-            self._metrics.waiting_for = missing
-            if self._life.stop.is_set():
-                raise Stopped
-        self._metrics.waiting_for = []
-
-    def _await_turn(self) -> bool:
-        """In turnstile mode: wait until everybody has done the journal's head; False when the process shall stop."""
-        turnstile = self._turnstile
-        if turnstile is None:
-            return not self._life.stop.is_set()
-        while not self._life.stop.is_set():
-            head = self._journal.head
-            if not turnstile.may_publish(head):
-                self._metrics.waiting_for = ["turnstile"]
-                self._life.beat()
-                self._journal.patiently(turnstile.learn)
-            elif self._journal.look_at_head() == head:
-                # what the others have done was learnt before this look at the head, so none of them can add to it now
-                self._metrics.waiting_for = []
-                return True
-        return False
 
     # the exchange
 
@@ -301,7 +224,7 @@ class FeedService:
 
     def _publish_next(self, batch: Batch, mint: Mint) -> None:
         """Publish a batch under the next number."""
-        self._publish(replace(batch, number=self._journal.last + 1 - self._journal.fold.base), mint)
+        self._publishing.publish(replace(batch, number=self._journal.last + 1 - self._journal.fold.base), mint)
         self._journal.snapshot_if_due()
 
     # the clock alone
@@ -317,10 +240,10 @@ class FeedService:
             if tick_us is None:
                 continue
             number = self._journal.last + 1
-            events = [mint.tick(tick_us, self._pressure)]
+            events = [mint.tick(tick_us, self._publishing.pressure)]
             result = self._journal.publish(number, events)
             assert result is not None, "a tick is not withheld"
-            self._pressure = result.pressure
+            self._publishing.pressure = result.pressure
             self._metrics.published(Batch(number, tick_us, "tick"), events)
             self._journal.snapshot_if_due()
 

@@ -44,6 +44,11 @@ class Connection:
         """Its name as a way over which trades come."""
         return f"c{self.number}"
 
+    def next_message_number(self) -> int:
+        """Return the number of the next message of ours."""
+        self.sent += 1
+        return self.sent
+
 
 @dataclass(slots=True)
 class Slot:
