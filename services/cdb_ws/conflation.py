@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final
 
@@ -9,7 +10,7 @@ from services.cdb_ws.observation import Observation, merge
 from services.common.errors import FeedInputInvalid
 from services.common.timestamps import SECOND_US, format_timestamp
 
-__all__ = ["Conflator"]
+__all__ = ["Conflator", "conflate"]
 
 _PLACE: Final = attrgetter("timestamp_us", "symbol")
 
@@ -22,16 +23,12 @@ class Conflator:
 
     Args:
         max_hz: slots per second of feed time, at least 1.
-
-    Attributes:
-        extend: takes in observations that lie in the current slot, for callers that know they do (`border_us`).
     """
 
     def __init__(self, max_hz: int) -> None:
         self._max_hz = max_hz
         self._slot = -1
         self._pending: list[Observation] = []
-        self.extend = self._pending.extend
 
     @property
     def border_us(self) -> int:
@@ -64,14 +61,20 @@ class Conflator:
 
     def flush(self) -> tuple[Observation, ...]:
         """Return what is pending, as the end of the feed does."""
-        if not self._pending:
-            return ()
-        by_symbol: dict[str, list[Observation]] = {}
-        symbol = None
-        for observation in self._pending:
-            if observation.symbol is not symbol:
-                symbol = observation.symbol
-                append = by_symbol.setdefault(symbol, []).append
-            append(observation)
+        ended = conflate(self._pending)
         self._pending.clear()
-        return tuple(sorted(map(merge, by_symbol.values()), key=_PLACE))
+        return ended
+
+
+def conflate(rows: Sequence[Observation]) -> tuple[Observation, ...]:
+    """Return the observations of one slot, one an instrument, in order of time, then of symbol."""
+    by_symbol: dict[str, list[Observation]] = {}
+    symbol = None
+    for row in rows:
+        if row.symbol is not symbol:
+            symbol = row.symbol
+            append = by_symbol.setdefault(symbol, []).append
+        append(row)
+    if len(by_symbol) < len(rows):
+        rows = list(map(merge, by_symbol.values()))
+    return tuple(rows if len(rows) == 1 else sorted(rows, key=_PLACE))

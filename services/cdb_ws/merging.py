@@ -13,7 +13,7 @@ from operator import gt
 from typing import Final
 
 from services.cdb_ws.observation import Observation, RejectedRow
-from services.cdb_ws.stretches import Rows, Stretch, TickBlock
+from services.cdb_ws.stretches import Rows, Stretch, TickBlock, divide_at
 from services.common.errors import FeedInputInvalid
 from services.common.timestamps import DAY_US, format_timestamp
 
@@ -64,7 +64,7 @@ class _Reading:
             self._go_on(stretch.times)
             self.stretches.append(stretch)
         if block:
-            self._go_on((min(ticks.times[0] for ticks in block), max(ticks.times[-1] for ticks in block)))
+            self._go_on((min(ticks.first_us for ticks in block), max(ticks.last_us for ticks in block)))
             self.stretches.extend(block)
 
     def _go_on(self, times: Sequence[int]) -> None:
@@ -77,9 +77,8 @@ class _Reading:
         if before_us is None:
             taken, self.stretches = self.stretches, []
             return taken
-        halves = [stretch.split(before_us) for stretch in self.stretches]
-        self.stretches = [rest for _, rest in halves if rest.times]
-        return [early for early, _ in halves if early.times]
+        taken, self.stretches = divide_at(before_us, self.stretches)
+        return taken
 
 
 def merge_sources(sources: Sequence[BlockSource], reject: Callable[[RejectedRow], None]) -> Iterator[Block]:
@@ -165,11 +164,11 @@ class _Order:
         Raises:
             FeedInputInvalid: over seven days without a row.
         """
-        first_us = min(stretch.times[0] for stretch in stretches)
-        last_us = max(stretch.times[-1] for stretch in stretches)
+        first_us = min(stretch.first_us for stretch in stretches)
+        last_us = max(stretch.last_us for stretch in stretches)
         self._go_on(first_us)
         if last_us - first_us > LONGEST_SILENCE_US:
-            for time_us in sorted(chain.from_iterable(stretch.times for stretch in stretches)):
+            for time_us in sorted(chain.from_iterable(stretch.all_times() for stretch in stretches)):
                 self._go_on(time_us)
         self._last_us = last_us
 

@@ -6,7 +6,6 @@ sequence again, whatever was in memory when the process died.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +13,10 @@ from itertools import chain
 from typing import Any, Literal, cast
 
 from services.cdb_ws.clock import Clock
-from services.cdb_ws.conflation import Conflator
+from services.cdb_ws.conflation import conflate
 from services.cdb_ws.merging import LONGEST_SILENCE_US, Block, BlockSource, Source, merge_sources
 from services.cdb_ws.observation import Observation, RejectedRow
+from services.cdb_ws.stretches import divide_at, slots_of
 from services.cdb_ws.warmup import MinuteBar, WarmupBars
 from services.common.errors import FeedInputInvalid
 from services.common.timestamps import MINUTE_US, format_timestamp
@@ -94,13 +94,13 @@ class RecordedFeed:
     ) -> None:
         self._rejected: list[RejectedRow] = []
         self._blocks = merge_sources(sources, self._rejected.append)
-        self._conflator = Conflator(max_hz)
+        self._max_hz = max_hz
         self._number = 0
         self._notes = deque(notes)
         self._first = next(self._blocks, None)
         if self._first is None:
             raise FeedInputInvalid("the recording has no row of the symbols in SYMBOLS")
-        self.start_us = min(stretch.times[0] for stretch in self._first)
+        self.start_us = min(stretch.first_us for stretch in self._first)
         self._warmup = WarmupBars(bars)
         if begun_us is not None and play_from_us is None:
             self.start_us = min(self.start_us, begun_us)
@@ -121,12 +121,12 @@ class RecordedFeed:
     def _warm_up(self, block: Block | None) -> Block | None:
         """Make bars of everything before the start; return what is left of the block that reaches it."""
         while block is not None:
-            halves = [stretch.split(self.start_us) for stretch in block]
-            for early, _ in halves:
-                for row in early.rows():
+            early, rest = divide_at(self.start_us, block)
+            for stretch in early:
+                for row in stretch.rows():
                     self._warmup.add(cast("Observation", row))
-            if left := [rest for _, rest in halves if rest.times]:
-                return left
+            if rest:
+                return rest
             block = next(self._blocks, None)
         return None
 
@@ -136,27 +136,31 @@ class RecordedFeed:
             yield self._batch("warmup", self.start_us, bars=bars)
         yield from self._tell(self.start_us)
         assert self._first is not None, "there is something to play"
-        border_us, extend = -1, self._conflator.extend
+        slot, seen, next_tick_us = -1, [], self._clock.next_us
         for block in chain((self._first,), self._blocks):
-            places = [0] * len(block)
-            while waiting := [s.times[place] for s, place in zip(block, places, strict=True) if place < len(s.times)]:
-                next_us = min(waiting)
-                if next_us >= border_us:
-                    yield from self._advance(next_us)
-                    border_us = min(self._conflator.border_us, self._clock.next_us)
-                for index, stretch in enumerate(block):
-                    ahead = bisect_left(stretch.times, border_us, places[index])
-                    extend(stretch.seen(places[index], ahead))
-                    places[index] = ahead
-        end_us = self._clock.next_us
-        yield from self._advance(end_us)
-        yield self._batch("finished", end_us)
+            for first_us, number, more in slots_of(block, self._max_hz):
+                if number == slot:
+                    seen += more
+                    continue
+                if seen:
+                    yield self._market_data(seen)
+                slot, seen = number, more
+                if self._notes:
+                    yield from self._tell(first_us)
+                if first_us >= next_tick_us:
+                    yield from self._ticks(first_us)
+                    next_tick_us = self._clock.next_us
+        yield self._market_data(seen)
+        yield from self._tell(next_tick_us)
+        yield from self._ticks(next_tick_us)
+        yield self._batch("finished", next_tick_us)
 
-    def _advance(self, timestamp_us: int) -> Iterator[Batch]:
-        if ended := self._conflator.advance(timestamp_us):
-            yield self._batch("market_data", ended[-1].timestamp_us, observations=ended)
-        if self._notes:
-            yield from self._tell(timestamp_us)
+    def _market_data(self, seen: list[Observation]) -> Batch:
+        observations = conflate(seen)
+        return self._batch("market_data", observations[-1].timestamp_us, observations=observations)
+
+    def _ticks(self, timestamp_us: int) -> Iterator[Batch]:
+        """Yield the ticks that are due: they stand at whole seconds, which are borders of slots."""
         for tick_us in self._clock.until(timestamp_us):
             yield self._batch("tick", tick_us)
 

@@ -49,7 +49,7 @@ class _Stream:
         for repeat in range(self._repeats):
             began = time.process_time()
             part = [_later(item, repeat * self._shift_us) for item in self._base]
-            self.played += sum(sum(len(t.times) for t in item) if isinstance(item, tuple) else 1 for item in part)
+            self.played += sum(sum(map(len, item)) if isinstance(item, tuple) else 1 for item in part)
             self.making_sec += time.process_time() - began
             yield from part
 

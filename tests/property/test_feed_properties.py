@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 import pytest
@@ -15,7 +15,7 @@ from services.cdb_ws.clock import Clock
 from services.cdb_ws.conflation import Conflator
 from services.cdb_ws.mint import Mint
 from services.cdb_ws.observation import Observation
-from services.cdb_ws.recorded import Batch, RecordedFeed, carry
+from services.cdb_ws.recorded import Batch, Note, RecordedFeed, carry
 from services.common.timestamps import MINUTE_US, SECOND_US
 from tests.property.effort import examples
 
@@ -109,10 +109,45 @@ def test_ticks_grow_strictly_and_miss_nothing(tick_sec: int, start_us: int, step
     assert ticks == list(range((start_us // tick_us + 1) * tick_us, now_us + 1, tick_us))
 
 
-def played(rows: list[Observation], *, max_hz: int, warmup_min: int) -> Iterator[Batch]:
+def played(rows: list[Observation], *, max_hz: int, warmup_min: int, notes: Iterable[Note] = ()) -> Iterator[Batch]:
     """A feed made anew, as at every start."""
     streams = [iter(group) for group in by_symbol(rows).values()]
-    return iter(RecordedFeed(streams, max_hz=max_hz, tick_us=SECOND_US, warmup_min=warmup_min))
+    return iter(RecordedFeed(streams, max_hz=max_hz, tick_us=SECOND_US, warmup_min=warmup_min, notes=notes))
+
+
+@settings(derandomize=True, max_examples=examples(40), deadline=None)
+@given(observations(), st.integers(1, 8), st.lists(st.integers(-SECOND_US, 30 * SECOND_US), max_size=5))
+def test_a_feed_plays_what_rows_one_by_one_would(rows: list[Observation], max_hz: int, told: list[int]) -> None:
+    """Slots that are cut out of blocks are those of a conflator that sees each row by itself.
+
+    What is told beside the market data comes at the same moment, too: with the first row of the next slot.
+    """
+    first_us = rows[0].timestamp_us
+    notes = [Note(first_us + after_us, facts=(("symbols", {"told": after_us}),)) for after_us in sorted(told)]
+    conflator, clock, untold = Conflator(max_hz), Clock(SECOND_US, first_us), list(notes)
+    expected: list[tuple[str, int, object]] = []
+
+    def advance(to_us: int, ended: tuple[Observation, ...]) -> None:
+        if ended:
+            expected.append(("market_data", ended[-1].timestamp_us, ended))
+        while untold and untold[0].timestamp_us <= to_us:
+            expected.append(("fact", to_us, untold.pop(0).facts))
+        expected.extend(("tick", tick_us, ()) for tick_us in clock.until(to_us))
+
+    slot = -1
+    for row in rows:
+        ended = conflator.add(row)
+        if row.timestamp_us * max_hz // SECOND_US != slot:
+            slot = row.timestamp_us * max_hz // SECOND_US
+            advance(row.timestamp_us, ended)
+    end_us = clock.next_us
+    advance(end_us, conflator.flush())
+    expected.append(("finished", end_us, ()))
+
+    batches = list(played(rows, max_hz=max_hz, warmup_min=0, notes=notes))
+
+    assert [(b.kind, b.timestamp_us, b.observations or b.facts) for b in batches] == expected
+    assert [b.number for b in batches] == list(range(1, len(batches) + 1))
 
 
 @settings(derandomize=True, max_examples=examples(30), deadline=None)

@@ -229,10 +229,10 @@ class _Stream:
         if block is None:
             return None
         counts = self._reader.counts
-        counts.rows += (played := sum(len(ticks.times) for ticks in block))
+        counts.rows += (played := sum(map(len, block)))
         if played < len(rows):
             counts.ignored.update(row[1] for row in rows if self._reader.known[row[1]] is None)
-        self._last_us = max((ticks.times[-1] for ticks in block), default=self._last_us)
+        self._last_us = max((ticks.last_us for ticks in block), default=self._last_us)
         return block
 
     def _single_ticks(

@@ -41,7 +41,7 @@ def merged(*sources: Sequence[Observation | RejectedRow]) -> list[Observation | 
 def rows_of(block: Block) -> list[Observation | RejectedRow]:
     """Return the rows of a block in order of time."""
     rows = [row for stretch in block for row in stretch.rows()]
-    assert sorted(time for stretch in block for time in stretch.times) == sorted(r.timestamp_us for r in rows)
+    assert sorted(time for stretch in block for time in stretch.all_times()) == sorted(r.timestamp_us for r in rows)
     return sorted(rows, key=lambda r: r.timestamp_us)
 
 

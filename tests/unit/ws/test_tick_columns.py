@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from services.cdb_ws.adapters.recorded_files import Reader, RecordedFile
 from services.cdb_ws.merging import BlockSource
 from services.cdb_ws.observation import Observation, merge
 from services.cdb_ws.recorded import Batch, RecordedFeed
-from services.cdb_ws.stretches import Ticks
+from services.cdb_ws.stretches import Stretch, Ticks, divide_at
 from services.cdb_ws.ticks import SIZED_TICK_COLUMNS, TickReader
 from services.common.errors import FeedInputInvalid
 
@@ -73,13 +74,22 @@ def test_a_slot_of_columns_is_the_merge_of_its_rows(rows: list[list[str]], data:
     ticks = one_symbol(rows)
     assert ticks is not None
     single = ticks.rows()
-    first = data.draw(st.integers(0, len(rows) - 1))
-    end = data.draw(st.integers(first + 1, len(rows)))
-    assert repr(ticks.seen(first, end)) == repr([merge(single[first:end])])
-    border_us = data.draw(st.sampled_from(ticks.times))
-    early, late = ticks.split(border_us)
-    assert repr([*early.rows(), *late.rows()]) == repr(single)
-    assert all(row.timestamp_us < border_us for row in early.rows())
+    parts: list[Stretch] = [ticks]
+    assert len(single) == len(ticks) == len(rows)
+    for border_us in sorted(data.draw(st.sets(st.sampled_from(ticks.times)))):
+        early, late = divide_at(border_us, parts)
+        assert all(row.timestamp_us < border_us for part in early for row in part.rows())
+        assert all(row.timestamp_us >= border_us for part in late for row in part.rows())
+        parts = [*early, *late]
+    assert [row for part in parts for row in part.rows()] == single
+    assert [time_us for part in parts for time_us in part.all_times()] == ticks.times
+    max_hz = data.draw(st.sampled_from([1, 3, 4, 1_000]))
+    for part in parts:
+        together = [
+            (number, list(seen)) for number, seen in groupby(part.rows(), lambda o: o.timestamp_us * max_hz // 10**6)
+        ]
+        expected = [(seen[0].timestamp_us, number, [merge(seen)]) for number, seen in together]
+        assert repr(list(part.slots(max_hz))) == repr(expected)
 
 
 def test_a_sum_of_volumes_beyond_28_digits_is_refused() -> None:
@@ -88,7 +98,7 @@ def test_a_sum_of_volumes_beyond_28_digits_is_refused() -> None:
     assert ticks is not None
     too_long = replace(ticks, volumes=(Decimal("999999999999.5"), Decimal("0.0000000000000000001")))
     with pytest.raises(FeedInputInvalid, match="does not fit into 28 digits"):
-        too_long.seen(0, 2)
+        list(too_long.slots(4))
 
 
 @given(
