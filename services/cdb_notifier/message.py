@@ -54,6 +54,7 @@ class Notice:
     Attributes:
         context: what it is about; texts in it tell two notices of one code apart, numbers do not.
         source: who says so.
+        ends: key of the notice that this one puts an end to: an alarm and its all-clear end each other.
     """
 
     level: Level
@@ -61,6 +62,7 @@ class Notice:
     text: str
     context: Mapping[str, Any]
     source: str
+    ends: str | None = None
 
     @property
     def key(self) -> str:

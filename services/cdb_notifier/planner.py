@@ -4,6 +4,7 @@
 |---|---|
 | least level | what is below NOTIFY_MIN_LEVEL is only counted, for the daily summary |
 | repetition | the same code and context within NOTIFY_REPEAT_MIN is counted; a CRITICAL one that came again is told again then |
+| all-clear | ends the alarm, and the alarm the all-clear: what comes again after it is no repetition |
 | quiet hours | what is not CRITICAL is withheld and comes as one digest when they are over |
 | burst | more than NOTIFY_BURST of a level within NOTIFY_REPEAT_MIN come as one digest |
 """  # noqa: E501 -- a table
@@ -105,6 +106,8 @@ class Planner:
         if not at_least(level, self._rules.least):
             _count(state.daily, notice, notice.level, now)
             return []
+        if notice.ends is not None:
+            self._end(notice.ends)
         told = state.told.get(notice.key)
         if told is not None and now - told.sent_at < self._rules.repeat_us:
             told.count, told.last_at, told.text = told.count + 1, now, notice.text
@@ -176,6 +179,16 @@ class Planner:
         state.window_sent[level] = sent + 1
         return True
 
+    def _end(self, key: str) -> None:
+        """Forget that something was told: it is over, and when it comes again a person hears of it at once."""
+        told = self.state.told.pop(key, None)
+        if told is not None and told.count:
+            self._count_repetitions(told)
+
+    def _count_repetitions(self, told: Told) -> None:
+        notice = Notice(told.level, told.code, told.text, {}, "")
+        _count(self.state.daily, notice, told.level, told.last_at, told.count)
+
     def _over(self, key: str, now: int) -> list[Message]:
         """The repetition time of what was told is over: tell a CRITICAL one again if it came again, count the rest."""
         state = self.state
@@ -183,8 +196,7 @@ class Planner:
         if not told.count:
             return []
         if told.level != "CRITICAL" or not self._room(told.level, now):
-            notice = Notice(told.level, told.code, told.text, {}, "")
-            _count(state.daily, notice, told.level, told.last_at, told.count)
+            self._count_repetitions(told)
             return []
         state.told[key] = Told(told.level, told.code, told.text, now)
         times = f"{told.count} more since {clock_text(told.sent_at)}, the last at {clock_text(told.last_at)}"

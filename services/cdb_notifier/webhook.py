@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,6 +15,7 @@ from services.common.errors import ContractViolation
 __all__ = ["MOST_BYTES", "read_webhook"]
 
 MOST_BYTES: Final = 256 * 1024
+SOURCE: Final = "Prometheus"
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _SEVERITY: Final[dict[str, Level]] = {"critical": "CRITICAL", "page": "CRITICAL", "warning": "WARNING"}
 
@@ -62,9 +64,11 @@ def _notice(alert: _Alert) -> Notice:
     notes = alert.annotations
     text = _clean(notes.get("summary") or notes.get("description") or notes.get("message") or code)
     runbook = _clean(notes.get("runbook_url") or notes.get("runbook") or "")
-    if alert.status == "resolved":
-        level, code, text = "WARNING" if level == "CRITICAL" else level, f"{code}_RESOLVED", f"over: {text}"
-    return Notice(level, code[:64], text[:1_000], labels | ({"runbook": runbook} if runbook else {}), "Prometheus")
+    context = labels | ({"runbook": runbook} if runbook else {})
+    firing = Notice(level, code[:64], text[:1_000], context, SOURCE)
+    calm: Level = "WARNING" if level == "CRITICAL" else level
+    over = Notice(calm, f"{code}_RESOLVED"[:64], f"over: {text}"[:1_000], context, SOURCE, ends=firing.key)
+    return over if alert.status == "resolved" else replace(firing, ends=over.key)
 
 
 def _clean(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from services.cdb_notifier.adapters.local_time import minutes_of
 from services.cdb_notifier.message import Message, Notice
 from services.cdb_notifier.planner import MOST_KEYS, MOST_KINDS, Planner, Rules
+from services.cdb_notifier.webhook import read_webhook
 from services.common import channels
 from services.common.errors import SettingsInvalid, StateMismatch
 from services.common.timestamps import MINUTE_US, SECOND_US, parse_timestamp
@@ -70,6 +72,25 @@ def test_a_critical_one_that_came_again_is_told_again_after_fifteen_minutes() ->
     assert "2 more since 2026-03-02 12:00 UTC, the last at 2026-03-02 12:03 UTC" in told[0].body
     assert told[0].at - START >= 15 * MINUTE_US
     assert later == []
+
+
+def test_an_alarm_that_comes_back_after_its_all_clear_is_told_at_once() -> None:
+    """Nobody goes on believing the all-clear; what was only counted until then stands in the day's summary."""
+    desk = Desk()
+    desk.start_day("100")
+
+    def webhook(status: str) -> list[str]:
+        alert = {"status": status, "labels": {"alertname": "ClockStalled", "severity": "critical", "service": "cdb_ws"}}
+        body = json.dumps({"version": "4", "alerts": [alert]}).encode()
+        return titles(desk.machine.outside(read_webhook(body), desk.now))
+
+    told = [webhook(status) for status in ("firing", "firing", "resolved", "resolved", "firing", "resolved")]
+    summary = desk.start_day("100", day="2026-03-03")
+
+    alarm, over = ["CRITICAL ClockStalled"], ["WARNING ClockStalled_RESOLVED"]
+    assert told == [alarm, [], over, [], alarm, over]
+    assert "1 x CRITICAL ClockStalled" in summary[0].body
+    assert "1 x WARNING ClockStalled_RESOLVED" in summary[0].body
 
 
 def test_a_producer_that_repeats_every_fifteen_minutes_comes_through_each_time() -> None:
