@@ -10,6 +10,7 @@ from services.cdb_risk.liquidation import liquidation_view
 from services.cdb_risk.situation import Situation
 from services.cdb_risk.sizing_request import sizing_view
 from services.cdb_risk.triggers import levels
+from services.common.decimals import ZERO
 from services.common.timestamps import MS_US, format_timestamp
 
 __all__ = ["summarise"]
@@ -110,6 +111,7 @@ def _headroom(situation: Situation) -> dict[str, Decimal | None]:
         return None if value is None else wire(limit - value)
 
     return {
+        "position_limits": left(settings.MAX_POSITION_PCT, _largest_share(situation)),
         "daily_drawdown": left(settings.MAX_DAILY_DRAWDOWN_PCT, lost),
         "total_exposure": left(settings.MAX_TOTAL_EXPOSURE_PCT, used),
         "circuit_breaker": left(settings.CIRCUIT_BREAKER_THRESHOLD_PCT, drawdown),
@@ -117,6 +119,17 @@ def _headroom(situation: Situation) -> dict[str, Decimal | None]:
         if settings.MAX_ROLLING_DRAWDOWN_PCT
         else None,
     }
+
+
+def _largest_share(situation: Situation) -> Decimal | None:
+    """Return the largest instrument's worst case (position and pending entries) as a share of equity."""
+    equity = situation.state.account.equity
+    working = [order.key for order in situation.state.reservations.orders.values()]
+    values = [situation.notional(key) for key in dict.fromkeys([*_held(situation), *working])]
+    known = [value for value in values if value is not None]
+    if equity is None or equity <= 0 or len(known) < len(values):
+        return None
+    return ratio(max(known, default=ZERO), equity)
 
 
 def _position(situation: Situation, key: str) -> dict[str, Any]:

@@ -101,6 +101,7 @@ def test_money_and_limits_are_those_of_the_books(bought: Pipeline) -> None:
     assert shown.of_risk("cdb_open_positions") == 1
     headroom = shown.of_risk("cdb_headroom_ratio", limit="total_exposure")
     assert headroom == pytest.approx(float(summary["headroom"]["total_exposure"]))
+    assert shown.of_risk("cdb_headroom_ratio", limit="position_limits") == pytest.approx(headroom - 0.2)  # type: ignore[operator]
     assert isnan(shown.of_risk("cdb_headroom_ratio", limit="rolling_drawdown") or 0)
 
 
