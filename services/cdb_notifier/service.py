@@ -20,7 +20,7 @@ from services.cdb_notifier.adapters.local_time import minutes_of
 from services.cdb_notifier.adapters.memory import Memory
 from services.cdb_notifier.adapters.targets import read_targets
 from services.cdb_notifier.machine import CONSUMES, NotifierMachine
-from services.cdb_notifier.message import Message
+from services.cdb_notifier.message import LEVELS, Message
 from services.cdb_notifier.outbox import Outbox
 from services.cdb_notifier.planner import Rules
 from services.cdb_notifier.settings import NotifierSettings, quiet_minutes
@@ -73,6 +73,8 @@ class Notifier:
         self._count = {name: life.metrics.entries_handled.labels(name) for name in CONSUMES}
         registry = life.metrics.registry
         self._sent = definitions.SENT.counter(registry)
+        for level in LEVELS:
+            self._sent.labels(level)
         definitions.FAILED.gauge(registry).set_function(
             lambda: sum(courier.attempts_failed for courier in self._couriers)
         )
@@ -126,7 +128,7 @@ class Notifier:
 
     def run(self) -> None:
         """Work until the process shall stop."""
-        place = self._memory.load(self._machine, self._outbox)
+        place = self._memory.load(self._machine, self._outbox, self._life.clock)
         for courier in self._couriers:
             courier.start()
         self._offer()
@@ -204,6 +206,8 @@ class Notifier:
         messages: list[Message] = []
         for entry in entries:
             messages += self._machine.handle(entry)
+            if entry.channel == channels.CONTROL:  # ticks are enough; market data are not decoded for it
+                self._life.clock.fold(entry)
             self._count[entry.channel].inc()
         self._handled += len(entries)
         at = time.time_ns() // 1_000
@@ -233,7 +237,7 @@ class Notifier:
         return taken
 
     def _save(self) -> None:
-        self._memory.save(self._bus.cursor, self._machine, self._outbox)
+        self._memory.save(self._bus.cursor, self._machine, self._outbox, self._life.clock)
         self._life.metrics.snapshots.inc()
         self._saved_at, self._handled = time.monotonic(), 0
         self._offer()

@@ -1,4 +1,4 @@
-"""The one file in which the notifier's place, state and outbox survive together."""
+"""The one file in which the notifier's place, clock, state and outbox survive together."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from services.common.codec import decode, encode_state
 from services.common.errors import ContractViolation, StateMismatch
 from services.common.journal.entry import JournalId
 from services.common.runtime.build import code_version
+from services.common.runtime.run_clock import RunClock
 from services.common.runtime.snapshots import Snapshot
 from services.common.runtime.state_folder import write_atomically
 
@@ -29,13 +30,13 @@ class Memory:
         """Name the folder, which exists."""
         self._path = folder / NAME
 
-    def save(self, place: JournalId, machine: NotifierMachine, outbox: Outbox) -> None:
+    def save(self, place: JournalId, machine: NotifierMachine, outbox: Outbox, clock: RunClock) -> None:
         """Write everything so that it survives power loss."""
-        state = encode_state({"machine": machine.dump(), "outbox": outbox.state})
+        state = encode_state({"machine": machine.dump(), "outbox": outbox.state, "clock": clock.dump()})
         write_atomically(self._path, Snapshot(place, state, None, code_version()).to_bytes())
 
-    def load(self, machine: NotifierMachine, outbox: Outbox) -> JournalId | None:
-        """Fill machine and outbox and return their place in the journal; None the first time, or when it is unusable.
+    def load(self, machine: NotifierMachine, outbox: Outbox, clock: RunClock) -> JournalId | None:
+        """Fill what is given and return its place in the journal; None the first time, or when it is unusable.
 
         An unusable file is kept beside as `notifier.json.unusable`.
         """
@@ -46,6 +47,8 @@ class Memory:
             value: Any = decode(snapshot.state)
             outbox.restore(value["outbox"])
             machine.restore(value["machine"])
+            if "clock" in value:  # not in a file of an earlier version
+                clock.restore(value["clock"])
         except (StateMismatch, ContractViolation, KeyError, TypeError) as error:
             _log.error("memory_unusable", reason=f"{type(error).__name__}: {error}"[:500])
             self._path.replace(self._path.with_suffix(".json.unusable"))

@@ -39,7 +39,9 @@ from services.common.journal.client import JournalClient
 from services.common.journal.entry import Cause, JournalId
 from services.common.journal.lease import Lease
 from services.common.journal.opening import open_bus
+from services.common.runtime import run_clock
 from services.common.runtime.lifecycle import Lifecycle
+from services.common.runtime.run_clock import RunClock
 from services.common.settings import Infrastructure
 from tests.integration.notifier.receiver import Receiver
 from tests.integration.runtime.feeder import Feeder
@@ -268,6 +270,30 @@ def test_without_addresses_it_is_healthy_and_says_so(run: Callable[..., Running]
     assert running.notifier._outbox.state.waiting == []
 
 
+def test_it_knows_whether_the_clock_stands(
+    run: Callable[..., Running], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ClockStalled never fires for it while the clock runs, nor after the run's end; after a restart it still knows."""
+    monkeypatch.setattr(run_clock, "START_GRACE_SEC", 0.0)
+
+    def stalled(running: Running) -> bool:
+        return "cdb_clock_stalled 1.0" in running.get("/metrics")[1]
+
+    first = run()
+    eventually(lambda: "cdb_event_time_seconds 1." in first.get("/metrics")[1])
+    assert not stalled(first)
+    monkeypatch.setattr(run_clock, "STALL_SEC", -1.0)
+    assert stalled(first)
+    pipeline.feeder.finish()
+    eventually(lambda: not stalled(first))
+    first.stop()
+
+    second = run()
+    eventually(lambda: second.notifier._bus.at_head)
+    assert "cdb_run_finished 1.0" in second.get("/metrics")[1]
+    assert not stalled(second)
+
+
 class Nothing:
     """An archive that has lost what is asked for."""
 
@@ -307,7 +333,7 @@ def test_a_place_that_redis_has_lost_is_taken_back(
     """After a lost tail it goes on where the journal and its memory agree."""
     folder = Path(environ["STATE_DIR"]) / channels.NOTIFIER
     folder.mkdir()
-    Memory(folder).save(place, NotifierMachine(Rules(), lambda _: 0), Outbox({}))
+    Memory(folder).save(place, NotifierMachine(Rules(), lambda _: 0), Outbox({}), RunClock())
 
     running = run()
     eventually(lambda: running.notifier._bus.at_head)

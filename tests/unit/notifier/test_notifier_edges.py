@@ -20,6 +20,7 @@ from services.cdb_notifier.settings import NotifierSettings, quiet_minutes
 from services.cdb_notifier.webhook import MOST_BYTES, read_webhook
 from services.common.errors import ContractViolation, SettingsInvalid, StateMismatch
 from services.common.journal.entry import JournalId
+from services.common.runtime.run_clock import RunClock
 from services.common.settings import load_settings, read_environment
 from tests.unit.notifier.notifier_desk import Desk
 
@@ -207,21 +208,24 @@ def test_a_full_outbox_gives_up_the_oldest_info_first_and_counts_it() -> None:
 
 
 def test_memory_survives_and_forgets_targets_that_are_gone(tmp_path: Path) -> None:
-    """Place, state and outbox come back together; a message that only a removed target wanted is taken off."""
+    """Place, state, outbox and clock come back together; a message that only a removed target wanted is taken off."""
     desk, outbox = Desk(), Outbox({"a": "INFO", "b": "CRITICAL"})
     desk.alert("MARKS_STALE", "WARNING", key="x")
     outbox.add(message("CRITICAL", "both"))
     outbox.add(message("INFO", "only a"))
     memory = Memory(tmp_path)
-    memory.save(JournalId(2, 77), desk.machine, outbox)
+    clock, again = RunClock(), RunClock()
+    clock.now, clock.run_id, clock.finished = 7, "run-1", True
+    memory.save(JournalId(2, 77), desk.machine, outbox, clock)
 
     machine, restored = desk.make(), Outbox({"b": "CRITICAL"})
-    place = memory.load(machine, restored)
+    place = memory.load(machine, restored, again)
 
     assert place == JournalId(2, 77)
     assert [one.message.title for one in restored.pending("b")] == ["both"]
     assert len(restored.state.waiting) == 1
     assert machine.dump() == desk.machine.dump()
+    assert again.dump() == clock.dump()
 
 
 @pytest.mark.parametrize("spoil", [lambda data: data[:-5], lambda _: b"", lambda data: data.replace(b"both", b"BOTH")])
@@ -230,11 +234,11 @@ def test_a_spoilt_memory_is_put_aside(tmp_path: Path, spoil: Any) -> None:
     desk, outbox = Desk(), Outbox({"a": "INFO"})
     outbox.add(message(title="both"))
     memory = Memory(tmp_path)
-    memory.save(JournalId(1, 1), desk.machine, outbox)
+    memory.save(JournalId(1, 1), desk.machine, outbox, RunClock())
     path = tmp_path / "notifier.json"
     path.write_bytes(spoil(path.read_bytes()))
 
-    assert memory.load(desk.make(), Outbox({"a": "INFO"})) is None
+    assert memory.load(desk.make(), Outbox({"a": "INFO"}), RunClock()) is None
     assert (tmp_path / "notifier.json.unusable").exists()
     with pytest.raises(StateMismatch):
         outbox.restore({"waiting": 1})
