@@ -14,7 +14,8 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from services.common.events import EVENT_BY_CHANNEL, SCHEMA_VERSION, Event  # noqa: E402 - runs without an installation
+from services.common.canonical import omitted_fields  # noqa: E402 - runs without an installation
+from services.common.events import EVENT_BY_CHANNEL, SCHEMA_VERSION, Event  # noqa: E402 - as above
 
 __all__ = ["SCHEMA_FOLDER", "main", "out_of_date", "schema_of", "schema_texts"]
 
@@ -24,7 +25,8 @@ SCHEMA_FOLDER: Final = ROOT / "backoffice" / "docs" / "schema"
 def schema_of(channel: str, model: type[Event]) -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of what stands in the journal on one channel.
 
-    Every field is always written, so every field is required; unknown keys are tolerated by readers and never written.
+    Every field is always written, so every field is required, but for those that are left out while they are unknown;
+    unknown keys are tolerated by readers and never written.
     """
     schema = model.model_json_schema(mode="serialization")
     for definition in schema.get("$defs", {}).values():
@@ -34,7 +36,7 @@ def schema_of(channel: str, model: type[Event]) -> dict[str, Any]:
         "$id": f"urn:claire-de-binare:{SCHEMA_VERSION}:{model.model_fields['type'].default}",
         "x-channel": channel,
         **schema,
-        "required": list(schema["properties"]),
+        "required": [name for name in schema["properties"] if name not in omitted_fields(model)],
     }
 
 

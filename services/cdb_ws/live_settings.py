@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from services.common.book import MAX_LEVELS
 from services.common.settings import Amount, Fraction, MachineSettings
 
 __all__ = ["LiveSettings"]
@@ -20,6 +21,7 @@ class LiveSettings(MachineSettings):
         MEXC_PERPETUAL_REST_URL, MEXC_PERPETUAL_WS_URL: where the perpetual contracts are.
         MEXC_WS_TOPICS: topics on one connection at most; more symbols get more connections.
         MEXC_WS_PUSH_MS: how often the spot market pushes trades and quotes.
+        MARKET_DATA_DEPTH_LEVELS: levels of each side of the book in market data, at most; 0: the top alone.
         FEED_SILENCE_SEC: a symbol without any message for so long is reconnected.
         FEED_ROTATE_MIN: a connection is replaced after so long (the exchange cuts it after 24 hours).
         FEED_WARMUP_MIN: closed minutes that are asked for at the start.
@@ -36,6 +38,7 @@ class LiveSettings(MachineSettings):
     MEXC_PERPETUAL_WS_URL: str = "wss://contract.mexc.com/edge"
     MEXC_WS_TOPICS: int = Field(30, ge=6, le=200)
     MEXC_WS_PUSH_MS: Literal[10, 100] = 100
+    MARKET_DATA_DEPTH_LEVELS: int = Field(5, ge=0, le=MAX_LEVELS)
     FEED_SILENCE_SEC: int = Field(30, ge=1, le=3_600)
     FEED_ROTATE_MIN: int = Field(1_380, ge=1, le=1_439)
     FEED_WARMUP_MIN: int = Field(780, ge=0, le=10_080)

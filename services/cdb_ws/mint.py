@@ -94,6 +94,8 @@ class Mint:
                     "synthetic": o.synthetic,
                     "mark_price": self._mark(o) if self._perpetual else None,
                     "funding_rate": o.funding_rate if self._perpetual else None,
+                    "bids": None if (book := o.book) is None else book.bids,
+                    "asks": None if book is None else book.asks,
                 }
             )
             for o in observations
@@ -169,7 +171,8 @@ def _checked(values: dict[str, Any]) -> MarketData:
     """
     numbers = _numbers_of(values)
     if (
-        values["mark_price"] is None
+        values["bids"] is values["asks"] is None
+        and values["mark_price"] is None
         and values["funding_rate"] is None
         and _ALL_ON_THE_WIRE.fullmatch(" ".join(map(str, numbers)))
         and all(numbers[:1] + numbers[2:6])

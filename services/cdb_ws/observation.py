@@ -8,6 +8,7 @@ from decimal import Context, Decimal, FloatOperation, Inexact, InvalidOperation
 from functools import reduce
 from typing import Final
 
+from services.common.book import Book
 from services.common.decimals import FIXED, wire_form
 from services.common.errors import FeedInputInvalid
 
@@ -37,6 +38,7 @@ class Observation:
         synthetic: quotes or times are constructed.
         mark_price, funding_rate: the last in it; None when it has none. Perpetuals only.
         exchange_us: the exchange's time of the newest thing known then, microseconds; None when it is not told.
+        book: the levels behind that quote, None where the feed has none.
     """
 
     timestamp_us: int
@@ -54,6 +56,7 @@ class Observation:
     mark_price: Decimal | None = None
     funding_rate: Decimal | None = None
     exchange_us: int | None = None
+    book: Book | None = None
 
     def then(self, later: Observation) -> Observation:
         """Return this observation and a later one of the same instrument as one: nothing is lost but the order in it.
@@ -121,6 +124,7 @@ def merge(rows: Sequence[Observation]) -> Observation:  # noqa: C901, PLR0912 - 
         mark_price,
         funding_rate,
         last.exchange_us,
+        quoted.book,
     )
 
 

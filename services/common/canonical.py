@@ -25,11 +25,13 @@ __all__ = [
     "FieldCheck",
     "InstantMarker",
     "NotExactError",
+    "OmittedMarker",
     "Reader",
     "Ways",
     "compile_checks",
     "compile_reader",
     "construct",
+    "omitted_fields",
 ]
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -37,6 +39,10 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 class InstantMarker:
     """Marks a field as a point in time: microseconds inside, ISO 8601 on the wire."""
+
+
+class OmittedMarker:
+    """Marks an optional field that is left out of the bytes while it is None: older bytes have no such key."""
 
 
 FieldCheck = Callable[[Any], Any]
@@ -78,6 +84,9 @@ def compile_reader(model: type[BaseModel]) -> Reader | None:
     checks = compile_checks(model, Ways(_instant, _number, _free_form, _sequence, _record))
     if checks is None:
         return None
+    omitted = omitted_fields(model)
+    if omitted:
+        return _reader_of_some(model, checks, omitted)
     count = len(checks)
 
     def read(value: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -87,6 +96,37 @@ def compile_reader(model: type[BaseModel]) -> Reader | None:
             return {name: check(value[name]) for name, check in checks}
         except (NotExactError, KeyError):
             return None
+
+    return read
+
+
+def omitted_fields(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return the fields of `model` that are left out of its bytes while they are None."""
+    return tuple(
+        name
+        for name, field in model.model_fields.items()
+        if any(isinstance(marker, OmittedMarker) for marker in field.metadata)
+    )
+
+
+def _reader_of_some(model: type[BaseModel], checks: list[tuple[str, FieldCheck]], omitted: tuple[str, ...]) -> Reader:
+    """Return the short way for a record with fields that may be left out; `fault_of` it is asked when they are not."""
+    always = [(name, check) for name, check in checks if name not in omitted]
+    sometimes = [(name, check) for name, check in checks if name in omitted]
+    count, absent = len(always), dict.fromkeys(omitted)
+    fault_of: Callable[[Mapping[str, Any]], str | None] = model.fault_of  # type: ignore[attr-defined]
+
+    def read(value: Mapping[str, Any]) -> dict[str, Any] | None:
+        try:
+            values = {name: check(value[name]) for name, check in always}
+            values.update(absent)
+            if len(value) == count:
+                return values
+            present = [(name, check) for name, check in sometimes if value.get(name) is not None]
+            values.update((name, check(value[name])) for name, check in present)
+        except (NotExactError, KeyError):
+            return None
+        return values if len(value) == count + len(present) and fault_of(values) is None else None
 
     return read
 
@@ -138,10 +178,18 @@ def _compile(annotation: Any, metadata: tuple[Any, ...], ways: Ways) -> FieldChe
     if origin is dict and get_args(annotation) == (str, Any):
         return ways.free_form
     if origin is tuple and len(get_args(annotation)) == 2:
-        return ways.sequence(_compile(get_args(annotation)[0], (), ways), bounds)
+        return _several(annotation, bounds, ways)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return ways.record(annotation)
     raise NotExactError
+
+
+def _several(annotation: Any, bounds: dict[str, Any], ways: Ways) -> FieldCheck:
+    item, following = get_args(annotation)
+    if following not in {..., item}:
+        raise NotExactError
+    pair = {"min_length": 2, "max_length": 2}
+    return ways.sequence(_compile(item, (), ways), bounds if following is ... else pair)
 
 
 def _bounds(metadata: tuple[Any, ...]) -> dict[str, Any]:

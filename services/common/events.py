@@ -20,11 +20,13 @@ from pydantic import (
     PlainSerializer,
     ValidationError,
     WithJsonSchema,
+    model_validator,
 )
 
 from services.common import channels
-from services.common.canonical import InstantMarker, Reader, compile_reader, construct
-from services.common.codec import ENCODERS, Encoder, decode
+from services.common.book import MAX_LEVELS, book_fault
+from services.common.canonical import InstantMarker, OmittedMarker, Reader, compile_reader, construct, omitted_fields
+from services.common.codec import ENCODERS, Encoder, decode, encode_value
 from services.common.decimals import format_number
 from services.common.errors import ContractViolation
 from services.common.exact import Checker, compile_checker
@@ -85,6 +87,8 @@ Symbol = Annotated[
     BeforeValidator(lambda raw: normalise_symbol(raw) if isinstance(raw, str) else raw),
     Field(pattern=SYMBOL_PATTERN.pattern),
 ]
+Levels = Annotated[tuple[tuple[Positive, Positive], ...], Field(min_length=1, max_length=MAX_LEVELS)]
+"""One side of a book, best first: (price, size in base units)."""
 FreeForm = Annotated[dict[str, Any], AfterValidator(freeze)]
 """A JSON object without fixed fields; it is copied and frozen, so that the event does not change with its maker."""
 Side = Literal["BUY", "SELL"]
@@ -117,12 +121,15 @@ class _Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, ignored_types=(cached_property,))
     _encoders: ClassVar[tuple[tuple[str, str, Encoder | None], ...]] = ()
+    _omitted: ClassVar[tuple[str, ...]] = ()
     _check: ClassVar[Checker | None] = None
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         """Prepare the key prefixes and encoders once per class."""
         super().__pydantic_init_subclass__(**kwargs)
+        cls._omitted = omitted_fields(cls)
+        assert tuple(cls.model_fields)[len(cls.model_fields) - len(cls._omitted) :] == cls._omitted, "they stand last"
         cls._encoders = tuple(
             (
                 name,
@@ -132,6 +139,7 @@ class _Record(BaseModel):
                 else None,  # by its type
             )
             for name, field in cls.model_fields.items()
+            if name not in cls._omitted
         )
         cls._check = compile_checker(cls)
         ENCODERS[cls] = cls.canonical_text
@@ -149,13 +157,13 @@ class _Record(BaseModel):
     def canonical_text(self) -> str:
         """Return this record as canonical JSON text, keys in schema order."""
         values = self.__dict__
-        return (
-            "{"
-            + ",".join(
-                [key + (encoder or ENCODERS[type(values[name])])(values[name]) for name, key, encoder in self._encoders]
-            )
-            + "}"
+        text = ",".join(
+            [key + (encoder or ENCODERS[type(values[name])])(values[name]) for name, key, encoder in self._encoders]
         )
+        for name in self._omitted:
+            if values[name] is not None:
+                text += f',"{name}":{encode_value(values[name])}'
+        return "{" + text + "}"
 
 
 def _instant_text(value: int | None) -> str:
@@ -243,6 +251,8 @@ class MarketData(Event):
         gap: true when the feed lost messages before this event.
         synthetic: true when quotes or times are constructed (candle files).
         mark_price, funding_rate: perpetual contracts only.
+        bids, asks: levels of the book as they were seen, best first, the first of them the quote itself; left out of
+            the bytes where the feed has none. `fault_of` says what must hold between them and the quote.
     """
 
     channel: ClassVar[str] = channels.MARKET_DATA
@@ -264,6 +274,23 @@ class MarketData(Event):
     synthetic: bool = False
     mark_price: Positive | None = None
     funding_rate: Number | None = None
+    bids: Annotated[Levels | None, OmittedMarker()] = None
+    asks: Annotated[Levels | None, OmittedMarker()] = None
+
+    @staticmethod
+    def fault_of(values: Mapping[str, Any]) -> str | None:
+        """Return what contradicts between levels and quote; None where all is well or there are no levels."""
+        bids, asks = values["bids"], values["asks"]
+        if bids is None and asks is None:
+            return None
+        return book_fault((values["bid"], values["bid_size"]), (values["ask"], values["ask_size"]), bids, asks)
+
+    @model_validator(mode="after")
+    def _levels_agree_with_the_quote(self) -> Self:
+        fault = self.fault_of(self.__dict__)
+        if fault is not None:
+            raise ValueError(fault)
+        return self
 
 
 class Signal(Event):

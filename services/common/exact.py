@@ -40,15 +40,17 @@ def compile_checker(model: type[BaseModel]) -> Checker | None:
         if field.get_default(call_default_factory=True) is not PydanticUndefined
     }
     count = len(checks)
+    fault_of: Callable[[Mapping[str, Any]], str | None] | None = getattr(model, "fault_of", None)
 
     def check(fields: Mapping[str, Any]) -> dict[str, Any] | None:
         values = {**defaults, **fields}
         if len(values) != count:
             return None
         try:
-            return {name: check_field(values[name]) for name, check_field in checks}
+            made = {name: check_field(values[name]) for name, check_field in checks}
         except (NotExactError, KeyError):
             return None
+        return made if fault_of is None or fault_of(made) is None else None
 
     return check
 

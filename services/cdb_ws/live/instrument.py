@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final
 
+from services.cdb_ws.live.depth import book_behind
 from services.cdb_ws.live.ledger import TradeLedger
 from services.cdb_ws.live.words import Deal, Mark, Quote
 from services.cdb_ws.observation import NO_VOLUME, Observation, sum_volumes
+from services.common.book import Book
 from services.common.decimals import wire_form
 from services.common.instruments import InstrumentSpec
 from services.common.portfolio import mid_price
@@ -17,11 +19,17 @@ from services.common.timestamps import MS_US, SECOND_US, format_timestamp
 __all__ = ["InstrumentFeed"]
 
 FRESH_US: Final = 2 * SECOND_US
-"""A quote of the first topic is newer than one of the second for so long."""
+"""A quote of the first topic is newer than one of the second for so long, and the levels of the second are believed."""
 
 
 class InstrumentFeed:
     """What a live feed knows of one instrument.
+
+    Args:
+        spec: its grids.
+        topics: what is subscribed of it.
+        resumed: the journal goes on after a pause: the first observation marks it.
+        levels: of each side of the book that observations carry, at most; 0: none.
 
     Attributes:
         healing: messages were lost, and the answer that brings the trades back has not come.
@@ -31,7 +39,7 @@ class InstrumentFeed:
         gaps, healed, late: losses, trades brought back, quotes that came after newer ones.
     """
 
-    def __init__(self, spec: InstrumentSpec, topics: Sequence[str], *, resumed: bool) -> None:
+    def __init__(self, spec: InstrumentSpec, topics: Sequence[str], *, resumed: bool, levels: int = 0) -> None:
         self.spec = spec
         self.symbol = spec.symbol
         self.deals_topic, self._quotes_topic = topics[0], topics[1]
@@ -48,6 +56,9 @@ class InstrumentFeed:
         self._exchange_ms: int | None = None
         self._quote: Quote | None = None
         self._quoted_us = 0
+        self._levels = levels
+        self._depth: Quote | None = None
+        self._depth_us = 0
         self._versions: dict[str, int] = {}
         self._mark: Decimal | None = None
         self._funding: Decimal | None = None
@@ -64,6 +75,8 @@ class InstrumentFeed:
                 self.late += 1
                 return None
             self._versions[quote.topic] = quote.version
+        if quote.bids or quote.asks:
+            self._depth, self._depth_us = quote, now_us
         if quote.topic != self._quotes_topic and now_us - self._quoted_us < FRESH_US and self._quote is not None:
             return None
         if quote.topic == self._quotes_topic:
@@ -105,7 +118,7 @@ class InstrumentFeed:
 
     def cut(self) -> None:
         """Take note that the connection is gone: its quote is old, and the next one counts its versions anew."""
-        self._quote = None
+        self._quote = self._depth = None
         self._versions.clear()
         self.heard_us = None
 
@@ -166,7 +179,14 @@ class InstrumentFeed:
             self._mark,
             self._funding,
             None if self._exchange_ms is None else self._exchange_ms * MS_US,
+            self._book(quote, now_us),
         )
+
+    def _book(self, quote: Quote | None, now_us: int) -> Book | None:
+        """Return the levels behind the quote; none from a depth message that is no longer fresh."""
+        if quote is None or self._depth is None or not self._levels or now_us - self._depth_us >= FRESH_US:
+            return None
+        return book_behind(quote, self._depth, self._levels, self._unit)
 
     def _size(self, size: Decimal | None) -> Decimal | None:
         return size if size is None or self._unit == 1 else wire_form(size * self._unit)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
+from services.cdb_ws.live.depth import pushed, ranked
 from services.cdb_ws.live.words import Acknowledged, Bad, Deal, Deals, Mark, Other, Ping, Pong, Quote, Refused, Sight
 from services.cdb_ws.numbers import milliseconds, not_negative, positive, signed_fraction
 from services.common.codec import decode, encode_value
@@ -22,9 +23,16 @@ _NAMED: Final = re.compile(r"\[([A-Z0-9_]+)\]")
 
 
 class PerpetualProtocol:
-    """What is said on the perpetual WebSocket. A topic is written `deal@BTC_USDT`."""
+    """What is said on the perpetual WebSocket. A topic is written `deal@BTC_USDT`.
+
+    Args:
+        levels: of each side of the book that are wanted.
+    """
 
     ping: Final = '{"method":"ping"}'
+
+    def __init__(self, levels: int = 5) -> None:
+        self._levels = pushed(levels)
 
     def topics(self, symbol: str) -> tuple[str, ...]:
         """Return what is subscribed of an instrument; the first are its trades, the second its quotes."""
@@ -38,14 +46,13 @@ class PerpetualProtocol:
         """Return the frames that end topics."""
         return [self._frame("unsub", topic) for topic in topics]
 
-    @staticmethod
-    def _frame(verb: str, topic: str) -> str:
+    def _frame(self, verb: str, topic: str) -> str:
         method, _, symbol = topic.partition("@")
         param: dict[str, Any] = {"symbol": symbol}
         if method == "deal":
             param["compress"] = False
         elif method == "depth.full":
-            param["limit"] = 5
+            param["limit"] = self._levels
         return encode_value({"method": f"{verb}.{method}", "param": param, "gzip": False})
 
     def pong(self) -> str:
@@ -137,8 +144,9 @@ def _depth(symbol: str, topic: str, data: Any, time_ms: int | None) -> Sight:
     bids, asks = _levels("bid", data["bids"]), _levels("ask", data["asks"])
     bid, bid_size = max(bids, default=(None, None))
     ask, ask_size = min(asks, default=(None, None))
-    version = data.get("version")
-    return Quote(symbol, topic, bid, ask, bid_size, ask_size, int(version) if version is not None else None, time_ms)
+    version = None if data.get("version") is None else int(data["version"])
+    levels = ranked(bids, falling=True), ranked(asks, falling=False)
+    return Quote(symbol, topic, bid, ask, bid_size, ask_size, version, time_ms, *levels)
 
 
 def _levels(name: str, rows: Any) -> list[tuple[Decimal, Decimal]]:

@@ -103,11 +103,10 @@ def market_of(venue: Venue, settings: LiveSettings) -> Market:
     if venue == PERPETUAL:
         return Market(
             venue,
-            PerpetualProtocol(),
+            PerpetualProtocol(settings.MARKET_DATA_DEPTH_LEVELS),
             PerpetualRest(),
             settings.MEXC_PERPETUAL_WS_URL,
             settings.MEXC_PERPETUAL_REST_URL,
         )
-    return Market(
-        venue, SpotProtocol(settings.MEXC_WS_PUSH_MS), SpotRest(), settings.MEXC_WS_URL, settings.MEXC_REST_URL
-    )
+    socket = SpotProtocol(settings.MEXC_WS_PUSH_MS, settings.MARKET_DATA_DEPTH_LEVELS)
+    return Market(venue, socket, SpotRest(), settings.MEXC_WS_URL, settings.MEXC_REST_URL)

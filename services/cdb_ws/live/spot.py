@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
+from services.cdb_ws.live.depth import pushed, ranked
 from services.cdb_ws.live.words import Acknowledged, Bad, Deal, Deals, Other, Ping, Pong, Quote, Refused, Sight
 from services.cdb_ws.numbers import milliseconds, not_negative, positive
 from services.common.codec import decode, encode_value
@@ -30,19 +31,21 @@ class SpotProtocol:
 
     Args:
         push_ms: how often trades and quotes are pushed, 10 or 100.
+        levels: of each side of the book that are wanted.
     """
 
     ping: Final = '{"method":"PING"}'
 
-    def __init__(self, push_ms: int = 100) -> None:
+    def __init__(self, push_ms: int = 100, levels: int = 5) -> None:
         self._push_ms = push_ms
+        self._levels = pushed(levels)
 
     def topics(self, symbol: str) -> tuple[str, ...]:
         """Return what is subscribed of an instrument; the first are its trades, the second its quotes."""
         return (
             f"spot@public.aggre.deals.v3.api.pb@{self._push_ms}ms@{symbol}",
             f"spot@public.aggre.bookTicker.v3.api.pb@{self._push_ms}ms@{symbol}",
-            f"spot@public.limit.depth.v3.api.pb@{symbol}@5",
+            f"spot@public.limit.depth.v3.api.pb@{symbol}@{self._levels}",
         )
 
     def subscribe(self, topics: Sequence[str], number: int) -> list[str]:
@@ -165,7 +168,9 @@ def _limit_depth(symbol: str, message: Any) -> Sight:
     bids, asks = _levels("bid", book.bids), _levels("ask", book.asks)
     bid, bid_size = max(bids, default=(None, None))
     ask, ask_size = min(asks, default=(None, None))
-    return Quote(symbol, message.channel, bid, ask, bid_size, ask_size, _version(book.version), _sent(message))
+    version, sent = _version(book.version), _sent(message)
+    levels = ranked(bids, falling=True), ranked(asks, falling=False)
+    return Quote(symbol, message.channel, bid, ask, bid_size, ask_size, version, sent, *levels)
 
 
 def _levels(name: str, items: Iterable[Any]) -> list[tuple[Decimal, Decimal]]:

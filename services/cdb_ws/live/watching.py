@@ -82,7 +82,10 @@ class Watching:
         end_us = now_us // MINUTE_US * MINUTE_US
         for symbol in new:
             state.instruments[symbol] = InstrumentFeed(
-                state.listings[symbol].spec, state.topics(symbol), resumed=state.resumed
+                state.listings[symbol].spec,
+                state.topics(symbol),
+                resumed=state.resumed,
+                levels=state.settings.MARKET_DATA_DEPTH_LEVELS,
             )
             chunk_us = state.market.rest.bars_per_answer * MINUTE_US
             starts = list(range(end_us - state.settings.FEED_WARMUP_MIN * MINUTE_US, end_us, chunk_us))

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from services.cdb_ws.observation import Observation, RejectedRow
 from services.cdb_ws.recorded import Fact
 from services.cdb_ws.warmup import MinuteBar
+from services.common.book import Side
 
 __all__ = [
     "Acknowledged",
@@ -69,6 +70,7 @@ class Quote:
     Attributes:
         version: grows within the topic; None where there is none.
         time_ms: the exchange's time; None where there is none.
+        bids, asks: the levels, best first, where the message has more than the top.
     """
 
     symbol: str
@@ -79,6 +81,8 @@ class Quote:
     ask_size: Decimal | None
     version: int | None = None
     time_ms: int | None = None
+    bids: Side = ()
+    asks: Side = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from services.common import channels
+from services.common.book import book_fault, read_side
 from services.common.codec import decode
 from services.common.errors import ContractViolation, NumberOutOfContract
 from services.common.events import EVENT_BY_CHANNEL, Event, MarketData
@@ -96,8 +97,21 @@ def _read_market_data(fields: dict[str, Any], given: Mapping[str, Any], own_time
     for name in ("gap", "synthetic"):
         if fields.get(name) is None:
             fields.pop(name, None)
+    _read_levels(fields)
     fields["sequence"] = counter
     fields["exchange_timestamp"] = None if own_time is None else format_timestamp(own_time)
+
+
+def _read_levels(fields: dict[str, Any]) -> None:
+    """Take the levels of a book over where they can be read and agree with the quote; else the message is without."""
+    sides = {name: read_side(fields.pop(name, None), falling=name == "bids") for name in ("bids", "asks")}
+    quote = dict(fields)
+    for name, side in sides.items():
+        if side is not None and quote.get(name[:-1]) is None:
+            quote[name[:-1]], quote[f"{name[:-1]}_size"] = side[0]
+    (bid, ask) = ((quote.get(name), quote.get(f"{name}_size")) for name in ("bid", "ask"))
+    if any(side is not None for side in sides.values()) and book_fault(bid, ask, sides["bids"], sides["asks"]) is None:
+        fields.update(quote, **{name: side for name, side in sides.items() if side is not None})
 
 
 def _read_signal(fields: dict[str, Any], given: Mapping[str, Any], own_time: int | None, counter: int) -> None:  # noqa: ARG001 - one shape for all readers
