@@ -13,6 +13,7 @@ from services.cdb_execution import resolving
 from services.cdb_execution.codes import CancelCode, ExpiryCode, Refusal, RejectCode, shown
 from services.cdb_execution.decisions import contradiction
 from services.cdb_execution.live.execution import LiveExecution
+from services.cdb_execution.live.tracking import LiveOrder
 from services.cdb_execution.order_checks import check_order
 from services.cdb_execution.order_state import TERMINAL, WorkingOrder, accept
 from services.cdb_execution.state import summarise
@@ -219,11 +220,13 @@ class ExecutionMachine(LiveExecution):
         if order.order_id not in state.known_orders:
             state.remember_order(order.order_id, order.client_order_id)
             state.working.append(order)
+            if self.settings.TRADING_MODE == "live":
+                order.live = LiveOrder(sent_at=self.now, quiet_since=self.now)  # it may be there, and fill
         self._settle(order, settlement, f"{event.by}: {event.reason}")
 
     def _settle(self, order: WorkingOrder, settlement: Settlement, why: str) -> None:
         if order.live is not None:
-            order.live.settled = True
+            order.live.settled = settlement.outcome == "filled"
             self.state.live.revision += 1
         if settlement.outcome == "never_arrived":
             self._report(order, "EXPIRED", reason=f"{ExpiryCode.NEVER_ARRIVED}: {why}")

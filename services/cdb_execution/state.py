@@ -28,7 +28,8 @@ __all__ = ["ExecutionState", "Outcome", "summarise"]
 OUTCOMES_SHOWN: Final = 20
 COMMANDS_REMEMBERED: Final = 256
 ORDERS_REMEMBERED: Final = 2_048
-ENDED_REMEMBERED: Final = 256
+ENDED_REMEMBERED: Final = 64
+"""As many as the writer keeps: a fill of an older one is nobody's, and told as a difference."""
 
 
 @dataclass
@@ -111,6 +112,16 @@ class ExecutionState:
     def held(self, key: str) -> Decimal:
         """Base units held, signed."""
         return self.positions.get(key, ZERO)
+
+    def can_hold(self, order: WorkingOrder, quantity: Decimal) -> bool:
+        """Whether a fill leaves a position that there can be: none below zero on spot, no perpetual turned around."""
+        held = self.held(order.instrument)
+        closed = held if order.side == "SELL" else -held
+        return (
+            quantity <= closed
+            or (order.venue == PERPETUAL and closed <= 0)
+            or (order.venue != PERPETUAL and order.side == "BUY")
+        )
 
     def closable(self, key: str, side: str) -> Decimal:
         """Base units that an order of this side can close: held in the other direction and not already being closed."""

@@ -31,8 +31,11 @@ from services.common.timestamps import MINUTE_US, format_timestamp, parse_timest
 
 __all__ = ["Projection", "ProjectionState"]
 
-CLOSED_ORDERS_KEPT: Final = 64
-"""How many closed orders are remembered, so that a late fill or a repetition finds its order."""
+CLOSED_ORDERS_KEPT: Final = 96
+"""How many closed orders that left are remembered, so that a late fill or a repetition finds its order.
+
+More than cdb_execution's ENDED_REMEMBERED: what it reports late is always known here.
+"""
 
 
 @dataclass
@@ -245,7 +248,8 @@ class Projection:
         self.state.working.pop(changed.order_id, None)
         self.state.closed.pop(changed.order_id, None)
         if changed.status in TERMINAL:
-            self._close(changed)
+            if changed.submitted_at is not None:
+                self._close(changed)
         else:
             self.state.working[changed.order_id] = changed
 

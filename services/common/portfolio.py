@@ -139,14 +139,15 @@ class Portfolio:
     def book(self, result: OrderResult, leverage: int = 1) -> Decimal:
         """Book the fill that an order result reports and return its quantity (0: nothing new in it).
 
-        The cumulative quantity decides what is new, so that a repeated result changes nothing.
+        The cumulative quantity decides what is new, so that a repeated result changes nothing, and of one that tells
+        in part what another has told (an operator's word crossing the exchange's) only the rest is booked.
 
         Args:
             result: of an order.
             leverage: of that order, which its result does not repeat; spot has none.
 
         Raises:
-            IllegalTransition: the result's last quantity is not what its cumulative quantity grew by, a fill without
+            IllegalTransition: the cumulative quantity grew by more than the result's last quantity, a fill without
                 price, a spot sale of more than is held, a perpetual fill that would flip the position, or one with a
                 fee that is not in quote currency.
         """
@@ -154,7 +155,7 @@ class Portfolio:
         quantity = result.filled_quantity - before
         if quantity <= 0:
             return ZERO
-        if result.last_price is None or result.last_quantity != quantity:
+        if result.last_price is None or result.last_quantity is None or result.last_quantity < quantity:
             raise IllegalTransition(
                 f"order {result.order_id}: {before} was booked, cumulative is {result.filled_quantity}, "
                 f"but the fill says {result.last_quantity} at {result.last_price}"

@@ -66,6 +66,7 @@ class Account(BaseModel):
         revision: of the books when the snapshot was begun.
         balances: free and locked together, by currency.
         foreign_trades: ids of fills that no order of ours made, with a sentence about each.
+        covered: by order id, the fills that an operator's word stands for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,6 +77,7 @@ class Account(BaseModel):
     open_orders: list[OpenOrder]
     positions: list[Held]
     foreign_trades: dict[str, str]
+    covered: dict[str, list[str]] = {}
 
 
 def read_account(event: Control) -> Account:

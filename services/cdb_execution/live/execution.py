@@ -10,9 +10,10 @@ from __future__ import annotations
 from decimal import Decimal
 
 from services.cdb_execution.attempt import BPS
-from services.cdb_execution.codes import ExpiryCode, Refusal, RejectCode, UnknownCode
+from services.cdb_execution.codes import ExpiryCode, Refusal, RejectCode, UnknownCode, shown
 from services.cdb_execution.live.ramp import Exposure, check_ramp
 from services.cdb_execution.live.reconciling import Reconciling
+from services.cdb_execution.live.state import trade_name
 from services.cdb_execution.live.tracking import ACKNOWLEDGED_WITHIN_US, FREEZE_AFTER_US, NEWS_WITHIN_US, LiveOrder
 from services.cdb_execution.order_state import TERMINAL, WorkingOrder
 from services.cdb_execution.paper_fills import PaperFill, Request, TopOfBook, attempt_fill, fit
@@ -91,11 +92,16 @@ class LiveExecution(Reconciling):
             message = f"a result of order {result.order_id}, which was not sent or has ended long ago, is not booked"
             self._tell("CRITICAL", "EXCHANGE_RESULT_UNKNOWN", message, {"order_id": result.order_id})
             return
-        live, before = order.live, order.status
+        live, before, told = order.live, order.status, result.filled_quantity - order.filled_quantity
+        if told > 0 and not self.state.can_hold(order, told):
+            self._refuse_fill(order, result)
+            return
         live.exchange_order_id = result.exchange_order_id or live.exchange_order_id
-        if result.filled_quantity > order.filled_quantity:
+        if told > 0:
             self._book_exchange_fill(order, live, result)
         if before in TERMINAL:
+            if told > 0:
+                self._tell_late(order, result, told)
             return
         if result.status == "UNKNOWN":
             self._on_unknown(order, live, result)
@@ -127,6 +133,7 @@ class LiveExecution(Reconciling):
         ended = order.status in TERMINAL
         self._take_in(order, quantity, price, late=ended)
         live.trades.append(str(result.trade_id))
+        self.state.live.remember_trades([trade_name(str(result.trade_id), result.exchange_order_id)])
         self._book_live(order, quantity, price, result.fee or ZERO, result.fee_currency)
         assert order.reference_price is not None, "orders without a mid at decision are refused"
         direction = ONE if order.side == "BUY" else -ONE
@@ -139,6 +146,22 @@ class LiveExecution(Reconciling):
                 "expected_bps": fit(canary.expected),
             }
             self._tell("CRITICAL", "CANARY_PAUSED", message, sums)
+
+    def _tell_late(self, order: WorkingOrder, result: OrderResult, quantity: Decimal) -> None:
+        """Freeze for a fill of an order that had ended here: somebody, or the exchange, has said what was not so."""
+        message = (
+            f"order {order.order_id} had ended ({order.status}); {shown(quantity)} has filled after all, and is booked"
+        )
+        context: dict[str, str | Decimal | None] = {"order_id": order.order_id, "trade_id": result.trade_id}
+        self._tell("CRITICAL", "LATE_FILL", message, {**context, "quantity": quantity, "price": result.last_price})
+        self._freeze(f"late fill {result.trade_id} of order {order.order_id}", {"order_id": order.order_id})
+
+    def _refuse_fill(self, order: WorkingOrder, result: OrderResult) -> None:
+        """Freeze for a fill that the books cannot hold; the comparison with the exchange names it."""
+        held = shown(self.state.held(order.instrument))
+        message = f"fill {result.trade_id} of order {order.order_id} cannot be booked: {held} {order.symbol} is held"
+        self._tell("CRITICAL", "FILL_NOT_BOOKED", message, {"order_id": order.order_id, "trade_id": result.trade_id})
+        self._freeze(message, {"order_id": order.order_id})
 
     def _on_live_market_data(self, event: MarketData) -> None:
         """Value what is held, and begin the day of the loss limit."""

@@ -9,7 +9,16 @@ from typing import Any, Final
 
 from services.cdb_execution.exchange import Balance, OrderReport, PositionReport, Trade
 from services.cdb_execution.live.account import describe
-from services.cdb_execution.live.intake import Answered, Message, find_order, news_of
+from services.cdb_execution.live.intake import (
+    Answered,
+    Message,
+    find_order,
+    more_than_told,
+    news_of,
+    news_of_trades,
+    own_trades,
+)
+from services.cdb_execution.live.state import trade_name
 from services.cdb_execution.live.tracking import LiveOrder
 from services.cdb_execution.machine import ExecutionMachine
 from services.cdb_execution.order_state import WorkingOrder
@@ -61,7 +70,7 @@ def state_next(machine: ExecutionMachine, message: Message | Snapshot, number: i
         number: the next of our source `exchange`.
     """
     if isinstance(message, Snapshot):
-        missed = _missed(machine.state, message.trades)
+        missed = news_of_trades(machine.state, message.trades)
         if missed:
             return Stated(_result(machine, missed[0], number), done=False)
         return Stated(_account(machine, message, number), done=True)
@@ -82,21 +91,13 @@ def _result(machine: ExecutionMachine, fields: dict[str, Any], number: int) -> O
     )
 
 
-def _missed(state: ExecutionState, trades: Iterable[Trade]) -> list[dict[str, Any]]:
-    """Return the first fill of an order of ours that is not booked yet."""
-    for trade in trades:
-        news = news_of(state, trade)
-        if news:
-            return news
-    return []
-
-
 def _account(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> Control:
     totals: dict[str, Decimal] = {}
     for balance in snapshot.balances:
         total = totals.get(balance.currency, ZERO) + balance.free + balance.locked
         totals[balance.currency] = quantise(total, _DECIMALS)
-    foreign = [trade for trade in snapshot.trades if _is_foreign(machine.state, trade)]
+    foreign = [trade for trade in snapshot.trades if _is_foreign(machine.state, trade, snapshot.trades)]
+    covered = _covered(machine.state, snapshot.trades)
     return Control(
         event_id=derive_id(str(machine.fold.run_id), channels.EXECUTION, SOURCE, number),
         timestamp=machine.now,
@@ -122,24 +123,43 @@ def _account(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> Cont
                 for held in snapshot.positions
             ],
             "foreign_trades": {trade.trade_id: describe(trade) for trade in foreign[:_FOREIGN_SHOWN]},
+            **({"covered": covered} if covered else {}),
         },
     )
 
 
-def _is_foreign(state: ExecutionState, trade: Trade) -> bool:
-    """Whether no order of ours made a fill; one that may be of an order whose id is not known yet is left for later."""
+def _covered(state: ExecutionState, trades: Iterable[Trade]) -> dict[str, list[str]]:
+    """Return, by order id, the fills that an operator's word has booked without knowing their ids."""
+    covered: dict[str, list[str]] = {}
+    for trade in trades:
+        order = find_order(state.ended.values(), trade.client_order_id, trade.exchange_order_id)
+        if order is not None and _followed(order).settled and trade.trade_id not in _followed(order).trades:
+            covered.setdefault(order.order_id, []).append(trade_name(trade.trade_id, trade.exchange_order_id))
+    return covered
+
+
+def _is_foreign(state: ExecutionState, trade: Trade, trades: Iterable[Trade]) -> bool:
+    """Whether a fill is none of ours, or one that the books cannot hold.
+
+    One that may be of an order whose id at the exchange is not known yet is left for later.
+    """
+    order = find_order(state.sent(), trade.client_order_id, trade.exchange_order_id)
+    if order is not None:
+        return _is_refused(order, trade, trades)
+    if trade_name(trade.trade_id, trade.exchange_order_id) in state.live.booked:
+        return False  # of an order that is not followed any more
     if trade.client_order_id in state.known_orders.values():
-        return _is_refused(state, trade)
-    if find_order(state.sent(), trade.client_order_id, trade.exchange_order_id) is not None:
-        return _is_refused(state, trade)
+        return True
     working = [order.live for order in state.working if order.live is not None and order.symbol == trade.symbol]
     return not any(live.exchange_order_id is None for live in working)
 
 
-def _is_refused(state: ExecutionState, trade: Trade) -> bool:
-    """Whether a fill of an order of ours is not booked although it should be: more than ordered, or settled by hand."""
-    order = find_order(state.sent(), trade.client_order_id, trade.exchange_order_id)
-    return order is not None and trade.trade_id not in _followed(order).trades and not _followed(order).settled
+def _is_refused(order: WorkingOrder, trade: Trade, trades: Iterable[Trade]) -> bool:
+    """Whether a fill of an order of ours is not booked although everything that fits has been."""
+    if _followed(order).settled:
+        more = more_than_told(order, own_trades(order, trades))
+        return more is not None and more[0] == trade
+    return trade.trade_id not in _followed(order).trades
 
 
 def _followed(order: WorkingOrder) -> LiveOrder:

@@ -6,7 +6,7 @@ stated once, by its trade id; an order's end is stated when everything that it f
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -19,7 +19,17 @@ from services.cdb_execution.paper_fills import fit
 from services.cdb_execution.state import ExecutionState
 from services.common.decimals import ONE, ZERO, divide, quantise
 
-__all__ = ["Answered", "Message", "Placed", "find_order", "news_of"]
+__all__ = [
+    "Answered",
+    "Message",
+    "Placed",
+    "find_order",
+    "fits",
+    "more_than_told",
+    "news_of",
+    "news_of_trades",
+    "own_trades",
+]
 
 _DECIMALS: Final = 18
 _LONGEST_REASON: Final = 400
@@ -69,12 +79,12 @@ def news_of(state: ExecutionState, message: Message) -> list[dict[str, Any]]:
         return [] if order is None else _placed(order, message.outcome)
     if isinstance(message, Answered):
         order = _by_id(state, message.order_id)
-        return [] if order is None else _answered(order, message)
+        return [] if order is None else _answered(state, order, message)
     order = find_order(state.sent(), message.client_order_id, message.exchange_order_id)
     if order is None:
         return []
     if isinstance(message, Trade):
-        return [] if _is_known(order, message) else [_fill(order, message)]
+        return [] if _is_known(state, order, message) else [_fill(order, message, message.quantity)]
     return _reported(order, message)
 
 
@@ -98,12 +108,15 @@ def _placed(order: WorkingOrder, outcome: PlaceOutcome) -> list[dict[str, Any]]:
     )
 
 
-def _answered(order: WorkingOrder, message: Answered) -> list[dict[str, Any]]:
+def _answered(state: ExecutionState, order: WorkingOrder, message: Answered) -> list[dict[str, Any]]:
     """Return the first that is new: after it is folded, the same message says what is left."""
     assert order.live is not None, "what is asked for is followed"
     for trade in message.trades:
-        if not _is_known(order, trade):
-            return [_fill(order, trade)]
+        if not _is_known(state, order, trade):
+            return [_fill(order, trade, trade.quantity)]
+    more = more_than_told(order, message.trades)
+    if more is not None and fits(state, order, more[1]):
+        return [_fill(order, *more)]
     if message.report is not None:
         return _reported(order, message.report)
     if order.status in _UNANSWERED and order.live.exchange_order_id is None and not order.filled_quantity:
@@ -127,15 +140,62 @@ def _reported(order: WorkingOrder, report: OrderReport) -> list[dict[str, Any]]:
     return []
 
 
-def _is_known(order: WorkingOrder, trade: Trade) -> bool:
-    """Whether a fill is booked, or must not be: more than was ordered, or what an operator has settled already."""
+def news_of_trades(state: ExecutionState, trades: Sequence[Trade]) -> list[dict[str, Any]]:
+    """Return the first fill that is not booked and has to be.
+
+    Args:
+        state: with everything folded that was stated before.
+        trades: all fills of the account since it was last compared, or all of one order.
+    """
+    for trade in trades:
+        news = news_of(state, trade)
+        if news:
+            return news
+    for order in state.ended.values():
+        more = more_than_told(order, own_trades(order, trades))
+        if more is not None and fits(state, order, more[1]):
+            return [_fill(order, *more)]
+    return []
+
+
+def own_trades(order: WorkingOrder, trades: Iterable[Trade]) -> list[Trade]:
+    """Return the fills of an order among many."""
+    return [t for t in trades if find_order([order], t.client_order_id, t.exchange_order_id) is not None]
+
+
+def more_than_told(order: WorkingOrder, own: Iterable[Trade]) -> tuple[Trade, Decimal] | None:
+    """Return the last fill beyond what an operator has said of an order, and how much of it is beyond; mostly None.
+
+    His word has no number, so that it can only be compared with all that the exchange tells of the order.
+
+    Args:
+        order: that has ended.
+        own: all its fills.
+    """
+    if order.live is None or not order.live.settled:
+        return None
+    told = {trade.trade_id: trade for trade in own}
+    beyond = sum((trade.quantity for trade in told.values()), ZERO) - order.filled_quantity
+    if beyond <= ZERO:
+        return None
+    last = max((t for t in told.values() if t.trade_id not in order.live.trades), key=lambda t: (t.time, t.trade_id))
+    return last, min(beyond, last.quantity)
+
+
+def fits(state: ExecutionState, order: WorkingOrder, quantity: Decimal) -> bool:
+    """Whether so much more may fill of an order: not more than was ordered, nor than can be held."""
+    return quantity <= order.remaining and state.can_hold(order, quantity)
+
+
+def _is_known(state: ExecutionState, order: WorkingOrder, trade: Trade) -> bool:
+    """Whether a fill is booked, or must not be: it does not fit, or an operator may have told it already."""
     assert order.live is not None, "what fills is followed"
-    return trade.trade_id in order.live.trades or trade.quantity > order.remaining or order.live.settled
+    return trade.trade_id in order.live.trades or order.live.settled or not fits(state, order, trade.quantity)
 
 
-def _fill(order: WorkingOrder, trade: Trade) -> dict[str, Any]:
-    filled = order.filled_quantity + trade.quantity
-    average = divide(order.filled_notional + trade.quantity * trade.price, filled)
+def _fill(order: WorkingOrder, trade: Trade, quantity: Decimal) -> dict[str, Any]:
+    filled = order.filled_quantity + quantity
+    average = divide(order.filled_notional + quantity * trade.price, filled)
     status = order.status if order.status in TERMINAL else "FILLED" if filled == order.quantity else "PARTIALLY_FILLED"
     assert order.reference_price is not None, "orders without a mid at decision are refused"
     direction = ONE if order.side == "BUY" else -ONE
@@ -143,7 +203,7 @@ def _fill(order: WorkingOrder, trade: Trade) -> dict[str, Any]:
         **_result(order, str(status), exchange_order_id=trade.exchange_order_id),
         "filled_quantity": filled,
         "average_price": average,
-        "last_quantity": trade.quantity,
+        "last_quantity": quantity,
         "last_price": trade.price,
         "fee": quantise(trade.fee, _DECIMALS),
         "fee_currency": trade.fee_currency,

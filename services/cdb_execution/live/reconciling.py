@@ -122,7 +122,9 @@ class Reconciling(PaperExecution):
         elif names:
             self._say("suspected", RECONCILE_AGAIN_US, moved)
         else:
-            live.differences, live.agreed_at = [], self.now
+            settled = [order for order in self.state.ended.values() if order.live is not None and order.live.settled]
+            live.agree(self.now, all_seen=not settled)
+            self._note_covered(account)
             self._say("agreed", RECONCILE_EVERY_US)
 
     def _open(self, account: Account, foreign: list[Difference]) -> None:
@@ -167,6 +169,15 @@ class Reconciling(PaperExecution):
             **more,
         }
         self.emit(Control, action="reconciliation", service=self.service, details=details)
+
+    def _note_covered(self, account: Account) -> None:
+        """Take the fills that an operator's word stood for as booked, now that all agrees; what comes then is new."""
+        for order in self.state.ended.values():
+            names = account.covered.get(order.order_id, [])
+            if order.live is not None and names:
+                order.live.settled = False
+                order.live.trades += [name.partition("/")[0] for name in names]
+                self.state.live.remember_trades(names)
 
     def _is_working(self, found: OpenOrder) -> bool:
         working = (order for order in self.state.working if order.live is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
@@ -12,12 +13,20 @@ from services.common.decimals import ZERO
 from services.common.portfolio import Portfolio
 from services.common.timestamps import MINUTE_US, SECOND_US
 
-__all__ = ["RECONCILE_AGAIN_US", "RECONCILE_EVERY_US", "LiveState", "Reconciliation"]
+__all__ = ["RECONCILE_AGAIN_US", "RECONCILE_EVERY_US", "LiveState", "Reconciliation", "trade_name"]
 
 RECONCILE_EVERY_US: Final = MINUTE_US
 RECONCILE_AGAIN_US: Final = 5 * SECOND_US
 """What could not be compared, or differs for the first time, is looked at again after this."""
 _STALE_US: Final = 5 * MINUTE_US
+_STILL_ASKED_US: Final = 10 * MINUTE_US
+"""Fills of so long before the books agreed are asked for once more: an exchange may tell one late."""
+_BOOKED_REMEMBERED: Final = 2_048
+
+
+def trade_name(trade_id: str, exchange_order_id: str | None) -> str:
+    """Return what tells a fill from all others: both sides of one trade may have its id."""
+    return f"{trade_id}/{exchange_order_id}"
 
 
 @dataclass
@@ -39,7 +48,8 @@ class LiveState:
         reconcile_at: when it is due next, microseconds; None: at once.
         agreed_at: when books and exchange last agreed since the last start; None before.
         last: the last comparison.
-        trades_since: fills of the account before this (microseconds) are none of ours.
+        trades_since: fills of the account before this (microseconds) are none of ours, or have been compared.
+        booked: ids of the last fills that are booked (see `trade_name`).
         ledger: what the exchange must hold on spot.
         suspected: names of differences that were seen once.
         differences: what an operator has to accept before trading goes on.
@@ -57,6 +67,7 @@ class LiveState:
     agreed_at: int | None = None
     last: Reconciliation | None = None
     trades_since: int = 0
+    booked: list[str] = field(default_factory=list)
     ledger: Ledger = field(default_factory=Ledger)
     suspected: list[str] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
@@ -78,6 +89,16 @@ class LiveState:
     def pnl(self) -> Decimal | None:
         """Profit and loss of all live fills, in quote currency, fees counted; None while a position has no mark."""
         return self.portfolio.equity
+
+    def remember_trades(self, names: Sequence[str]) -> None:
+        """Keep fills among those that are booked."""
+        self.booked = [*self.booked, *names][-_BOOKED_REMEMBERED:]
+
+    def agree(self, now: int, *, all_seen: bool) -> None:
+        """Note that books and exchange agree; older fills need not be asked for again, if `all_seen` by their ids."""
+        self.differences, self.agreed_at = [], now
+        if all_seen:
+            self.trades_since = max(self.trades_since, now - _STILL_ASKED_US)
 
     def difference_names(self) -> list[str]:
         """Return what an operator has to name."""

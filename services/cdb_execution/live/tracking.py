@@ -44,7 +44,7 @@ class LiveOrder:
         not_found: how often in a row the exchange said that it does not know it.
         not_found_since: the first of these.
         frozen: whether trading was frozen because of it.
-        settled: an operator said how it ended, so that what the exchange says later is a difference, no fill.
+        settled: an operator said how much of it had filled: fills count only where they are more than that.
         expected_bps: slippage that the paper exchange would have given it.
         trades: ids of the fills that are booked.
     """

@@ -126,6 +126,16 @@ def test_results_that_cannot_be_booked_are_faults(result: OrderResult) -> None:
         Portfolio.with_cash(Decimal(100)).book(result)
 
 
+def test_of_what_was_told_in_part_already_only_the_rest_is_booked() -> None:
+    """0.15 is booked; a result that tells 0.1 and 0.2 in all adds 0.05, at its own price."""
+    portfolio = Portfolio.with_cash(Decimal(1_000))
+    portfolio.book(fill("BUY", "0.15"))
+
+    assert portfolio.book(fill("BUY", "0.1", total="0.2")) == Decimal("0.05")
+
+    assert portfolio.position("mexc_spot", "BTCUSDT").quantity == Decimal("0.2")
+
+
 def test_fee_in_base_coin_is_taken_from_the_position() -> None:
     """Buy 1 at 100 with a fee of 0.001 BTC: 0.999 held at cost 99.9, the fee is worth 0.1, cash is untouched by it."""
     portfolio = Portfolio.with_cash(Decimal(1_000))
