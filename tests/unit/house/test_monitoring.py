@@ -108,6 +108,19 @@ def test_what_fires_reaches_the_notifier() -> None:
             assert set(re.findall(r"[A-Z]\w+", matcher)) <= names, matcher
 
 
+def test_the_e2e_suite_delivers_by_the_same_rules() -> None:
+    """Its Alertmanager differs in how long it waits, and in nothing else."""
+    paths = (
+        MONITORING / "alertmanager" / "alertmanager.yml",
+        ROOT / "tests" / "e2e" / "alertmanager" / "alertmanager.yml",
+    )
+    ours, tested = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in paths)
+
+    for waiting in ("group_wait", "group_interval"):
+        assert ours["route"].pop(waiting) != tested["route"].pop(waiting)
+    assert ours == tested
+
+
 def test_all_services_are_scraped() -> None:
     """Prometheus asks each service at its own port."""
     config = yaml.safe_load((MONITORING / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
