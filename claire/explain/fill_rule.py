@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ def fill_lines(result: OrderResult) -> list[str]:
         )
     ]
     fill = result.fill
-    if fill is not None and fill.get("rule") == "paper_ioc_v1":
+    if fill is not None and fill.get("rule") in {"paper_ioc_v1", "paper_walk_v1"}:
         told += _paper(fill, base)
     elif fill is not None:
         told.append(f"rule: {fill.get('rule')}: {fill.get('by', '')}")
@@ -60,31 +60,53 @@ def _paper(fill: Mapping[str, Any], base: str) -> list[str]:
     if fill.get("synthetic") and (value("bid"), value("ask")) != (value("quote_bid"), value("quote_ask")):
         moved = f"; not believed to be better than mid at decision, so taken as {price(value('touch'))} at the touch"
     q2 = value("q2")
+    at_touch = f"at the touch {price(value('touch'))}"
     beyond = "" if not q2 else (
-        f", {quantity(q2)} beyond it at {price(_number(fill, 'level_price'))} (δ {percent(value('delta'))})"
+        f", {quantity(q2)} beyond at {price(_number(fill, 'level_price'))} (δ {percent(value('delta'))})"
     )  # fmt: skip
     sigma = "" if fill.get("sigma_known") else ", assumed"
     decided = _LIMITS.get(str(fill.get("limited_by")), str(fill.get("limited_by")))
     shown, levels = number(value("displayed"), 4), number(value("levels"), 4)
+    walk = fill.get("walk") or []
+    depth = f"{fill.get('max_levels')} times that is {levels}"
+    if walk:
+        seen = f"{number(value('left'), 4)} on the {fill.get('levels_seen')} levels seen"
+        depth = f"{seen}, at most {levels} with those beyond"
     traded, own, cap = (number(value(name), 4) for name in ("volume_60s", "own_60s", "cap"))
     return [
-        f"rule: paper_ioc_v1, the first valid quote after {fill.get('latency_ms')} ms ({eligible}) came at {quoted}",
+        _joined(
+            f"rule: {fill.get('rule')}, the first valid quote after {fill.get('latency_ms')} ms ",
+            f"({eligible}) came at {quoted}",
+        ),
         _joined(
             f"quote: bid {price(value('quote_bid'))}, ask {price(value('quote_ask'))}{constructed}",
             f" [{short(str(fill.get('quote_event_id')))}]{moved}",
         ),
         _joined(
             f"quantity: order {quantity(value('requested'))}; at the touch {number(value('available'), 4)} {base} of ",
-            f"{shown} shown, {fill.get('max_levels')} times that is {levels}; share of the minute ",
+            f"{shown} shown, {depth}; share of the minute ",
             f"{percent(value('participation'))} of {traded} less own {own} is {cap}; decided by {decided}",
         ),
+        *_walked(walk, base),
         _joined(
-            f"price: {quantity(value('q1'))} at the touch {price(value('touch'))}{beyond}; ",
+            f"price: {quantity(value('q1'))} {'on those levels' if walk else at_touch}{beyond}; ",
             f"impact {percent(value('impact'))} (sigma {percent(value('sigma_1m'))} a minute{sigma}), ",
             f"worst {price(value('worst_price'))}, protected at {price(value('protection_price'))}; ",
             f"rounded to the tick {price(value('price'))}",
         ),
     ]
+
+
+def _walked(walk: Sequence[Mapping[str, Any]], base: str) -> list[str]:
+    """Return the levels of a book walk, best first, in one line."""
+    if not walk:
+        return []
+    told = []
+    for level in walk:
+        used, shown, taken = (_number(level, name) or Decimal(0) for name in ("used", "shown", "taken"))
+        ours = f", {number(taken, 4)} of it taken by us before" if taken else ""
+        told.append(f"{quantity(used)} at {price(_number(level, 'price'))} (of {number(shown, 4)} shown{ours})")
+    return [f"levels walked: {'; '.join(told)} {base}"]
 
 
 def _joined(*parts: str) -> str:

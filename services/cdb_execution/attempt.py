@@ -70,14 +70,20 @@ def attempt(
         tick_size=spec.tick_size,
         lot_size=spec.lot_size,
     )
+    # A constructed quote has no depth, and may have been moved away from the levels that a message claims.
+    levels = () if event.synthetic else market.levels(order.side)
+    displayed, taken = (market.ask_size, market.ask_taken) if buys else (market.bid_size, market.bid_taken)
+    if levels:
+        displayed, taken = levels[0].shown, levels[0].taken
     book = TopOfBook(
         bid=bid,
         ask=ask,
-        displayed=market.ask_size if buys else market.bid_size,
-        taken=market.ask_taken if buys else market.bid_taken,
+        displayed=displayed,
+        taken=taken,
         volume_60s=market.volume_60s(now),
         own_60s=market.own_60s(now),
         sigma_1m=market.sigma_1m,
+        levels=levels,
     )
     return attempt_fill(request, book)
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, NamedTuple
 
+from services.cdb_execution.levels import Depth, LevelSeen
+from services.common.book import Level
 from services.common.decimals import ONE, ZERO, divide, square_root
 from services.common.events import MarketData
 from services.common.timestamps import MINUTE_US
@@ -40,6 +42,7 @@ class Market:
     Attributes:
         bid, ask, bid_size, ask_size: the last top of the book that was shown.
         bid_taken, ask_taken: what our fills took there since it was last refreshed.
+        depth: the levels behind it; None until a feed has shown some.
         volumes: (time, traded volume) of the last minute.
         own: (time, quantity) of our own fills of the last minute.
         minute: the minute (since the epoch) that `close` belongs to.
@@ -54,6 +57,7 @@ class Market:
     ask_size: Decimal = ZERO
     bid_taken: Decimal = ZERO
     ask_taken: Decimal = ZERO
+    depth: Depth | None = None
     volumes: deque[tuple[int, Decimal]] = field(default_factory=deque)
     own: deque[tuple[int, Decimal]] = field(default_factory=deque)
     minute: int | None = None
@@ -71,6 +75,9 @@ class Market:
             if self.ask_taken and (ask != self.ask or ask_size > self.ask_size):
                 self.ask_taken = ZERO
             self.bid, self.ask, self.bid_size, self.ask_size = bid, ask, bid_size, ask_size
+            if self.depth is not None or event.bids is not None or event.asks is not None:
+                self.depth = self.depth or Depth()
+                self.depth.observe(event.bids, event.asks)
         timestamp, volume = event.timestamp, event.volume
         if volume:
             self.volumes.append((timestamp, volume))
@@ -124,7 +131,15 @@ class Market:
         """Base units of our own fills in the 60 s up to `now`."""
         return _sum(self.own, now)
 
-    def take(self, side: str, at_touch: Decimal, quantity: Decimal, now: int) -> None:
+    def levels(self, side: str) -> tuple[LevelSeen, ...]:
+        """Return the levels that an order of this side meets, best first; none where the feed shows none."""
+        if self.depth is None:
+            return ()
+        return (self.depth.asks if side == "BUY" else self.depth.bids).seen()
+
+    def take(
+        self, side: str, at_touch: Decimal, quantity: Decimal, now: int, of_levels: tuple[Level, ...] = ()
+    ) -> None:
         """Remember a fill of ours.
 
         Args:
@@ -132,7 +147,10 @@ class Market:
             at_touch: the part that was taken from the size shown at the touch.
             quantity: all of it.
             now: microseconds.
+            of_levels: (price, quantity) of each level that was walked.
         """
+        if of_levels and self.depth is not None:
+            (self.depth.asks if side == "BUY" else self.depth.bids).take(of_levels)
         if side == "BUY":
             self.ask_taken += at_touch
         else:

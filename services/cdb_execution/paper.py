@@ -91,7 +91,7 @@ class PaperExecution(ReportingMachine):
     def _book(
         self, order: WorkingOrder, event: MarketData, market: Market, spec: InstrumentSpec, made: PaperFill
     ) -> None:
-        market.take(order.side, made.at_touch, made.quantity, self.now)
+        market.take(order.side, made.at_touch, made.quantity, self.now, made.of_levels)
         self._take_in(order, made.quantity, made.price)
         fee_rate = self.settings.taker_fee(order.venue)
         fee = fit(made.quantity * made.price * fee_rate)

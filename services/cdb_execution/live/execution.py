@@ -78,6 +78,7 @@ class LiveExecution(Reconciling):
                 volume_60s=market.volume_60s(self.now),
                 own_60s=ZERO,
                 sigma_1m=market.sigma_1m,
+                levels=market.levels(order.side),
             ),
         )
         price = made.price if isinstance(made, PaperFill) else touch
