@@ -25,6 +25,7 @@ class LiveSettings(MachineSettings):
         FEED_SILENCE_SEC: a symbol without any message for so long is reconnected.
         FEED_ROTATE_MIN: a connection is replaced after so long (the exchange cuts it after 24 hours).
         FEED_WARMUP_MIN: closed minutes that are asked for at the start.
+        FEED_COMPARE: whether each closed minute's trades are compared with the exchange's bar.
         FEED_TIME_EVERY_SEC: distance of the measurements of the exchange's clock.
         SCREENER_TOP: of `SYMBOLS=auto`: how many symbols are chosen.
         SCREENER_EVERY_MIN: how often the choice is made again.
@@ -42,6 +43,7 @@ class LiveSettings(MachineSettings):
     FEED_SILENCE_SEC: int = Field(30, ge=1, le=3_600)
     FEED_ROTATE_MIN: int = Field(1_380, ge=1, le=1_439)
     FEED_WARMUP_MIN: int = Field(780, ge=0, le=10_080)
+    FEED_COMPARE: bool = True
     FEED_TIME_EVERY_SEC: int = Field(60, ge=1, le=3_600)
     SCREENER_TOP: int = Field(10, ge=1, le=100)
     SCREENER_EVERY_MIN: int = Field(60, ge=1, le=10_080)

@@ -44,7 +44,7 @@ class FeedMetrics:
     Attributes:
         waiting_for: services that must come round before the feed goes on.
         ended: the recording has ended; silence is rightful.
-        reconnects, clock_offset: of a feed that has a connection to an exchange.
+        reconnects, clock_offset, minutes_compared, trades_missed: of a feed that has a connection to an exchange.
     """
 
     def __init__(
@@ -67,6 +67,8 @@ class FeedMetrics:
         self.withheld = feed.FEED_WITHHELD.counter(registry)
         self.reconnects = feed.FEED_RECONNECTS.counter(registry)
         self.clock_offset = process.EXCHANGE_CLOCK_OFFSET.gauge(registry)
+        self.minutes_compared = feed.FEED_MINUTES_COMPARED.counter(registry)
+        self.trades_missed = feed.FEED_TRADES_MISSED.counter(registry)
         self._ticks = feed.FEED_TICKS.counter(registry)
         self._time = feed.FEED_TIME.gauge(registry)
         feed.FEED_AGE.gauge(registry).set_function(self._age_sec)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from typing import Any
+
+from prometheus_client import Counter
 
 from services.cdb_ws.adapters.feed_metrics import FeedMetrics
 from services.cdb_ws.adapters.live_session import LiveSession
@@ -18,6 +21,7 @@ class LiveMetrics:
         self._session: LiveSession | None = None
         self._trouble: str | None = "the exchange has not been asked yet"
         self._reconnects = 0
+        self._seen: Tally[tuple[str, ...]] = Tally()
         self._shown = shown
         life.check("exchange", lambda: self._trouble)
         life.status.add("exchange", self._status)
@@ -26,6 +30,7 @@ class LiveMetrics:
     def attach(self, session: LiveSession) -> None:
         """Look at this session from now on."""
         self._session, self._reconnects = session, 0
+        self._seen.clear()
 
     def _status(self) -> dict[str, Any] | None:
         session = self._session
@@ -42,9 +47,20 @@ class LiveMetrics:
     def look(self) -> None:
         """Take over what the session shows now."""
         assert self._session is not None, "a session is attached before it is looked at"
-        feed, now_us = self._session.feed, self._session.now_us
-        self._trouble = "; ".join(feed.problems(now_us).values()) or None
-        if feed.offset_ms is not None:
-            self._shown.clock_offset.set(feed.offset_ms / 1_000)
-        self._shown.reconnects.inc(feed.reconnects - self._reconnects)
-        self._reconnects = feed.reconnects
+        live, now_us = self._session.feed, self._session.now_us
+        self._trouble = "; ".join(live.problems(now_us).values()) or None
+        if live.offset_ms is not None:
+            self._shown.clock_offset.set(live.offset_ms / 1_000)
+        self._shown.reconnects.inc(live.reconnects - self._reconnects)
+        self._reconnects = live.reconnects
+        for symbol, one in live.instruments.items():
+            labels = (live.venue, symbol)
+            self._count(self._shown.trades_missed, labels, one.missed)
+            for verdict, number in one.compared.items():
+                self._count(self._shown.minutes_compared, (*labels, verdict), number)
+
+    def _count(self, counter: Counter, labels: tuple[str, ...], number: int) -> None:
+        new = number - self._seen[labels]
+        if new > 0:
+            counter.labels(*labels).inc(new)
+        self._seen[labels] = number

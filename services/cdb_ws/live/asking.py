@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from services.cdb_ws.live.comparing import Comparing
 from services.cdb_ws.live.healing import Healing
 from services.cdb_ws.live.links import backoff_ms
 from services.cdb_ws.live.screening import Screening
@@ -32,15 +33,18 @@ class Asking:
     def __init__(
         self,
         state: FeedState,
+        *,
         watching: Watching,
         healing: Healing,
         silence: SilenceWatch,
+        comparing: Comparing,
         screening: Screening | None,
     ) -> None:
         self._state = state
         self._watching = watching
         self._healing = healing
         self._silence = silence
+        self._comparing = comparing
         self._screening = screening
         self._time_asked_us: int | None = None
         self.trouble: dict[str, str] = {}
@@ -70,6 +74,8 @@ class Asking:
             "instruments": self._watching.on_instruments,
             "klines": self._watching.on_klines,
             "trades": self._on_trades,
+            "bar": self._comparing.on_bar,
+            "recount": self._comparing.on_trades,
             "tickers": self._on_screening,
             "age": self._on_screening,
         }
@@ -119,7 +125,9 @@ class Asking:
             self._state.tell("WARNING", "FEED_WARMUP_MISSING", f"{ask.symbol}: {trouble}", symbol=ask.symbol)
             self._watching.bars_came(ask.symbol, now_us)
         elif ask.kind == "trades":
-            self._healing.give_up(ask.symbol, trouble)
+            self._healing.give_up(ask.symbol, trouble, now_us)
+        elif ask.kind in {"bar", "recount"}:
+            self._comparing.give_up(ask.symbol)
         elif self._screening is not None:
             self._screening.fail(answer.ask)
             self._watching.choose(self._screening, now_us)

@@ -4,8 +4,8 @@ It opens no socket and reads no clock. `now_us` is the feed's time and never goe
 the inputs in their order, so a recorded session that is played into it gives the same observations.
 
 Its rooms: `watching` (what is watched), `wiring` (over which connections), `hearing` (what frames say), `asking` (what
-answers say), `healing` (what was lost comes back), `silence` (what does not come at all), `showing`. They share one
-`state`.
+answers say), `healing` (what was lost comes back), `silence` (what does not come at all), `comparing` (what was lost
+without a sign), `showing`. They share one `state`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.cdb_ws.live.asking import Asking
+from services.cdb_ws.live.comparing import Comparing
 from services.cdb_ws.live.healing import Healing
 from services.cdb_ws.live.hearing import Hearing
 from services.cdb_ws.live.instrument import InstrumentFeed
@@ -27,6 +28,7 @@ from services.cdb_ws.live.watching import Watching
 from services.cdb_ws.live.wiring import Wiring
 from services.cdb_ws.live.words import Answer, Step
 from services.cdb_ws.live_settings import LiveSettings
+from services.common.instruments import Venue
 from services.common.settings import AUTO
 from services.common.timestamps import MS_US
 
@@ -62,7 +64,15 @@ class LiveFeed:
         self._silence = SilenceWatch(self._state, self._wiring, self._healing)
         self._hearing = Hearing(self._state, self._wiring, self._healing)
         self._watching = Watching(self._state, self._wiring, symbols, self.screening)
-        self._asking = Asking(self._state, self._watching, self._healing, self._silence, self.screening)
+        self._comparing = Comparing(self._state)
+        self._asking = Asking(
+            self._state,
+            watching=self._watching,
+            healing=self._healing,
+            silence=self._silence,
+            comparing=self._comparing,
+            screening=self.screening,
+        )
 
     # inputs
 
@@ -103,6 +113,7 @@ class LiveFeed:
             self._silence.look(slot, now_us)
             self._wiring.rotate(slot, now_us)
         self._asking.tick(now_us)
+        self._comparing.tick(now_us)
         if self.screening is not None and self._state.listings:
             for ask in self.screening.due(now_us):
                 self._state.ask(ask)
@@ -115,6 +126,11 @@ class LiveFeed:
     @property
     def _connections(self) -> Mapping[int, Connection]:
         return self._wiring.connections
+
+    @property
+    def venue(self) -> Venue:
+        """The market that is watched."""
+        return self._market.venue
 
     @property
     def instruments(self) -> Mapping[str, InstrumentFeed]:

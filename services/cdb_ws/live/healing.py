@@ -40,19 +40,17 @@ class Healing:
                 state.observe(instrument.heal_some(way, deals, now_us))
                 self.ask(instrument.symbol, now_us)
                 return
-            state.tell(
-                "CRITICAL",
-                "FEED_GAP_UNHEALED",
-                f"{instrument.symbol}: trades are lost for good: the exchange's answer does not reach back far enough",
-                symbol=instrument.symbol,
-            )
+            self._lost(instrument, "the exchange's answer does not reach back far enough", now_us)
         state.observe(instrument.heal(way, deals, now_us))
 
-    def give_up(self, symbol: str, trouble: str) -> None:
+    def give_up(self, symbol: str, trouble: str, now_us: int) -> None:
         """Let the loss stand: there is no answer."""
         instrument = self._state.instruments.get(symbol)
         if instrument is not None and instrument.healing:
             instrument.end_healing()
-            self._state.tell(
-                "CRITICAL", "FEED_GAP_UNHEALED", f"{symbol}: trades are lost for good: {trouble}", symbol=symbol
-            )
+            self._lost(instrument, trouble, now_us)
+
+    def _lost(self, instrument: InstrumentFeed, why: str, now_us: int) -> None:
+        symbol = instrument.symbol
+        instrument.whole_from_ms = self._state.exchange_ms(now_us)
+        self._state.tell("CRITICAL", "FEED_GAP_UNHEALED", f"{symbol}: trades are lost for good: {why}", symbol=symbol)

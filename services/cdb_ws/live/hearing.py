@@ -73,7 +73,11 @@ class Hearing:
         for topic in connection.subscriptions.echoed(names):
             for symbol in connection.slot.symbols:
                 instrument = self._state.instruments[symbol]
-                if topic == instrument.deals_topic and instrument.healing and connection.slot.current is connection:
+                if topic != instrument.deals_topic:
+                    continue
+                if instrument.whole_from_ms is None:
+                    instrument.whole_from_ms = self._state.exchange_ms(now_us)
+                if instrument.healing and connection.slot.current is connection:
                     self._healing.ask(symbol, now_us)
 
     def _refused(self, connection: Connection, names: Iterable[str], reason: str, now_us: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final
@@ -36,7 +37,9 @@ class InstrumentFeed:
         heal_from_ms: the exchange's time from which trades may be missing.
         heard_us: feed time of the last message of any kind; None before the first.
         deals_us: of the last trades; None before the first.
+        whole_from_ms: the exchange's time from which every trade shall have been counted; None before the first echo.
         gaps, healed, late: losses, trades brought back, quotes that came after newer ones.
+        missed, compared: trades that were lost in a living stream, minutes compared with the exchange's bar.
     """
 
     def __init__(self, spec: InstrumentSpec, topics: Sequence[str], *, resumed: bool, levels: int = 0) -> None:
@@ -48,7 +51,9 @@ class InstrumentFeed:
         self.heal_from_ms: int | None = None
         self.heard_us: int | None = None
         self.deals_us: int | None = None
-        self.gaps = self.healed = self.late = 0
+        self.whole_from_ms: int | None = None
+        self.gaps = self.healed = self.late = self.missed = 0
+        self.compared: Counter[str] = Counter()
         self._unit = spec.contract_size if spec.volume_unit == "contracts" else Decimal(1)
         self._gap_owed = resumed
         self._price: Decimal | None = None
@@ -137,6 +142,24 @@ class InstrumentFeed:
         self.healing, self.heal_from_ms = True, last_ms
         return observation
 
+    def recover(self, way: str, deals: Sequence[Deal], now_us: int) -> tuple[int, Observation | None]:
+        """Count the trades that a living stream has not brought; returns how many, and what they show."""
+        fresh = [deal for deal in deals if self.ledger.count(way, deal)]
+        if not fresh:
+            return 0, None
+        self.missed += len(fresh)
+        self.mark()
+        return len(fresh), self._trade(fresh, now_us)
+
+    def mark(self) -> None:
+        """Take note that something of what came before is missing, and cannot be named."""
+        self.gaps += 1
+        self._gap_owed = True
+
+    def traded(self, minute_ms: int) -> Decimal:
+        """Return the base units counted of a minute of the exchange's time."""
+        return wire_form(self.ledger.volume(minute_ms) * self._unit)
+
     def end_healing(self) -> None:
         """Stop waiting for what is lost."""
         self.healing, self.heal_from_ms = False, None
@@ -204,6 +227,8 @@ class InstrumentFeed:
             "healing": self.healing,
             "gaps": self.gaps,
             "trades_healed": self.healed,
+            "trades_missed": self.missed,
+            "minutes_compared": dict(self.compared),
             "trades_repeated": self.ledger.repeated,
             "quotes_late": self.late,
             "index_price": self.index_price,

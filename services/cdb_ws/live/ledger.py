@@ -12,11 +12,14 @@ from decimal import Decimal
 from typing import Final
 
 from services.cdb_ws.live.words import Deal
+from services.cdb_ws.observation import NO_VOLUME, add_volumes
 
-__all__ = ["KEEP_MS", "TradeLedger"]
+__all__ = ["KEEP_MS", "MINUTE_MS", "TradeLedger"]
 
 KEEP_MS: Final = 300_000
 """How far back trades are remembered, by the exchange's time."""
+
+MINUTE_MS: Final = 60_000
 
 _Key = tuple[int, Decimal, Decimal, bool]
 
@@ -37,6 +40,7 @@ class TradeLedger:
         self._nameless: Counter[_Key] = Counter()
         self._brought: dict[str, Counter[_Key]] = {}
         self._order: deque[tuple[int, _Key, str | None]] = deque()
+        self._volumes: dict[int, Decimal] = {}
 
     def count(self, way: str, deal: Deal) -> bool:
         """Take note of a trade; returns whether it is to be counted.
@@ -48,10 +52,17 @@ class TradeLedger:
         fresh = self._is_fresh(way, deal)
         if not fresh:
             self.repeated += 1
-        elif self.last_ms is None or deal.time_ms > self.last_ms:
+            return False
+        minute_ms = deal.time_ms // MINUTE_MS * MINUTE_MS
+        self._volumes[minute_ms] = add_volumes(self.volume(minute_ms), deal.quantity)
+        if self.last_ms is None or deal.time_ms > self.last_ms:
             self.last_ms = deal.time_ms
             self._forget(deal.time_ms - KEEP_MS)
-        return fresh
+        return True
+
+    def volume(self, minute_ms: int) -> Decimal:
+        """Return what was counted of the minute that begins at this time, in the exchange's unit."""
+        return self._volumes.get(minute_ms, NO_VOLUME)
 
     def _is_fresh(self, way: str, deal: Deal) -> bool:
         key = (deal.time_ms, deal.price, deal.quantity, deal.buy)
@@ -80,4 +91,5 @@ class TradeLedger:
                 self._ids.discard(trade_id)
             for counter in (self._counted, self._nameless, *self._brought.values()):
                 counter.pop(key, None)
+        self._volumes = {minute: volume for minute, volume in self._volumes.items() if minute > before_ms - MINUTE_MS}
         self._brought = {way: brought for way, brought in self._brought.items() if brought}

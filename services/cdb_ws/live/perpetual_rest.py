@@ -28,6 +28,7 @@ class PerpetualRest:
 
     bars_per_answer: Final = 2_000
     trades_per_answer: Final = 100
+    asks_stretches: Final = False
 
     def time(self) -> Ask:
         """Ask for the exchange's time."""

@@ -53,6 +53,10 @@ class Rest(Protocol):
     def trades_per_answer(self) -> int:
         """Trades of one answer at most."""
 
+    @property
+    def asks_stretches(self) -> bool:
+        """Whether trades of a stretch can be asked for; otherwise it is always the newest."""
+
     def time(self) -> Ask:
         """Ask for the exchange's time."""
 

@@ -24,6 +24,7 @@ class SpotRest:
 
     bars_per_answer: Final = 500
     trades_per_answer: Final = 1_000
+    asks_stretches: Final = True
 
     def time(self) -> Ask:
         """Ask for the exchange's time."""

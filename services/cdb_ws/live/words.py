@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -144,7 +144,7 @@ class Bad:
 
 Sight = Deals | Quote | Mark | Acknowledged | Refused | Ping | Pong | Other | Bad
 
-AskKind = Literal["time", "instruments", "klines", "trades", "tickers", "age"]
+AskKind = Literal["time", "instruments", "klines", "trades", "tickers", "age", "bar", "recount"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +163,10 @@ class Ask:
     params: tuple[tuple[str, str], ...] = ()
     after_ms: int = 0
     attempt: int = 0
+
+    def of_kind(self, kind: AskKind) -> Ask:
+        """Return the same question asked for another purpose."""
+        return replace(self, kind=kind)
 
 
 @dataclass(frozen=True, slots=True)

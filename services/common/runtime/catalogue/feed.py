@@ -12,12 +12,14 @@ __all__ = [
     "FEED_GAPS",
     "FEED_IGNORED_ROWS",
     "FEED_MARKET_DATA",
+    "FEED_MINUTES_COMPARED",
     "FEED_RECONNECTS",
     "FEED_REJECTED_ROWS",
     "FEED_ROWS",
     "FEED_SYMBOL_AGE",
     "FEED_TICKS",
     "FEED_TIME",
+    "FEED_TRADES_MISSED",
     "FEED_WITHHELD",
 ]
 
@@ -42,6 +44,21 @@ FEED_WITHHELD = Definition(
 FEED_RECONNECTS = Definition(
     "cdb_feed_reconnects", "counter", "Connections to the exchange that were lost or cut for silence.", _ONLY
 )
+FEED_MINUTES_COMPARED = Definition(
+    "cdb_feed_minutes_compared",
+    "counter",
+    "Closed minutes whose trades were compared with the exchange's bar: equal, healed (trades were missing and are "
+    "counted now), differs (bar and trades of the exchange do not agree), begun (only a part was watched), unknown.",
+    _ONLY,
+    (*_BY_SYMBOL, "verdict"),
+)
+FEED_TRADES_MISSED = Definition(
+    "cdb_feed_trades_missed",
+    "counter",
+    "Trades that a living stream did not bring and the comparison found.",
+    _ONLY,
+    _BY_SYMBOL,
+)
 FEED_ROWS = Definition("cdb_feed_rows", "gauge", "Rows read from the recordings.", _ONLY)
 FEED_REJECTED_ROWS = Definition("cdb_feed_rejected_rows", "gauge", "Rows skipped as unusable.", _ONLY)
 FEED_IGNORED_ROWS = Definition("cdb_feed_ignored_rows", "gauge", "Rows of symbols that are not played.", _ONLY)
@@ -49,6 +66,8 @@ FEED_FINISHED = Definition("cdb_feed_finished", "gauge", "1 when the recording h
 
 DEFINITIONS = (
     FEED_MARKET_DATA,
+    FEED_MINUTES_COMPARED,
+    FEED_TRADES_MISSED,
     FEED_GAPS,
     FEED_SYMBOL_AGE,
     FEED_AGE,
