@@ -13,7 +13,7 @@ from claire.data_folder import DataFolder
 from services.common.errors import ClaireError
 from services.common.settings import Infrastructure, load_settings, read_environment
 
-__all__ = ["DatabaseUnreachable", "open_database"]
+__all__ = ["DatabaseUnreachable", "connect_elsewhere", "open_database"]
 
 Connection = psycopg2.extensions.connection
 
@@ -35,7 +35,7 @@ def open_database(folder: Path, dsn: str, environ: Mapping[str, str]) -> Iterato
         DatabaseUnreachable: nothing was ever run on the folder, or nobody answers at the address.
     """
     if dsn:
-        connection = _connect_elsewhere(dsn, environ)
+        connection = connect_elsewhere(dsn, environ)
         try:
             yield connection
         finally:
@@ -63,7 +63,12 @@ def open_database(folder: Path, dsn: str, environ: Mapping[str, str]) -> Iterato
             data.release()
 
 
-def _connect_elsewhere(dsn: str, environ: Mapping[str, str]) -> Connection:
+def connect_elsewhere(dsn: str, environ: Mapping[str, str]) -> Connection:
+    """Return a connection to a database by its address; `env` takes POSTGRES_HOST and so on.
+
+    Raises:
+        DatabaseUnreachable: nobody answers there.
+    """
     address: dict[str, Any] = {"dsn": dsn}
     if dsn == "env":
         address = load_settings(Infrastructure, read_environment(environ)).postgres_address()
