@@ -12,7 +12,7 @@ from services.common.errors import ClaireError, SettingsInvalid
 from services.common.runtime.lifecycle import DEFAULT_PORTS
 from services.common.settings import Infrastructure, load_settings, read_environment
 
-__all__ = ["DEFAULT_FOLDER", "Address", "AddressUnknown", "find_address", "find_services"]
+__all__ = ["DEFAULT_FOLDER", "LOCAL", "Address", "AddressUnknown", "find_address", "find_services"]
 
 DEFAULT_FOLDER = Path("data/paper")
 OPERATOR_PASSWORD = "REDIS_OPERATOR_PASSWORD"  # noqa: S105 - the name of a variable

@@ -35,7 +35,13 @@ PROGRESS_EVERY_SEC = 5.0
 
 
 class Screen:
-    """What a run is shown on; `tell` may be called from any thread."""
+    """What a run is shown on; `tell` may be called from any thread.
+
+    Attributes:
+        page: address of the status page, empty while there is none.
+    """
+
+    page: str = ""
 
     def start(self) -> None:
         """Begin."""
@@ -140,7 +146,7 @@ class TerminalScreen(Screen):
         return Panel(
             Group(facts, Text(prices), Text(money, style="bold"), Text(), lines, Text(), services, *sick),
             title=self._title,
-            subtitle="Ctrl-C stops",
+            subtitle=f"{self.page}  Ctrl-C stops".strip(),
         )
 
 

@@ -12,12 +12,17 @@ from typing import Any
 
 from rich.console import Console
 
+from claire.address import LOCAL
+from claire.page import PORT_AFTER_FIRST
+from claire.page.serve import page_of_folder
 from claire.probe import HealthProbe
 from claire.screen import PlainScreen, Screen, TerminalScreen, render_summary
 from claire.stack import Stack, StackOptions
 from claire.stats import current_run, equity_curve, summarise
 from claire.watch import Happening, JournalWatch, RunView
+from services.common import channels
 from services.common.codec import encode_value
+from services.common.runtime.http import HttpServer, PortInUse
 
 __all__ = ["UpOptions", "print_json", "run_up", "to_json"]
 
@@ -86,6 +91,7 @@ class _Run:
             else PlainScreen(console, quiet=options.quiet)
         )
         self._watch: JournalWatch | None = None
+        self._page: HttpServer | None = None
         self._curve: list[float] = []
         self._done_at: int | None = None
         self._began = time.monotonic()
@@ -96,6 +102,7 @@ class _Run:
             try:
                 fresh = not stack.folder.exists
                 stack.start(self._tell)
+                self._serve_page()
                 self._begin_watching(from_beginning=fresh)
                 done = self._loop(signals)
                 self._end_watching()
@@ -105,8 +112,23 @@ class _Run:
                 self._report(done=done)
             finally:
                 self._end_watching()
+                if self._page is not None:
+                    self._page.stop()
                 stack.stop()
         return 0
+
+    def _serve_page(self) -> None:
+        """Serve the status page; a run does not depend on it."""
+        stack = self._stack
+        port = stack.ports[channels.WS] + PORT_AFTER_FIRST
+        services = {service: (LOCAL, there) for service, there in stack.ports.items()}
+        try:
+            self._page = HttpServer(page_of_folder(stack.folder, services), LOCAL, port).start()
+        except PortInUse as taken:
+            self._tell(f"no status page: {taken}")
+            return
+        self._screen.page = f"http://{LOCAL}:{port}"
+        self._tell(f"the status page: {self._screen.page}")
 
     def _tell(self, text: str) -> None:
         self._screen.tell(Happening("process", "", text))

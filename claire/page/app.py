@@ -2,52 +2,60 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from importlib.resources import files
-from threading import Lock
-from typing import Any, Final
+from typing import Final
 
 import flask
 
+from claire.page.archive import ArchiveAway, ArchiveBusy
+from claire.page.html import text
+from claire.page.look import View
 from claire.page.render import render
+from claire.page.story import Told, is_id, story_page
 from services.common.version import VERSION
 
 __all__ = ["create_page"]
 
-FRESH_SEC: Final = 1.0
-"""Services are asked at most once in this time, however many look."""
-HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1", "cdb_page"})
+HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+METHODS: Final = frozenset({"GET", "HEAD"})
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+ASSETS: Final = {
+    "style.css": "text/css",
+    "script.js": "text/javascript",
+    "copy.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
 }
 
 
-def create_page(look: Callable[[], Mapping[str, Any]]) -> flask.Flask:
-    """Return the application; `look` asks the services and puts the screen together."""
+def create_page(
+    look: Callable[[], View],
+    tell: Callable[[str], Told],
+    commands: Sequence[str] = ("claire explain {id}",),
+) -> flask.Flask:
+    """Return the application.
+
+    Args:
+        look: puts together what the page shows.
+        tell: tells the story of an id.
+        commands: for the terminal, with `{id}` where the id belongs.
+    """
     app = flask.Flask("cdb_page", static_folder=None)
-    lock = Lock()
-    seen: dict[str, Any] = {"at": -FRESH_SEC, "status": None}
-
-    def status() -> Mapping[str, Any]:
-        with lock:
-            if seen["status"] is None or time.monotonic() - seen["at"] >= FRESH_SEC:
-                seen["status"], seen["at"] = look(), time.monotonic()
-            found: Mapping[str, Any] = seen["status"]
-            return found
-
-    def asset(name: str, kind: str) -> flask.Response:
-        text = files("claire.page").joinpath(name).read_text(encoding="utf-8")
-        return flask.Response(text, mimetype=kind)
+    assets = {name: files("claire.page").joinpath(name).read_text(encoding="utf-8") for name in ASSETS}
 
     @app.before_request
     def only_this_machine() -> None:
-        """Refuse other names for this address: a page elsewhere could have one that points here."""
+        """Refuse other names for this address (a page elsewhere could have one that points here), and to change."""
+        if flask.request.method not in METHODS:
+            flask.abort(405)
         host = flask.request.host
         name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
         if name not in HOSTS:
@@ -58,19 +66,27 @@ def create_page(look: Callable[[], Mapping[str, Any]]) -> flask.Flask:
         response.headers.update(HEADERS)
         return response
 
-    @app.get("/")
+    @app.get("/", provide_automatic_options=False)
     def page() -> str:
-        return render(status())
+        return render(look())
 
-    @app.get("/style.css")
-    def style() -> flask.Response:
-        return asset("style.css", "text/css")
+    @app.get("/explain/<id_>", provide_automatic_options=False)
+    def explain(id_: str) -> tuple[str, int]:
+        if not is_id(id_):
+            flask.abort(404)
+        try:
+            told = tell(id_)
+        except (ArchiveAway, ArchiveBusy) as away:
+            told = Told(f'<p class="lead">The story cannot be told now: {text(away)}</p>', 503)
+        return story_page(id_, told, tuple(command.replace("{id}", id_) for command in commands)), told.code
 
-    @app.get("/script.js")
-    def script() -> flask.Response:
-        return asset("script.js", "text/javascript")
+    @app.get("/<name>", provide_automatic_options=False)
+    def asset(name: str) -> flask.Response:
+        if name not in assets:
+            flask.abort(404)
+        return flask.Response(assets[name], mimetype=ASSETS[name])
 
-    @app.get("/health")
+    @app.get("/health", provide_automatic_options=False)
     def health() -> dict[str, str]:
         return {"status": "ok", "service": "cdb_page", "version": VERSION}
 

@@ -1,4 +1,4 @@
-"""`claire page`: serves the status page on 127.0.0.1 until Ctrl-C."""
+"""`claire page`: serves the status page on 127.0.0.1 until Ctrl-C. A running `claire up` does so by itself."""
 
 from __future__ import annotations
 
@@ -21,22 +21,38 @@ def page(
     *,
     data_dir: RunningFolder = None,
     first_port: FirstPort = None,
-    port: Annotated[int, typer.Option("--port", help="Where to listen on 127.0.0.1.", min=0, max=65535)] = 8006,
+    dsn: Annotated[str, typer.Option("--dsn", help="Its database instead of a data folder's; env: POSTGRES_*.")] = "",
+    port: Annotated[
+        int | None, typer.Option("--port", help="Where to listen; by default 8006, beside cdb_ws.", min=0, max=65535)
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="0.0.0.0 is for containers alone.")] = "127.0.0.1",
 ) -> None:
-    """Show the state of everything in a browser, read-only and live."""
+    """Show the state of everything in a browser, read-only and live (claire up does so by itself)."""
     from threading import Event
 
-    from claire.address import find_services
-    from claire.page.app import create_page
-    from claire.status import ask, put_together
+    from claire.address import DEFAULT_FOLDER, find_services
+    from claire.data_folder import DataFolder
+    from claire.database import connect_elsewhere
+    from claire.page import PORT_AFTER_FIRST
+    from claire.page.serve import IN_DOCKER, page_of, page_of_folder
+    from services.common import channels
     from services.common.runtime.http import HttpServer, PortInUse
 
     services = find_services(data_dir, first_port, os.environ)
+    chosen = services[channels.WS][1] + PORT_AFTER_FIRST if port is None else port
+    if dsn:
+        app = page_of(services, lambda: connect_elsewhere(dsn, os.environ), IN_DOCKER)
+    else:
+        app = page_of_folder(DataFolder(data_dir or DEFAULT_FOLDER), services)
     try:
-        server = HttpServer(create_page(lambda: put_together(ask(services))), "127.0.0.1", port).start()
-    except PortInUse as taken:
-        refuse(str(taken), 1)
-    typer.echo(f"http://127.0.0.1:{server.port}  (Ctrl-C ends it)")
+        server = HttpServer(app, host, chosen).start()
+    except PortInUse:
+        refuse(
+            f"port {chosen} is in use: claire up and docker compose serve the page there by themselves; look at "
+            f"http://127.0.0.1:{chosen}, or choose another --port",
+            1,
+        )
+    typer.echo(f"http://{host}:{server.port}  (Ctrl-C ends it)")
     try:
         Event().wait()
     except KeyboardInterrupt:

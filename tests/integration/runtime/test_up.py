@@ -55,16 +55,16 @@ SKIPPED, MINUTES, WARMUP = 2_900, 80, 30
 
 
 def free_ports() -> int:
-    """Return the first of six ports in a row that nobody listens on."""
-    for first in range(20_000 + os.getpid() % 2_000 * 6, 60_000, 6):
+    """Return the first of seven ports in a row that nobody listens on."""
+    for first in range(20_000 + os.getpid() % 2_000 * 7, 60_000, 7):
         try:
-            for port in range(first, first + 6):
+            for port in range(first, first + 7):
                 with socket.socket() as probe:
                     probe.bind(("127.0.0.1", port))
         except OSError:
             continue
         return first
-    raise AssertionError("no six free ports in a row")
+    raise AssertionError("no seven free ports in a row")
 
 
 @pytest.fixture(scope="module")
