@@ -144,7 +144,9 @@ class Books:
                     if part:
                         contract = contracts.get(key, _Contract())
                         now = held.get(key, NOTHING)
-                        contracts[key], paid = _traded(contract, now, sign * part, Fraction(moved.price), 1)
+                        contracts[key], paid = _traded(
+                            contract, now, sign * part, Fraction(moved.price), moved.leverage
+                        )
                         held[key] = now + sign * part
                         cash = None if cash is None else cash - paid
             else:

@@ -122,17 +122,29 @@ class Trade:
 
 @dataclass(frozen=True, kw_only=True)
 class Balance:
-    """What the account holds of one currency."""
+    """What the account holds of one currency.
+
+    Attributes:
+        free: of which orders could be placed.
+        locked: in orders and, on perpetuals, as margin.
+        equity: all of it with unrealised profit; None where it is not told.
+    """
 
     venue: Venue
     currency: str
     free: Decimal
     locked: Decimal
+    equity: Decimal | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class PositionReport:
-    """A perpetual position as the exchange sees it; `quantity` is signed base units, short below zero."""
+    """A perpetual position as the exchange sees it.
+
+    Attributes:
+        quantity: signed base units, short below zero.
+        isolated: whether its margin is its own; otherwise all of the account answers for it.
+    """
 
     symbol: str
     quantity: Decimal
@@ -140,6 +152,7 @@ class PositionReport:
     margin: Decimal
     leverage: int
     liquidation_price: Decimal | None
+    isolated: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

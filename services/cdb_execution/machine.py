@@ -129,16 +129,23 @@ class ExecutionMachine(LiveExecution):
             if self.state.is_repeated(event.command_id) and event.action != "halt":
                 return
             self._on_command(event)
-        elif event.action == "account" and event.producer == channels.EXECUTION:
-            self._on_account(event)
-        elif event.action == "started" and event.producer == channels.EXECUTION:
-            self._after_own_start()
+        elif event.action == "resolve_order":
+            self._on_resolve_order(event)
+        elif event.producer == channels.EXECUTION:
+            self._on_own_control(event)
         elif event.action == "trading_state" and event.producer == channels.RISK:
             self._on_risk_state(event)
         elif event.action == "heartbeat" and event.producer == channels.RISK:
             self._on_heartbeat(event)
-        elif event.action == "resolve_order":
-            self._on_resolve_order(event)
+
+    def _on_own_control(self, event: Control) -> None:
+        """Fold what this service has stated itself: what the exchange says, and its own starts."""
+        if event.action == "account":
+            self._on_account(event)
+        elif event.action == "funding" and event.causation_id is None:
+            self._on_exchange_funding(event)
+        elif event.action == "started":
+            self._after_own_start()
 
     def _on_tick(self) -> None:
         if self.settings.sends:

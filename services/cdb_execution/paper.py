@@ -54,6 +54,10 @@ class PaperExecution(ReportingMachine):
         passed, state.funding_interval = state.funding_interval, interval
         since = (interval if passed is None else passed) * FUNDING_INTERVAL_US
         for settlement in settlements_between(since, self.now):
+            if self.settings.TRADING_MODE == "live":
+                due = {key: settlement for key, perpetual in state.perpetuals.items() if perpetual.position.quantity}
+                state.live.funding_due |= due  # the exchange tells what it pays
+                continue
             for perpetual in state.perpetuals.values():
                 fact = perpetual.fund(settlement)
                 if fact is not None:

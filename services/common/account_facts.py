@@ -20,13 +20,14 @@ __all__ = ["Adjustment", "PositionChange", "book_adjustment", "opening_capital",
 
 
 class PositionChange(BaseModel):
-    """By how much a position is not what its fills say; `price` is its value in the books."""
+    """By how much a position is not what its fills say; `price` is its value in the books, `leverage` a perpetual's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     symbol: Symbol
     change: Number
     price: Positive
+    leverage: Annotated[int, Field(ge=1)] = 1
 
 
 class Adjustment(BaseModel):
@@ -75,6 +76,6 @@ def book_adjustment(portfolio: Portfolio, event: Control) -> list[str]:
     portfolio.cash += said.cash
     keys = []
     for moved in said.positions:
-        portfolio.adjust(said.venue, moved.symbol, moved.change, moved.price, event.timestamp)
+        portfolio.adjust(said.venue, moved.symbol, moved.change, moved.price, event.timestamp, leverage=moved.leverage)
         keys.append(instrument_key(said.venue, moved.symbol))
     return keys

@@ -15,7 +15,7 @@ from services.common.instruments import PERPETUAL, instrument_key
 from services.common.portfolio import Portfolio
 from services.common.timestamps import format_timestamp
 
-__all__ = ["Funding", "Liquidation", "book_fact"]
+__all__ = ["Funding", "Liquidation", "Payment", "book_fact", "read_payment"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,27 @@ class Liquidation:
             "maintenance": self.maintenance,
             "loss": self.margin,
         }
+
+
+@dataclass(frozen=True)
+class Payment:
+    """A settlement that the exchange has told; `amount` is received (negative: paid), quote currency."""
+
+    symbol: str
+    payment_id: str
+    amount: Decimal
+
+
+def read_payment(event: Control) -> Payment:
+    """Return what a `funding` event says that states a record of the exchange.
+
+    Raises:
+        ContractViolation: the event does not say what it must.
+    """
+    symbol, payment_id, amount = (event.details.get(name) for name in ("symbol", "payment_id", "amount"))
+    if not (isinstance(symbol, str) and isinstance(payment_id, str) and isinstance(amount, Decimal | int)):
+        raise ContractViolation(f"funding {event.event_id}: {symbol!r}, {payment_id!r}, {amount!r} is no payment")
+    return Payment(symbol, payment_id, Decimal(amount))
 
 
 def book_fact(portfolio: Portfolio, event: Control) -> str:

@@ -214,11 +214,13 @@ class Portfolio:
             position.fees += fee
             self.cash -= fee
 
-    def adjust(self, venue: str, symbol: str, change: Decimal, price: Decimal, timestamp: int) -> None:
+    def adjust(
+        self, venue: str, symbol: str, change: Decimal, price: Decimal, timestamp: int, *, leverage: int = 1
+    ) -> None:
         """Change a position by what came or went without a fill of ours, at a price and without cash.
 
         On spot what went is written off at its cost, since what was received for it is not known here (cash is
-        adjusted by itself); a perpetual is changed like by a fill without leverage.
+        adjusted by itself); a perpetual is changed like by a fill with this leverage.
 
         Raises:
             IllegalTransition: more goes from a spot position than is held.
@@ -232,7 +234,7 @@ class Portfolio:
             against = min(abs(change), abs(position.quantity)) if position.quantity * change < 0 else ZERO
             for quantity in (against, abs(change) - against):
                 if quantity:
-                    self.cash += position.trade(side, quantity, price, 1)
+                    self.cash += position.trade(side, quantity, price, leverage)
         elif change >= 0:
             position.quantity += change
             position.cost += change * price

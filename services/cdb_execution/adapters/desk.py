@@ -21,6 +21,7 @@ from services.cdb_execution.settings import ExecutionSettings
 from services.cdb_execution.state import ExecutionState
 from services.common.errors import ExchangeRefused, ExchangeUnreachable
 from services.common.events import Order
+from services.common.instruments import PERPETUAL
 from services.common.timestamps import MINUTE_US, MS_US
 
 __all__ = ["Dispatch", "ExchangeDesk", "Lane", "request_of"]
@@ -188,14 +189,17 @@ class ExchangeDesk:
             done.asking = False
 
     def _snapshot(self, revision: int, since: int, symbols: list[str]) -> None:
+        pays = self.settings.VENUE == PERPETUAL
         try:
             trades = [trade for symbol in symbols for trade in self.exchange.trades(symbol, since)]
+            paid = [paid for symbol in symbols for paid in self.exchange.funding(symbol, since)] if pays else []
             snapshot = Snapshot(
                 revision,
                 balances=self.exchange.balances(),
                 open_orders=self.exchange.open_orders(symbols),
                 positions=self.exchange.positions(),
                 trades=trades,
+                funding=paid,
             )
             self.inbox.append(snapshot)
         except (ExchangeUnreachable, ExchangeRefused) as error:

@@ -43,6 +43,7 @@ SizeOf = Callable[[str], Decimal]
 _SIDES: Final[dict[int, Literal["BUY", "SELL"]]] = {1: "BUY", 2: "BUY", 3: "SELL", 4: "SELL"}
 """Open long and close short buy; open short and close long sell."""
 _STATUS: Final[dict[int, ExchangeStatus]] = {1: "NEW", 2: "NEW", 3: "FILLED", 4: "CANCELED", 5: "REJECTED"}
+_ISOLATED: Final = 1
 _GIVEN_BY_EXCHANGE: Final = "_m_"
 """How the client id begins that the exchange makes up for an order without one."""
 
@@ -119,7 +120,7 @@ def read_trade(value: Any, size_of: SizeOf) -> Trade:
 
 
 def read_position(value: Any, size_of: SizeOf) -> PositionReport:
-    """Return a position with isolated margin; a closed one has the quantity 0.
+    """Return a position; a closed one has the quantity 0.
 
     Raises:
         ExchangeAnswerInvalid: a field is missing or cannot be.
@@ -137,6 +138,7 @@ def read_position(value: Any, size_of: SizeOf) -> PositionReport:
         margin=number(row, "im"),
         leverage=integer(row, "leverage"),
         liquidation_price=liquidation or None,
+        isolated=integer(row, "openType") == _ISOLATED if "openType" in row else True,
     )
 
 
@@ -152,6 +154,7 @@ def read_asset(value: Any) -> Balance:
         currency=text(row, "currency"),
         free=number(row, "availableBalance"),
         locked=number(row, "frozenBalance") + number(row, "positionMargin"),
+        equity=optional_number(row, "equity"),
     )
 
 

@@ -24,6 +24,7 @@ from services.common.instruments import InstrumentSpec, Venue
 __all__ = [
     "Account",
     "Difference",
+    "DifferenceKind",
     "Held",
     "Ledger",
     "OpenOrder",
@@ -31,6 +32,10 @@ __all__ = [
     "describe",
     "read_account",
     "strangers",
+]
+
+DifferenceKind = Literal[
+    "balance", "position", "open_order", "trade", "entry", "margin", "margin_mode", "leverage", "available", "equity"
 ]
 
 _QUOTE_DUST: Final = Decimal("0.01")
@@ -50,13 +55,16 @@ class OpenOrder(BaseModel):
 
 
 class Held(BaseModel):
-    """A perpetual position at the exchange; signed base units."""
+    """A perpetual position at the exchange; signed base units. What a snapshot does not tell is not compared."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     symbol: Symbol
     quantity: Number
     entry_price: NonNegative
+    margin: Number | None = None
+    leverage: int | None = None
+    isolated: bool | None = None
 
 
 class Account(BaseModel):
@@ -67,6 +75,7 @@ class Account(BaseModel):
         balances: free and locked together, by currency.
         foreign_trades: ids of fills that no order of ours made, with a sentence about each.
         covered: by order id, the fills that an operator's word stands for.
+        available, equity: of perpetuals, by currency: what orders could be placed of; with unrealised profit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,6 +87,8 @@ class Account(BaseModel):
     positions: list[Held]
     foreign_trades: dict[str, str]
     covered: dict[str, list[str]] = {}
+    available: dict[str, Number] = {}
+    equity: dict[str, Number] = {}
 
 
 def read_account(event: Control) -> Account:
@@ -95,7 +106,7 @@ def read_account(event: Control) -> Account:
 
 @dataclass
 class Ledger:
-    """What the exchange must hold of each currency on spot, by all fills since the first snapshot.
+    """What the exchange must hold of each currency, by all fills (and funding) since the first snapshot.
 
     Attributes:
         fee_coins: coins beside base and quote in which fees were paid.
@@ -108,8 +119,8 @@ class Ledger:
         """Exchange base for quote currency."""
         base, quote = base_and_quote(symbol)
         signed = quantity if side == "BUY" else -quantity
-        self._add(base, signed)
-        self._add(quote, -signed * price)
+        self.add(base, signed)
+        self.add(quote, -signed * price)
 
     def pay(self, symbol: str, fee: Decimal, currency: str | None) -> None:
         """Pay a fee, in whatever coin."""
@@ -118,9 +129,10 @@ class Ledger:
         coin = base if kind == "base" else quote if kind == "quote" else str(currency)
         if kind == "other" and coin not in self.fee_coins:
             self.fee_coins.append(coin)
-        self._add(coin, -fee)
+        self.add(coin, -fee)
 
-    def _add(self, currency: str, amount: Decimal) -> None:
+    def add(self, currency: str, amount: Decimal) -> None:
+        """Change what must be there of a currency."""
         self.totals[currency] = self.totals.get(currency, ZERO) + amount
 
 
@@ -132,14 +144,17 @@ class Difference:
         kind: what it is about.
         subject: currency, symbol, or id at the exchange.
         expected, actual: amounts; None for what has none.
+        price, leverage: at which the change of a perpetual makes the books the exchange's.
         detail: for people.
     """
 
-    kind: Literal["balance", "position", "open_order", "trade"]
+    kind: DifferenceKind
     subject: str
     detail: str
     expected: Decimal | None = None
     actual: Decimal | None = None
+    price: Decimal | None = None
+    leverage: int | None = None
 
     @property
     def name(self) -> str:
@@ -173,42 +188,29 @@ def strangers(account: Account, is_working: Callable[[OpenOrder], bool], accepte
     return [difference for difference in found if difference.name not in known]
 
 
-def compare_balances(
-    account: Account,
-    ledger: Ledger,
-    positions: Mapping[str, Decimal],
-    specs: Mapping[str, InstrumentSpec],
-) -> list[Difference]:
-    """Return where the exchange's balances (spot) or positions (perpetuals) are not what the fills say.
+def compare_balances(account: Account, ledger: Ledger, specs: Mapping[str, InstrumentSpec]) -> list[Difference]:
+    """Return where the exchange's balances on spot are not what the fills say.
 
     Args:
         account: taken while nothing worked.
         ledger: of the fills.
-        positions: of perpetuals, by symbol, signed base units.
         specs: by symbol; less than a lot of a coin is dust.
     """
-    if account.venue == "mexc_spot":
-        dust = {spec.base: spec.lot_size for spec in specs.values()} | dict.fromkeys(
-            (spec.quote for spec in specs.values()), _QUOTE_DUST
-        )
-        watched = {currency: (ledger.totals.get(currency, ZERO), dust.get(currency, _COIN_DUST))
-                   for currency in (*dust, *ledger.fee_coins)}  # fmt: skip
-        return [
-            _difference("balance", currency, expected, account.balances.get(currency, ZERO))
-            for currency, (expected, least) in sorted(watched.items())
-            if abs(account.balances.get(currency, ZERO) - expected) >= least
-        ]
-    actual = {held.symbol: held.quantity for held in account.positions}
+    dust = {spec.base: spec.lot_size for spec in specs.values()} | dict.fromkeys(
+        (spec.quote for spec in specs.values()), _QUOTE_DUST
+    )
+    watched = {currency: (ledger.totals.get(currency, ZERO), dust.get(currency, _COIN_DUST))
+               for currency in (*dust, *ledger.fee_coins)}  # fmt: skip
     return [
-        _difference("position", symbol, positions.get(symbol, ZERO), actual.get(symbol, ZERO))
-        for symbol in sorted({*positions, *actual})
-        if positions.get(symbol, ZERO) != actual.get(symbol, ZERO)
+        _balance(currency, expected, account.balances.get(currency, ZERO))
+        for currency, (expected, least) in sorted(watched.items())
+        if abs(account.balances.get(currency, ZERO) - expected) >= least
     ]
 
 
-def _difference(kind: Literal["balance", "position"], subject: str, expected: Decimal, actual: Decimal) -> Difference:
-    detail = f"the exchange has {shown(actual)} {subject}, the fills say {shown(expected)}"
-    return Difference(kind, subject, detail, expected, actual)
+def _balance(currency: str, expected: Decimal, actual: Decimal) -> Difference:
+    detail = f"the exchange has {shown(actual)} {currency}, the fills say {shown(expected)}"
+    return Difference("balance", currency, detail, expected, actual)
 
 
 def describe(trade: Trade) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from services.cdb_execution.exchange import Balance, OrderReport, PositionReport, Trade
+from services.cdb_execution.exchange import Balance, FundingPayment, OrderReport, PositionReport, Trade
 from services.cdb_execution.live.account import describe
 from services.cdb_execution.live.intake import (
     Answered,
@@ -27,6 +27,8 @@ from services.common import channels
 from services.common.decimals import ZERO, quantise
 from services.common.events import Control, Event, OrderResult
 from services.common.identity import derive_id
+from services.common.instruments import PERPETUAL, instrument_key
+from services.common.perpetual_facts import Funding
 
 __all__ = ["SOURCE", "Snapshot", "Stated", "state_next"]
 
@@ -46,6 +48,7 @@ class Snapshot:
     open_orders: Sequence[OrderReport]
     positions: Sequence[PositionReport]
     trades: Sequence[Trade]
+    funding: Sequence[FundingPayment] = ()
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,9 @@ def state_next(machine: ExecutionMachine, message: Message | Snapshot, number: i
         missed = news_of_trades(machine.state, message.trades)
         if missed:
             return Stated(_result(machine, missed[0], number), done=False)
+        for payment in message.funding:
+            if payment.payment_id not in machine.state.live.payments and _is_ours(machine.state, payment):
+                return Stated(_funding(machine, payment, number), done=False)
         return Stated(_account(machine, message, number), done=True)
     news = news_of(machine.state, message)
     if not news:
@@ -119,12 +125,57 @@ def _account(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> Cont
                 for order in snapshot.open_orders
             ],
             "positions": [
-                {"symbol": held.symbol, "quantity": held.quantity, "entry_price": held.entry_price}
+                {
+                    "symbol": held.symbol,
+                    "quantity": held.quantity,
+                    "entry_price": held.entry_price,
+                    "margin": held.margin,
+                    "leverage": held.leverage,
+                    "isolated": held.isolated,
+                }
                 for held in snapshot.positions
             ],
             "foreign_trades": {trade.trade_id: describe(trade) for trade in foreign[:_FOREIGN_SHOWN]},
             **({"covered": covered} if covered else {}),
+            **(_money(snapshot.balances) if machine.settings.VENUE == PERPETUAL else {}),
         },
+    )
+
+
+def _money(balances: Iterable[Balance]) -> dict[str, dict[str, Decimal]]:
+    """Return what else a perpetual account says of its money."""
+    told = {"available": {}, "equity": {}}  # type: dict[str, dict[str, Decimal]]
+    for balance in balances:
+        told["available"][balance.currency] = quantise(balance.free, _DECIMALS)
+        if balance.equity is not None:
+            told["equity"][balance.currency] = quantise(balance.equity, _DECIMALS)
+    return told
+
+
+def _is_ours(state: ExecutionState, payment: FundingPayment) -> bool:
+    """Whether a settlement is of a position that we have traded; of another it shows in the balance."""
+    return instrument_key(PERPETUAL, payment.symbol) in state.live.portfolio.positions
+
+
+def _funding(machine: ExecutionMachine, payment: FundingPayment, number: int) -> Control:
+    held = machine.state.live.portfolio.position(PERPETUAL, payment.symbol)
+    mark = machine.state.live.portfolio.marks.get(instrument_key(PERPETUAL, payment.symbol))
+    fact = Funding(
+        symbol=payment.symbol,
+        settlement=payment.time,
+        rate=quantise(payment.rate, _DECIMALS),
+        rate_known=True,
+        mark=ZERO if mark is None else mark.price,
+        quantity=held.quantity,
+        amount=quantise(payment.amount, _DECIMALS),
+    )
+    return Control(
+        event_id=derive_id(str(machine.fold.run_id), channels.EXECUTION, SOURCE, number),
+        timestamp=machine.now,
+        producer=channels.EXECUTION,
+        action="funding",
+        service=channels.EXECUTION,
+        details={**fact.details(), "payment_id": payment.payment_id},
     )
 
 

@@ -62,6 +62,11 @@ class DayLoss:
         if day != self.day or self.start is None:
             self.day, self.start = day, pnl
 
+    def shift(self, before: Decimal | None, after: Decimal | None) -> None:
+        """Move the start with what came or went without a trade, which is no profit or loss; unknown: begin anew."""
+        if self.start is not None:
+            self.start = None if before is None or after is None else self.start + after - before
+
     def lost(self, pnl: Decimal | None) -> Decimal | None:
         """Return what was lost today, negative for a profit; None when unknown."""
         return None if pnl is None or self.start is None else self.start - pnl

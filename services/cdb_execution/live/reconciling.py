@@ -7,9 +7,11 @@ operator accepts it by name, which adjusts all ledgers by an event of its own.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
 
+from services.cdb_execution.codes import shown
 from services.cdb_execution.live.account import (
     Account,
     Difference,
@@ -19,6 +21,7 @@ from services.cdb_execution.live.account import (
     strangers,
 )
 from services.cdb_execution.live.intake import find_order
+from services.cdb_execution.live.perpetual_books import PerpetualBooks, compare_perpetuals
 from services.cdb_execution.live.state import RECONCILE_AGAIN_US, RECONCILE_EVERY_US, Reconciliation
 from services.cdb_execution.order_state import WorkingOrder
 from services.cdb_execution.paper import PaperExecution
@@ -26,10 +29,14 @@ from services.common.currencies import base_and_quote
 from services.common.decimals import ZERO, clamp
 from services.common.events import Alert, Control, OrderResult
 from services.common.instruments import PERPETUAL, InstrumentSpec, instrument_key
+from services.common.perpetual_facts import read_payment
 
 __all__ = ["Reconciling"]
 
 _ACCEPTED_REMEMBERED: Final = 1_000
+_PAYMENTS_REMEMBERED: Final = 256
+_MONEY: Final = frozenset({"balance", "available", "equity"})
+"""What a settlement changes that the exchange has not told yet."""
 
 
 class Reconciling(PaperExecution):
@@ -47,6 +54,7 @@ class Reconciling(PaperExecution):
             live.ledger.pay(order.symbol, fee, currency)
             self._reduce_by_fee(order, fee, currency)
         live.revision += 1
+        wallet = live.wallet
         live.portfolio.booked.pop(order.order_id, None)
         live.portfolio.book(
             OrderResult(
@@ -69,6 +77,23 @@ class Reconciling(PaperExecution):
             order.leverage,
         )
         live.portfolio.booked.clear()  # what is new is decided by trade id here, not by a cumulative quantity
+        if order.venue == PERPETUAL:
+            live.ledger.add(self._quote, live.wallet - wallet)
+            if order.purpose == "entry":
+                live.leverages[order.symbol] = order.leverage
+
+    def _on_exchange_funding(self, event: Control) -> None:
+        """Book a settlement that the exchange has told, once."""
+        payment, live = read_payment(event), self.state.live
+        if payment.payment_id in live.payments:
+            return
+        key = instrument_key(PERPETUAL, payment.symbol)
+        live.payments = [*live.payments[1 - _PAYMENTS_REMEMBERED :], payment.payment_id]
+        live.portfolio.fund(key, payment.amount)
+        live.ledger.add(self._quote, payment.amount)
+        self.state.perpetual(key, payment.symbol).position.funding += payment.amount
+        live.revision += 1
+        live.funding_due.pop(key, None)
 
     # freezing
 
@@ -110,7 +135,9 @@ class Reconciling(PaperExecution):
             return
         self._cancel_strays(account)
         busy = account.revision != live.revision or any(order.live is not None for order in self.state.working)
-        moved = [] if busy else compare_balances(account, live.ledger, self._perpetual_positions(), self._specs())
+        moved = [] if busy else self._compare(account)
+        if live.awaits_funding(self.now) and moved and all(found.kind in _MONEY for found in moved):
+            busy, moved = True, []
         names = [difference.name for difference in moved]
         certain = [difference for difference in moved if difference.name in live.suspected]
         live.suspected = names if not busy else live.suspected
@@ -124,12 +151,36 @@ class Reconciling(PaperExecution):
         else:
             settled = [order for order in self.state.ended.values() if order.live is not None and order.live.settled]
             live.agree(self.now, all_seen=not settled)
+            if account.venue == PERPETUAL:
+                live.ledger.totals = dict(account.balances)  # what is left is rounding
             self._note_covered(account)
             self._say("agreed", RECONCILE_EVERY_US)
 
+    @property
+    def _quote(self) -> str:
+        return base_and_quote(self.settings.LIVE_SYMBOLS[0])[1]
+
+    def _compare(self, account: Account) -> list[Difference]:
+        """Return where the account is not what the books say, but for what an operator has accepted as it is."""
+        live, specs = self.state.live, self._specs()
+        if account.venue != PERPETUAL:
+            return compare_balances(account, live.ledger, specs)
+        books = PerpetualBooks(
+            currency=self._quote,
+            wallet=live.ledger.totals.get(self._quote, ZERO),
+            positions={p.symbol: p for p in live.portfolio.positions.values() if p.venue == PERPETUAL},
+            leverages=live.leverages,
+            marks={
+                spec.symbol: mark.price
+                for spec in specs.values()
+                if (mark := live.portfolio.marks.get(instrument_key(PERPETUAL, spec.symbol))) is not None
+            },
+        )
+        return [found for found in compare_perpetuals(account, books, specs) if _as_it_is(found) not in live.accepted]
+
     def _open(self, account: Account, foreign: list[Difference]) -> None:
         """Take the balances as the starting ledger."""
-        live, quote = self.state.live, base_and_quote(self.settings.LIVE_SYMBOLS[0])[1]
+        live, quote = self.state.live, self._quote
         live.opened, live.mode = True, self.settings.TRADING_MODE
         live.ledger.totals = dict(account.balances)
         live.trades_since = self.now
@@ -137,8 +188,7 @@ class Reconciling(PaperExecution):
         total = live.ledger.totals.get(quote, ZERO)
         capital = min(self.settings.LIVE_CAPITAL_USDT, total)
         self._say("opened", RECONCILE_EVERY_US, capital=capital, exchange_total=total)
-        positions = self._perpetual_positions()
-        found = foreign + (compare_balances(account, live.ledger, positions, {}) if account.venue == PERPETUAL else [])
+        found = foreign + (self._compare(account) if account.venue == PERPETUAL else [])
         if found:
             self._differ(found)
 
@@ -196,13 +246,6 @@ class Reconciling(PaperExecution):
         specs = [self.settings.spec(key) for key in dict.fromkeys([*may, *self.state.positions])]
         return {spec.symbol: spec for spec in specs if spec is not None and spec.venue == self.settings.VENUE}
 
-    def _perpetual_positions(self) -> dict[str, Decimal]:
-        return {
-            spec.symbol: self.state.held(instrument_key(PERPETUAL, spec.symbol))
-            for spec in self._specs().values()
-            if spec.venue == PERPETUAL
-        }
-
     # an operator's word on a difference
 
     def _resume_objection(self, command: Control) -> str | None:
@@ -219,16 +262,20 @@ class Reconciling(PaperExecution):
         live = self.state.live
         if not live.differences:
             return
-        cash = ZERO
+        cash, before = ZERO, live.pnl
         positions: list[dict[str, Any]] = []
         for difference in live.differences:
             if difference.kind == "balance":
                 cash += self._accept_balance(difference, positions)
             elif difference.kind == "position":
-                self._accept_position(difference, positions)
+                cash += self._accept_position(difference, positions)
+            elif difference.kind in {"open_order", "trade"}:
+                live.accepted.append(difference.name)
+            else:
+                live.accepted.append(_as_it_is(difference))
         accepted = live.difference_names()
-        live.accepted = [*live.accepted, *(name for name in accepted if not name.startswith(("balance:", "position:")))]
         live.accepted = live.accepted[-_ACCEPTED_REMEMBERED:]
+        live.day.shift(before, live.pnl)
         live.differences, live.suspected, live.reconcile_at = [], [], None
         live.revision += 1
         details = {"venue": self.settings.VENUE, "accepted": accepted, "cash": cash, "positions": positions}
@@ -242,7 +289,6 @@ class Reconciling(PaperExecution):
         specs = self._specs()
         if any(spec.quote == difference.subject for spec in specs.values()):
             live.portfolio.cash += change
-            live.day.start = None  # what came or went is neither profit nor loss
             return change
         spec = next((spec for spec in specs.values() if spec.base == difference.subject), None)
         if spec is None or change > 0:
@@ -252,15 +298,43 @@ class Reconciling(PaperExecution):
             self._adjust(spec, -gone, positions)
         return ZERO
 
-    def _accept_position(self, difference: Difference, positions: list[dict[str, Any]]) -> None:
-        spec = self._specs().get(difference.subject)
-        if spec is not None:
-            self._adjust(spec, (difference.actual or ZERO) - (difference.expected or ZERO), positions)
+    def _accept_position(self, difference: Difference, positions: list[dict[str, Any]]) -> Decimal:
+        """Take the exchange's word on a position; return what that must not do to our cash.
 
-    def _adjust(self, spec: InstrumentSpec, change: Decimal, positions: list[dict[str, Any]]) -> None:
+        The money that the change cost or brought is in the balance: what the change alone would book is taken back.
+        """
+        spec, live = self._specs().get(difference.subject), self.state.live
+        if spec is None:
+            return ZERO
+        wallet, leverage = live.wallet, difference.leverage or 1
+        change = (difference.actual or ZERO) - (difference.expected or ZERO)
+        self._adjust(spec, change, positions, price=difference.price, leverage=leverage)
+        live.leverages[spec.symbol] = leverage
+        back = wallet - live.wallet
+        live.portfolio.cash += back
+        return back
+
+    def _adjust(
+        self,
+        spec: InstrumentSpec,
+        change: Decimal,
+        positions: list[dict[str, Any]],
+        *,
+        price: Decimal | None = None,
+        leverage: int = 1,
+    ) -> None:
         key = instrument_key(spec.venue, spec.symbol)
         market = self.state.markets.get(key)
-        price = spec.tick_size if market is None or not market.close else market.close
+        if price is None:
+            price = spec.tick_size if market is None or not market.close else market.close
         self.state.positions[key] = self.state.held(key) + change
-        self.state.live.portfolio.adjust(spec.venue, spec.symbol, change, price, self.now)
-        positions.append({"symbol": spec.symbol, "change": change, "price": price})
+        self.state.live.portfolio.adjust(spec.venue, spec.symbol, change, price, self.now, leverage=leverage)
+        if spec.venue == PERPETUAL:
+            self.state.perpetual(key, spec.symbol).position = replace(self.state.live.portfolio.positions[key])
+        terms = {} if leverage == 1 else {"leverage": leverage}
+        positions.append({"symbol": spec.symbol, "change": change, "price": price, **terms})
+
+
+def _as_it_is(difference: Difference) -> str:
+    """Return a name that holds as long as the exchange says the same: accepted once, another value is told again."""
+    return f"{difference.name}={shown(difference.actual or ZERO)}"

@@ -19,6 +19,7 @@ RECONCILE_EVERY_US: Final = MINUTE_US
 RECONCILE_AGAIN_US: Final = 5 * SECOND_US
 """What could not be compared, or differs for the first time, is looked at again after this."""
 _STALE_US: Final = 5 * MINUTE_US
+_FUNDING_TOLD_WITHIN_US: Final = 10 * MINUTE_US
 _STILL_ASKED_US: Final = 10 * MINUTE_US
 """Fills of so long before the books agreed are asked for once more: an exchange may tell one late."""
 _BOOKED_REMEMBERED: Final = 2_048
@@ -57,6 +58,9 @@ class LiveState:
         portfolio: of the live fills alone, for today's profit and loss.
         day: how the day began.
         canary: the first fills.
+        leverages: of the last entry of each perpetual, by symbol.
+        payments: ids of the last fundings that are booked.
+        funding_due: by instrument key, the settlement (microseconds) whose funding the exchange has not told yet.
         mode: the trading mode in which the orders of this run were sent; None before the first.
     """
 
@@ -75,6 +79,9 @@ class LiveState:
     portfolio: Portfolio = field(default_factory=Portfolio)
     day: DayLoss = field(default_factory=DayLoss)
     canary: Canary = field(default_factory=Canary)
+    leverages: dict[str, int] = field(default_factory=dict)
+    payments: list[str] = field(default_factory=list)
+    funding_due: dict[str, int] = field(default_factory=dict)
     mode: str | None = None
 
     def not_reconciled(self, now: int) -> str | None:
@@ -99,6 +106,15 @@ class LiveState:
         self.differences, self.agreed_at = [], now
         if all_seen:
             self.trades_since = max(self.trades_since, now - _STILL_ASKED_US)
+
+    @property
+    def wallet(self) -> Decimal:
+        """Cash and margin by all live fills and settlements, without unrealised profit; begins at 0."""
+        return self.portfolio.cash + self.portfolio.margin
+
+    def awaits_funding(self, now: int) -> bool:
+        """Whether a settlement has passed whose funding may still be told."""
+        return any(now - settlement <= _FUNDING_TOLD_WITHIN_US for settlement in self.funding_due.values())
 
     def difference_names(self) -> list[str]:
         """Return what an operator has to name."""

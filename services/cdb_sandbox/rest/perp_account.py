@@ -81,8 +81,10 @@ def history_positions(house: House, request: Request) -> Any:
 
 
 def funding_records(house: House, request: Request) -> Any:
-    """Return funding paid and received, newest first."""
-    rows = list(reversed(house.exchange.margins[request.account].funding_records))
+    """Return funding paid and received, of one contract or of all, newest first."""
+    name = request.params.get("symbol")
+    records = reversed(house.exchange.margins[request.account].funding_records)
+    rows = [row for row in records if not name or row["symbol"] == name]
     return {"pageSize": 100, "totalCount": len(rows), "totalPage": 1, "currentPage": 1, "resultList": rows[:100]}
 
 

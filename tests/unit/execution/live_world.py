@@ -11,6 +11,7 @@ from typing import Any
 from services.cdb_execution.adapters.desk import ExchangeDesk
 from services.cdb_execution.exchange import (
     Balance,
+    FundingPayment,
     OrderReport,
     OrderRequest,
     PlaceOutcome,
@@ -177,6 +178,10 @@ class ModelExchange:
         ]
 
     def positions(self) -> list[PositionReport]:
+        """Return none."""
+        return []
+
+    def funding(self, symbol: str, since: int) -> list[FundingPayment]:
         """Return none."""
         return []
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.cdb_execution.exchange import OrderReport, PositionReport
+from services.cdb_execution.exchange import Balance, OrderReport, PositionReport
 from services.common import channels
 from services.common.timestamps import SECOND_US
 from tests.unit.execution.execution_desk import START_US
@@ -17,13 +17,15 @@ pytestmark = [pytest.mark.unit, pytest.mark.risk]
 
 
 def test_a_perpetual_position_that_nobody_opened_is_a_difference_and_may_be_taken_over() -> None:
-    """A position at the first snapshot is named; accepted, it becomes ours at the last price."""
+    """A position at the first snapshot is named; accepted, it becomes ours at its entry price."""
     world = World(1, VENUE="mexc_perpetual")
     held = PositionReport(
         symbol="BTCUSDT", quantity=Decimal("0.1"), entry_price=Decimal(40_000), margin=Decimal(4_000), leverage=1,
         liquidation_price=None,
     )  # fmt: skip
     world.exchange.positions = lambda: [held]  # type: ignore[method-assign]
+    wallet = Balance(venue="mexc_perpetual", currency="USDT", free=Decimal(6_000), locked=Decimal(4_000))
+    world.exchange.balances = lambda: [wallet]  # type: ignore[method-assign]
     world.settle(3)
     assert world.machine.state.live.difference_names() == ["position:BTCUSDT"]
     named: dict[str, Any] = {"accept": ["position:BTCUSDT"]}

@@ -43,14 +43,14 @@ def test_the_clock_asks_nothing_of_an_order_that_is_not_at_the_exchange() -> Non
 
 
 def test_a_fill_of_a_perpetual_is_no_coin_in_the_spot_ledger() -> None:
-    """Contracts are positions: the ledger of coins stays as it is, profit and loss are booked."""
+    """Contracts are positions: no coin moves, and the wallet loses the fee alone."""
     world = opened()
     order = stuck(world)
     order.venue = "mexc_perpetual"
     live = world.machine.state.live
     before = dict(live.ledger.totals)
     world.machine._book_live(order, Decimal("0.01"), Decimal(40_000), Decimal("0.3"), "USDT")
-    assert live.ledger.totals == before
+    assert live.ledger.totals == {**before, "USDT": before["USDT"] - Decimal("0.3")}
 
 
 def test_a_difference_that_stands_is_told_once() -> None:
