@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(files: list[Path], speed: Decimal, host: str, port: int, *, loop: bool, until: threading.Event) -> None:
-    """Play the files as the market of both venues until told to stop.
+    """Play the files as the market of both venues until told to stop; what has none follows one of them.
 
     Raises:
         FeedInputInvalid: a file cannot be played.
@@ -41,11 +41,12 @@ def serve(files: list[Path], speed: Decimal, host: str, port: int, *, loop: bool
     """
     from services.cdb_sandbox.core.listing import DEFAULT_LISTINGS
     from services.cdb_sandbox.house import SandboxOptions
+    from services.cdb_sandbox.market.derived import DerivedMarket
     from services.cdb_sandbox.market.recorded import RecordedMarket, Recording
     from services.cdb_sandbox.sandbox import SandboxExchange
 
     recordings = [Recording(file, venue) for venue in VENUES for file in files]
-    market = RecordedMarket(recordings, DEFAULT_LISTINGS, speed=speed, loop=loop)
+    market = DerivedMarket(RecordedMarket(recordings, DEFAULT_LISTINGS, speed=speed, loop=loop), DEFAULT_LISTINGS)
     with SandboxExchange(SandboxOptions(market=market), host=host, port=port) as mexc:
         Console(stderr=True).print(
             f"The sandbox exchange listens. REST {mexc.rest_url}, streams {mexc.spot_ws_url} and "
@@ -54,6 +55,8 @@ def serve(files: list[Path], speed: Decimal, host: str, port: int, *, loop: bool
             highlight=False,
             soft_wrap=True,
         )
+        for key, source in market.followed.items():
+            Console(stderr=True).print(f"{key} has no recording; its market is invented and follows {source}.")
         until.wait()
 
 

@@ -9,6 +9,10 @@ import pytest
 import yaml
 
 from claire.sandbox_command import DEFAULT_FILES
+from services.cdb_sandbox.core.listing import DEFAULT_LISTINGS
+from services.cdb_sandbox.market.derived import DerivedMarket
+from services.cdb_sandbox.market.recorded import RecordedMarket, Recording
+from services.cdb_ws.settings import FeedSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
@@ -33,11 +37,13 @@ def test_every_address_of_the_exchange_is_the_sandboxs() -> None:
     assert set(SERVICES["cdb_ws"]["networks"]) & set(SERVICES["cdb_sandbox"]["networks"]), "they share a network"
 
 
-def test_the_symbols_are_those_that_are_played() -> None:
-    """A symbol without a recording would stay silent for ever."""
-    played = {file.name.split("_")[1].upper() for file in DEFAULT_FILES}
+def test_every_default_symbol_has_a_market() -> None:
+    """A symbol without one would stay silent for ever."""
+    recordings = [Recording(file) for file in DEFAULT_FILES]
+    market = DerivedMarket(RecordedMarket(recordings, DEFAULT_LISTINGS), DEFAULT_LISTINGS)
 
-    assert set(VALUES["SYMBOLS"].split(",")) == played
+    assert "SYMBOLS" not in VALUES
+    assert {f"mexc_spot:{symbol}" for symbol in FeedSettings.model_fields["SYMBOLS"].default} <= market.keys
 
 
 def test_each_setting_reaches_a_container() -> None:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from claire.cli import app
 from claire.sandbox_command import DEFAULT_FILES, serve
 from services.cdb_sandbox.core.listing import DEFAULT_LISTINGS
+from services.cdb_sandbox.market.derived import DerivedMarket
 from services.cdb_sandbox.market.recorded import RecordedMarket, Recording
 from tests.unit.sandbox.sandbox_desk import SandboxDesk
 
@@ -35,7 +36,45 @@ def test_the_default_recordings_are_served(capsys: pytest.CaptureFixture[str]) -
 
     serve(list(DEFAULT_FILES), Decimal(1), "127.0.0.1", 0, loop=True, until=until)
 
-    assert "http://127.0.0.1:" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "http://127.0.0.1:" in said
+    assert "mexc_spot:SOLUSDT has no recording" in said
+
+
+def test_a_symbol_without_a_recording_follows_a_recorded_one(tmp_path: Path) -> None:
+    """It trades and is quoted from the first moment, the same moves and values at its own price, every time."""
+    file = tmp_path / "ticks.csv"
+    file.write_text(
+        "ts_ms,symbol,price,qty,side,bid,ask,bid_size,ask_size,mark_price\n"
+        "1000,BTCUSDT,,,,59990,60000,1,2,\n"
+        "2000,BTCUSDT,60600,0.5,buy,,,,,60500\n"
+        "3000,ETHUSDT,3000,1,sell,,,,,\n"
+        "4000,BTCUSDT,60000,0.5,buy,,,,,\n",
+        encoding="utf-8",
+    )
+
+    def play() -> tuple[SandboxDesk, DerivedMarket]:
+        recordings = [Recording(file), Recording(file, "mexc_perpetual")]
+        market = DerivedMarket(RecordedMarket(recordings, DEFAULT_LISTINGS, loop=False), DEFAULT_LISTINGS)
+        desk = SandboxDesk(market=market)
+        desk.clock.advance(10_000)
+        desk.house.tick()
+        return desk, market
+
+    desk, market = play()
+    books = desk.house.exchange.books
+    spot, perpetual, ether = (
+        books[key] for key in ("mexc_spot:SOLUSDT", "mexc_perpetual:SOLUSDT", "mexc_spot:ETHUSDT")
+    )
+    assert [(t.price, t.quantity) for t in spot.trades] == [(Decimal("151.5"), 200), (150, 200)]
+    assert (spot.best("BUY"), spot.best("SELL")) == (Decimal("149.97"), 150)
+    assert desk.house.exchange.marks["mexc_perpetual:SOLUSDT"] == Decimal("151.25")
+    assert perpetual.trades[0].quantity * perpetual.listing.unit_value == 200
+    assert [t.price for t in ether.trades] == [3030, 3000], "what is recorded ends what was invented"
+    assert market.followed.keys() == {"mexc_spot:SOLUSDT", "mexc_perpetual:SOLUSDT"}
+    assert market.keys == set(books)
+    again = play()[0].house.exchange.books["mexc_spot:SOLUSDT"]
+    assert list(again.trades) == list(spot.trades)
 
 
 def test_a_recording_plays_at_its_speed_and_begins_again(tmp_path: Path) -> None:
