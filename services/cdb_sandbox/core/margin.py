@@ -169,6 +169,21 @@ class Margin:
         self._changed(position, now_ms)
         return share, profit
 
+    def change_margin(self, position: Position, amount: Decimal, mark: Decimal, now_ms: int) -> None:
+        """Move cash into a position's margin (negative: out of it).
+
+        Raises:
+            SandboxRefusal: 2005, there is not so much cash; 2018, the position needs what is to be taken.
+        """
+        if amount > self.available:
+            raise SandboxRefusal(2005, "Balance insufficient", status=200)
+        needed = divide(abs(position.base) * position.entry, Decimal(position.leverage))
+        if amount < ZERO and position.margin + min(ZERO, position.unrealised(mark)) + amount < needed:
+            raise SandboxRefusal(2018, "The position's margin cannot be reduced so far", status=200)
+        position.margin += amount
+        self._changed(position, now_ms)
+        self.move(now_ms, available=-amount)
+
     def note_fee(self, listing: Listing, fee: Decimal) -> None:
         """Count a fee in the position's result."""
         position = self.positions.get(listing.key)

@@ -14,6 +14,7 @@ from services.cdb_sandbox.limits import Limit
 from services.cdb_sandbox.rest import perp_account, perp_orders, perp_public, spot_account, spot_orders, spot_public
 from services.cdb_sandbox.rest.auth import authenticate_perpetual, authenticate_spot, parameters_of
 from services.cdb_sandbox.rest.request import Answer, RawRequest, Request
+from services.cdb_sandbox.rest.unbuilt import UNBUILT, refuser
 from services.cdb_sandbox.wire import to_json
 from services.common.decimals import ONE
 from services.common.errors import SandboxRefusal
@@ -142,12 +143,14 @@ ENDPOINTS: Final = (
     _private("POST", "position/change_leverage", perp_account.change_leverage, _LEVERAGE),
     _private("GET", "position/position_mode", perp_account.position_mode),
     _private("POST", "position/change_position_mode", perp_account.change_position_mode),
+    _private("POST", "position/change_margin", perp_account.change_margin),
     _private("POST", "position/close_all", perp_account.close_all, _PERPETUAL_ORDERS),
     _private("GET", "account/assets", perp_account.assets),
     _private("GET", "account/asset/{currency}", perp_account.asset),
     _private("GET", "account/tiered_fee_rate", perp_account.fee_rate),
     _private("GET", "account/tiered_fee_rate/v2", perp_account.fee_rate_v2),
     _private("GET", "account/risk_limit", perp_account.risk_limit),
+    *(_private(method, name, refuser(*refusal)) for (method, name), refusal in UNBUILT.items()),
 )
 
 

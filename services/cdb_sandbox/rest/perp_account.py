@@ -19,6 +19,7 @@ __all__ = [
     "asset",
     "assets",
     "change_leverage",
+    "change_margin",
     "change_position_mode",
     "close_all",
     "fee_rate",
@@ -109,6 +110,24 @@ def change_leverage(house: House, request: Request) -> Any:
     if not isinstance(value, int | str | Decimal) or not str(value).isdecimal():
         raise SandboxRefusal(2006, "Leverage ratio error", status=200)
     house.exchange.set_leverage(request.account, house.listing(PERPETUAL, name), int(value))
+
+
+def change_margin(house: House, request: Request) -> Any:
+    """Add cash to a position's isolated margin, or take some out."""
+    body = request.json if isinstance(request.json, dict) else {}
+    margin = house.exchange.margins[request.account]
+    held = (p for p in margin.positions.values() if str(p.position_id) == str(body.get("positionId")))
+    position = next(held, None)
+    if position is None:
+        raise SandboxRefusal(2009, "Position is not exists or closed", status=200)
+    try:
+        amount = Decimal(str(body.get("amount")))
+    except ArithmeticError:
+        amount = ZERO
+    if not amount.is_finite() or amount <= ZERO or body.get("type") not in {"ADD", "SUB"}:
+        raise SandboxRefusal(600, "Parameter error: amount or type", status=200)
+    mark = house.exchange.marks.get(position.listing.key, position.entry)
+    margin.change_margin(position, amount if body["type"] == "ADD" else -amount, mark, request.now_ms)
 
 
 def position_mode(house: House, request: Request) -> Any:

@@ -10,6 +10,7 @@ from services.cdb_sandbox.core.orders import Fill, Order, OrderType, Side
 from services.cdb_sandbox.house import House
 from services.cdb_sandbox.perpetual_rows import ORDER_STATES, fill_row, order_row
 from services.cdb_sandbox.rest.request import Request
+from services.cdb_sandbox.rest.unbuilt import refuse_unbuilt_fields
 from services.common.errors import IllegalTransition, SandboxRefusal
 
 __all__ = [
@@ -74,6 +75,7 @@ def _draft(house: House, request: Request) -> OrderDraft:
         raise _refuse(2002, "Open type error: this sandbox has isolated margin only")
     if _whole(body, "positionMode", 2) != 2:
         raise _refuse(7002, "Position mode does not match")
+    refuse_unbuilt_fields(body)
     volume, price = _number(body, "vol"), _number(body, "price")
     order_type = _TYPES[type_code]
     if volume is None:

@@ -10,6 +10,7 @@ from services.cdb_sandbox.core.exchange import OrderDraft
 from services.cdb_sandbox.core.orders import Fill, Order, OrderType
 from services.cdb_sandbox.house import House
 from services.cdb_sandbox.rest.request import Request
+from services.cdb_sandbox.rest.unbuilt import refuse_unbuilt_spot_fields
 from services.cdb_sandbox.wire import number
 from services.common.decimals import ZERO
 from services.common.errors import SandboxRefusal
@@ -35,6 +36,7 @@ _CLIENT_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 def _draft(house: House, request: Request) -> OrderDraft:
     listing = house.listing(SPOT, request.text("symbol"))
     side = request.text("side")
+    refuse_unbuilt_spot_fields(request.params)
     name = {"LIMIT_ORDER": "LIMIT"}.get(request.text("type"), request.text("type"))
     if side not in {"BUY", "SELL"} or name not in OrderType.__members__:
         raise SandboxRefusal(33333, "Parameter error: side or type")

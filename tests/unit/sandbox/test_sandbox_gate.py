@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from services.cdb_sandbox.faults import Fault, FaultKind
+from services.cdb_sandbox.rest.unbuilt import UNBUILT
 from services.common.mexc.signing import spot_signature
 from tests.unit.sandbox.sandbox_desk import KEY, SECRET, SandboxDesk
 
 pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).resolve().parents[3]
+HANDBOOK = (ROOT / "backoffice" / "docs" / "sandbox.md").read_text(encoding="utf-8")
 
 ORDER: dict[str, Any] = {"symbol": "BTC_USDT", "vol": 100, "price": 60000.1, "side": 1, "type": 1, "openType": 1}
 
@@ -169,3 +174,68 @@ def test_a_request_fault_answers_as_the_exchange_would(desk: SandboxDesk, fault:
 
     assert (answered.status, json.loads(answered.body)["code"]) == (status, code)
     assert desk.house.exchange.records.orders == {}
+
+
+@pytest.mark.parametrize(("method", "name"), UNBUILT)
+def test_what_is_not_built_is_refused_in_words_with_a_code_of_the_exchange(
+    desk: SandboxDesk, method: str, name: str
+) -> None:
+    """No endpoint of MEXC that is missing here answers as if it had done something; the handbook names its code."""
+    answered = desk.contract(method, name, {"orderId": "1"})
+    code, message = UNBUILT[method, name]
+
+    assert answered == {"success": False, "code": code, "message": message}
+    assert f" {code}" in HANDBOOK
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "code"),
+    [
+        ("openType", 2, 2002),
+        ("positionMode", 1, 7002),
+        ("stopLossPrice", 100, 5001),
+        ("takeProfitPrice", "100", 5001),
+        ("stpMode", 1, 600),
+        ("bboTypeNum", 4, 600),
+        ("priceProtect", 1, 600),
+        ("marketCeiling", True, 600),
+        ("flashClose", "true", 600),
+    ],
+)
+def test_an_order_that_asks_for_more_than_is_built_is_refused(
+    desk: SandboxDesk, field: str, value: object, code: int
+) -> None:
+    """A field is refused, never ignored; its empty value is taken."""
+    order = {"symbol": "BTC_USDT", "vol": 1, "side": 1, "type": 5, "openType": 1, "leverage": 5}
+
+    assert desk.contract("POST", "order/create", order | {field: value})["code"] == code
+    if code in {600, 5001}:
+        assert desk.contract("POST", "order/create", order | {field: 0})["success"]
+
+
+def test_spot_stops_and_self_trade_prevention_are_refused(desk: SandboxDesk) -> None:
+    """The types that only queries show, and stpMode."""
+    assert desk.limit("BUY", "1", "10", "STOP_LIMIT")["code"] == 30041
+    assert desk.limit("BUY", "1", "10", stpMode="cancel_maker")["code"] == 33333
+
+
+def test_margin_moves_between_cash_and_a_position(desk: SandboxDesk) -> None:
+    """Added margin lowers the liquidation price of a long; what the position needs cannot be taken out again."""
+    order = {"symbol": "BTC_USDT", "vol": 100, "side": 1, "type": 5, "openType": 1, "leverage": 10}
+    assert desk.contract("POST", "order/create", order)["success"]
+    (before,) = desk.contract("GET", "position/open_positions")["data"]
+    ask = {"positionId": before["positionId"], "amount": "30"}
+
+    assert desk.contract("POST", "position/change_margin", ask | {"type": "ADD"})["success"]
+    (after,) = desk.contract("GET", "position/open_positions")["data"]
+    assert after["im"] - before["im"] == 30
+    assert after["liquidatePrice"] < before["liquidatePrice"]
+    assert desk.contract("POST", "position/change_margin", ask | {"type": "SUB", "amount": 20})["success"]
+    for wrong, code in (
+        ({"type": "SUB", "amount": 50}, 2018),
+        ({"type": "ADD", "amount": 10**9}, 2005),
+        ({"type": "ADD", "amount": "x"}, 600),
+        ({"type": "UP"}, 600),
+        ({"type": "ADD", "positionId": 1}, 2009),
+    ):
+        assert desk.contract("POST", "position/change_margin", ask | wrong)["code"] == code
