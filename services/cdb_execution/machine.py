@@ -20,6 +20,7 @@ from services.cdb_execution.state import summarise
 from services.cdb_execution.trading_state import UNKNOWN, after_command, reported_state
 from services.common import channels
 from services.common.events import Alert, Control, Event, MarketData, Order, OrderResult, RiskDecision
+from services.common.perpetuals import FUNDING_INTERVAL_US
 from services.common.resolution import Settlement
 
 __all__ = ["ExecutionMachine"]
@@ -34,7 +35,8 @@ class ExecutionMachine(LiveExecution):
 
     def on_event(self, event: Event) -> None:
         """Fold one event of a consumed channel."""
-        self._settle_funding()
+        if self.state.funding_interval != self.now // FUNDING_INTERVAL_US:
+            self._settle_funding()
         if isinstance(event, MarketData):
             self._on_market_data(event)
             if self.settings.sends:

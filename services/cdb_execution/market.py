@@ -78,10 +78,11 @@ class Market:
             if self.depth is not None or event.bids is not None or event.asks is not None:
                 self.depth = self.depth or Depth()
                 self.depth.observe(event.bids, event.asks)
-        timestamp, volume = event.timestamp, event.volume
+        timestamp, volume, volumes = event.timestamp, event.volume, self.volumes
         if volume:
-            self.volumes.append((timestamp, volume))
-        _forget(self.volumes, now)
+            volumes.append((timestamp, volume))
+        if volumes and volumes[0][0] <= now - WINDOW_US:
+            _forget(volumes, now)
         minute = timestamp // MINUTE_US
         if minute == self.minute:
             self.close = event.price

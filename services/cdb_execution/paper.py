@@ -30,27 +30,25 @@ class PaperExecution(ReportingMachine):
     """What the market makes of the orders that work on paper."""
 
     def _on_market_data(self, event: MarketData) -> None:
-        key = instrument_key(event.venue, event.symbol)
-        spec = self.settings.spec(key)
+        key, settings, state = instrument_key(event.venue, event.symbol), self.settings, self.state
+        spec = settings.instruments.get(key)
         if spec is None:
             return
-        market = self.state.markets.get(key)
+        market = state.markets.get(key)
         if market is None:
-            market = self.state.markets[key] = Market()
+            market = state.markets[key] = Market()
         market.observe(event, self.now)
         if spec.tiers:
             self._observe_perpetual(event, key, spec)
-        if self.settings.TRADING_MODE == "live":
+        if settings.TRADING_MODE == "live":
             return  # the exchange fills
-        for order in self.state.working:
+        for order in state.working:
             if order.instrument == key and order.status != "SUBMITTING":
                 self._try_to_fill(order, event, market, spec)
 
     def _settle_funding(self) -> None:
         """Settle what became due since the event before this one, with the positions and marks before it."""
         state, interval = self.state, self.now // FUNDING_INTERVAL_US
-        if state.funding_interval == interval:
-            return
         passed, state.funding_interval = state.funding_interval, interval
         since = (interval if passed is None else passed) * FUNDING_INTERVAL_US
         for settlement in settlements_between(since, self.now):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
+from functools import cached_property
 from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
@@ -57,10 +59,14 @@ class ExecutionSettings(LiveSettings):
     RISK_SILENCE_SEC: int = Field(30, ge=15, le=3_600)
     MEXC_RECV_WINDOW_MS: int = Field(5_000, ge=1_000, le=60_000)
 
+    @cached_property
+    def instruments(self) -> Mapping[str, InstrumentSpec]:
+        """Grids by instrument key of what can be traded."""
+        return self._facts.grids(self.VENUE)
+
     def spec(self, key: str) -> InstrumentSpec | None:
         """Return the grids of an instrument, or None when it is not known or VENUE does not turn it on."""
-        spec = self._facts.instruments.get(key) or INSTRUMENTS.get(key)
-        return None if spec is not None and spec.venue == PERPETUAL != self.VENUE else spec
+        return self.instruments.get(key)
 
     def arrival_window_us(self, venue: str) -> int:
         """Return how long after its stamp the exchange may still accept a request, microseconds.

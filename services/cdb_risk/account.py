@@ -74,6 +74,11 @@ class Account:
         """Cash plus positions at mark, in quote currency; None when unknown."""
         return self.portfolio.equity
 
+    @property
+    def invested(self) -> bool:
+        """Whether anything is held at all, dust included."""
+        return any(position.quantity for position in self.portfolio.positions.values())
+
     def held(self, key: str) -> bool:
         """Whether anything is held of an instrument, dust included."""
         position = self.portfolio.positions.get(key)

@@ -30,6 +30,8 @@ class Alarms:
     def settle(self, holding: Iterable[str], now: int) -> list[str]:
         """Note which causes hold at `now`, and return those whose alert is to be sent."""
         keys = list(holding)
+        if not keys and not self.sent:
+            return []
         for key in [key for key in self.sent if key not in keys]:
             self._over(key, now)
         return [key for key in keys if self._due(key, now)]

@@ -138,13 +138,13 @@ class RiskMachine(DecidingMachine):
     def _on_market_data(self, event: MarketData) -> None:
         venue, settings, state = event.venue, self.settings, self.state
         key = instrument_key(venue, event.symbol)
-        if settings.spec(key) is None:
+        if key not in settings.instruments:
             return
         market, account, collar_pct = state.market.get(key), state.account, settings.PRICE_COLLAR_PCT
         if market is None:
             market = state.market[key] = InstrumentMarket()
         quality = market.update(event, collar_pct)
-        mark = market.mark_of(event, quality, collar_pct)
+        mark = market.mark_of(event, quality, collar_pct) if event.mark_price is not None else None
         if quality == "good":
             assert market.good is not None, "good market data have a good mid"
             self._estimate(key, event, market.good)
@@ -155,7 +155,7 @@ class RiskMachine(DecidingMachine):
             account.portfolio.value_at(key, value, event.timestamp)
             if held or account.breach is not None:
                 self._watch_losses(key)
-        if (quality != "none" or mark is not None) and (held or key in state.exits):
+        if (held or key in state.exits) and (quality != "none" or mark is not None):
             self._protect(key, event, mark, good=good)
 
     def _estimate(self, key: str, event: MarketData, mid: Decimal) -> None:
@@ -186,7 +186,7 @@ class RiskMachine(DecidingMachine):
 
     def _end_long_holds(self, event: Control) -> None:
         """Latch what has been held too long; a time limit needs no quote to be reached, only to leave."""
-        if not self.settings.MAX_HOLD_MIN:
+        if not (self.settings.MAX_HOLD_MIN and self.state.account.invested):
             return
         for key, position in self._situation().open_positions().items():
             trigger = held_too_long(self.settings, position, self.now)

@@ -39,6 +39,7 @@ UNKNOWN_VOLATILITY = Decimal("0.001")
 Quality = Literal["none", "valid", "good"]
 """What an event's quotes are worth: nothing, a price to sell at in need, or a price to value and enter at."""
 
+_OK = Code.OK
 _LEAST_PRICE = Decimal("0.000001")
 _GREATEST_PRICE = Decimal(10) ** 9
 _GREATEST_SIZE = Decimal(10) ** 15
@@ -100,10 +101,6 @@ def plausible_price(price: Decimal) -> bool:
     return _LEAST_PRICE <= price <= _GREATEST_PRICE
 
 
-def _plausible_side(price: Decimal | None, size: Decimal | None) -> bool:
-    return (price is None or _LEAST_PRICE <= price <= _GREATEST_PRICE) and (size is None or size <= _GREATEST_SIZE)
-
-
 @lru_cache(maxsize=4096)
 def _squared_return(before: Decimal, after: Decimal) -> Decimal:
     return (divide(after, before) - ONE) ** 2
@@ -148,8 +145,10 @@ class InstrumentMarket:
             _LEAST_PRICE <= price <= _GREATEST_PRICE
             and volume <= _GREATEST_SIZE
             and (mark is None or _LEAST_PRICE <= mark <= _GREATEST_PRICE)
-            and _plausible_side(bid, bid_size)
-            and _plausible_side(ask, ask_size)
+            and (bid is None or _LEAST_PRICE <= bid <= _GREATEST_PRICE)
+            and (ask is None or _LEAST_PRICE <= ask <= _GREATEST_PRICE)
+            and (bid_size is None or bid_size <= _GREATEST_SIZE)
+            and (ask_size is None or ask_size <= _GREATEST_SIZE)
         ):
             self.quote_problem = Code.IMPLAUSIBLE_DATA
             return "none"
@@ -161,12 +160,17 @@ class InstrumentMarket:
         if bid >= ask:
             self.quote_problem = Code.CROSSED_BOOK
             return "none"
-        self.quote = Quote(bid, ask, bid_size, ask_size, timestamp)
-        mid = mid_price(bid, ask)
-        if not self._accept(mid, timestamp, collar_pct):
+        quote, good, mid = self.quote, self.good, mid_price(bid, ask)
+        if quote is None:
+            self.quote = Quote(bid, ask, bid_size, ask_size, timestamp)
+        else:  # for every event: a new one costs as much as everything else here
+            quote.bid, quote.ask, quote.bid_size, quote.ask_size = bid, ask, bid_size, ask_size
+            quote.timestamp = timestamp
+        if good is not None and outside_collar(mid, good, collar_pct) and not self._believe(mid, timestamp, collar_pct):
             self.quote_problem = Code.PRICE_COLLAR
             return "valid"
-        self.good, self.quote_problem = mid, Code.OK
+        self.new_level = None
+        self.good, self.quote_problem = mid, _OK
         self._add_close(timestamp, mid)
         return "good"
 
@@ -191,17 +195,12 @@ class InstrumentMarket:
             return Code.PRICE_COLLAR if outside_collar(self.last_price, self.good, collar_pct) else Code.OK
         return self.quote_problem
 
-    def _accept(self, mid: Decimal, timestamp: int, collar_pct: Decimal) -> bool:
-        if self.good is None or not outside_collar(mid, self.good, collar_pct):
-            self.new_level = None
-            return True
+    def _believe(self, mid: Decimal, timestamp: int, collar_pct: Decimal) -> bool:
+        """Fold a level outside the collar and say whether it has been shown often and long enough."""
         if self.new_level is None or outside_collar(mid, self.new_level.level, collar_pct):
             self.new_level = _Run(mid, timestamp)
             return False
-        if not self.new_level.extend(timestamp):
-            return False
-        self.new_level = None
-        return True
+        return self.new_level.extend(timestamp)
 
     def _add_volume(self, timestamp: int, volume: Decimal) -> None:
         second, volume, volumes = timestamp // SECOND_US, FIXED.quantize(volume, _VOLUME_GRID), self.volumes

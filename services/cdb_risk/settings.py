@@ -5,12 +5,14 @@ All `_PCT` settings are fractions: 0.05 is 5 %.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
+from functools import cached_property
 from typing import Final, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from services.common.instruments import DEFAULT_INSTRUMENTS, PERPETUAL, InstrumentSpec, Venue, instrument_key
+from services.common.instruments import PERPETUAL, InstrumentSpec, Venue
 from services.common.live_settings import LIVE_ONLY, LiveSettings
 from services.common.settings import Amount, Fraction, Symbols
 
@@ -19,8 +21,6 @@ __all__ = ["SIZING_METHODS", "RiskSettings", "SizingMethod"]
 SizingMethod = Literal["fixed_fractional", "volatility_targeting", "kelly_criterion", "atr_based"]
 
 SIZING_METHODS: Final[tuple[SizingMethod, ...]] = get_args(SizingMethod)
-
-_SPECS = {instrument_key(spec.venue, spec.symbol): spec for spec in DEFAULT_INSTRUMENTS}
 
 
 class RiskSettings(LiveSettings):
@@ -139,13 +139,17 @@ class RiskSettings(LiveSettings):
         largest = self.MAX_POSITION_PCT * self.capital(equity)
         return min(largest, self.LIVE_MAX_POSITION_USDT) if self.sends else largest
 
+    @cached_property
+    def instruments(self) -> Mapping[str, InstrumentSpec]:
+        """Grids by instrument key of what can be traded."""
+        return self._facts.grids(self.VENUE)
+
     def spec(self, key: str) -> InstrumentSpec | None:
         """Return the grid of an instrument (key of :func:`instrument_key`), or None when it is not known.
 
         Perpetuals are known only where VENUE turns them on; spot always is, so that what is held can be closed.
         """
-        spec = self._facts.instruments.get(key) or _SPECS.get(key)
-        return None if spec is not None and spec.venue == PERPETUAL != self.VENUE else spec
+        return self.instruments.get(key)
 
     def taker_fee(self, venue: str) -> Decimal:
         """Return the fee rate of a fill at the touch."""

@@ -32,6 +32,9 @@ CODES = (
 def conditions(situation: Situation) -> dict[str, Notice]:
     """Return what holds now, by a key that names the condition and what it is about."""
     found: dict[str, Notice] = {}
+    state = situation.state
+    if not (state.exits or state.reservations.orders or state.account.invested):
+        return found
     _blind(situation, found)
     _liquidation(situation, found)
     _latched_exits(situation, found)

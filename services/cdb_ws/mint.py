@@ -14,6 +14,7 @@ from services.common.canonical import construct
 from services.common.channels import WS
 from services.common.decimals import wire_form
 from services.common.events import SCHEMA_VERSION, Control, Event, MarketData
+from services.common.frozen import FrozenObject
 from services.common.identity import DerivedIds, derive_id
 from services.common.instruments import PERPETUAL, Venue
 from services.common.portfolio import mid_price
@@ -40,8 +41,9 @@ class Mint:
         self._venue: Venue = venue
         self._perpetual = venue == PERPETUAL
         self._base = base
-        self._exact = exact
+        self._make = _exact if exact else _checked
         self._ids: dict[str, DerivedIds] = {}
+        self._tick_ids = DerivedIds(run_id, WS, "tick")
 
     def number(self, batch: Batch) -> int:
         """Return the batch's number of the source `feed` in this journal."""
@@ -67,39 +69,45 @@ class Mint:
 
     def market_data(self, observations: Iterable[Observation], number: int) -> list[Event]:
         """Return one event for each observation; `number` is their sequence: it grows with every batch."""
-        make = _exact if self._exact else _checked
-        return [
-            make(
-                {
-                    "type": "market_data",
-                    "event_id": self._ids_of(o.symbol).of(number),
-                    "schema_version": SCHEMA_VERSION,
-                    "timestamp": o.timestamp_us,
-                    "producer": WS,
-                    "correlation_id": None,
-                    "causation_id": None,
-                    "venue": self._venue,
-                    "symbol": o.symbol,
-                    "price": o.price,
-                    "volume": o.volume,
-                    "high": o.high,
-                    "low": o.low,
-                    "bid": o.bid,
-                    "ask": o.ask,
-                    "bid_size": o.bid_size,
-                    "ask_size": o.ask_size,
-                    "exchange_timestamp": o.exchange_us,
-                    "sequence": number,
-                    "gap": o.gap,
-                    "synthetic": o.synthetic,
-                    "mark_price": self._mark(o) if self._perpetual else None,
-                    "funding_rate": o.funding_rate if self._perpetual else None,
-                    "bids": None if (book := o.book) is None else book.bids,
-                    "asks": None if book is None else book.asks,
-                }
+        make, ids, venue, perpetual = self._make, self._ids, self._venue, self._perpetual
+        events: list[Event] = []
+        for o in observations:
+            symbol = o.symbol
+            of_symbol = ids.get(symbol)
+            if of_symbol is None:
+                of_symbol = ids[symbol] = DerivedIds(self._run_id, WS, venue, symbol)
+            events.append(
+                make(
+                    {
+                        "type": "market_data",
+                        "event_id": of_symbol.of(number),
+                        "schema_version": SCHEMA_VERSION,
+                        "timestamp": o.timestamp_us,
+                        "producer": WS,
+                        "correlation_id": None,
+                        "causation_id": None,
+                        "venue": venue,
+                        "symbol": symbol,
+                        "price": o.price,
+                        "volume": o.volume,
+                        "high": o.high,
+                        "low": o.low,
+                        "bid": o.bid,
+                        "ask": o.ask,
+                        "bid_size": o.bid_size,
+                        "ask_size": o.ask_size,
+                        "exchange_timestamp": o.exchange_us,
+                        "sequence": number,
+                        "gap": o.gap,
+                        "synthetic": o.synthetic,
+                        "mark_price": self._mark(o) if perpetual else None,
+                        "funding_rate": o.funding_rate if perpetual else None,
+                        "bids": None if (book := o.book) is None else book.bids,
+                        "asks": None if book is None else book.asks,
+                    }
+                )
             )
-            for o in observations
-        ]
+        return events
 
     def _mark(self, o: Observation) -> Decimal | None:
         """Return the mark price of a perpetual; the mid stands for it in a recording that has none."""
@@ -107,15 +115,27 @@ class Mint:
             return wire_form(mid_price(o.bid, o.ask))
         return o.mark_price
 
-    def _ids_of(self, symbol: str) -> DerivedIds:
-        ids = self._ids.get(symbol)
-        if ids is None:
-            ids = self._ids[symbol] = DerivedIds(self._run_id, WS, self._venue, symbol)
-        return ids
-
     def tick(self, timestamp_us: int, pressure: Pressure) -> Control:
-        """Return a tick of the clock."""
-        return self._control("tick", timestamp_us, timestamp_us, details={"pressure": pressure})
+        """Return a tick of the clock; its fields are known to be valid."""
+        return construct(
+            Control,
+            {
+                "type": "control",
+                "event_id": self._tick_ids.of(timestamp_us),
+                "schema_version": SCHEMA_VERSION,
+                "timestamp": timestamp_us,
+                "producer": WS,
+                "correlation_id": None,
+                "causation_id": None,
+                "action": "tick",
+                "service": WS,
+                "run_id": None,
+                "command_id": None,
+                "by": None,
+                "reason": None,
+                "details": _PRESSURE[pressure],
+            },
+        )
 
     def finished(self, timestamp_us: int) -> Control:
         """Return the end of a recorded feed."""
@@ -138,7 +158,7 @@ class Mint:
 
     def _control(
         self,
-        action: Literal["tick", "finished", "warmup", "instruments", "symbols"],
+        action: Literal["finished", "warmup", "instruments", "symbols"],
         timestamp_us: int,
         *identity: str | int,
         details: Mapping[str, Any] | None = None,
@@ -153,6 +173,7 @@ class Mint:
         )
 
 
+_PRESSURE: Final = {pressure: FrozenObject({"pressure": pressure}) for pressure in ("none", "market_data", "entries")}
 _NUMBERS: Final = ("price", "volume", "high", "low", "bid", "ask", "bid_size", "ask_size")
 _RARE_NUMBERS: Final = ("mark_price", "funding_rate")
 _numbers_of: Final = itemgetter(*_NUMBERS)

@@ -18,6 +18,7 @@ NO_VOLUME: Final = Decimal("0.0")
 """Zero as it stands on the wire."""
 
 _EXACT: Final = Context(prec=FIXED.prec, traps=[Inexact, InvalidOperation, FloatOperation])
+_exact_sum: Final = _EXACT.add
 
 
 @dataclass(slots=True)
@@ -164,6 +165,6 @@ def sum_volumes(volumes: Sequence[Decimal]) -> Decimal:
     if len(volumes) == 1:
         return volumes[0]
     try:
-        return wire_form(reduce(_EXACT.add, volumes))
+        return wire_form(reduce(_exact_sum, volumes))
     except Inexact:
         return wire_form(reduce(add_volumes, volumes))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from heapq import merge
-from itertools import chain, groupby
+from itertools import chain, groupby, pairwise
 from operator import attrgetter, itemgetter
 from typing import Final, cast
 
@@ -149,7 +149,12 @@ class Ticks:
 
     def rows(self) -> list[Observation]:
         """Return an observation for each tick."""
-        return [self._seen(place, place + 1) for place in range(self.first, self.end)]
+        traded_at = self.traded_at
+        trades = [bisect_left(traded_at, place) for place in range(self.first, self.end + 1)]
+        return [
+            self._seen(place, place + 1, trade, end_trade)
+            for place, (trade, end_trade) in enumerate(pairwise(trades), self.first)
+        ]
 
     def plain(self) -> bool:
         """Whether every row can be used."""
@@ -165,27 +170,29 @@ class Ticks:
         Raises:
             FeedInputInvalid: the sum of the volumes does not fit into 28 digits.
         """
-        times, first, end = self.times, self.first, self.end
+        times, traded_at, first, end = self.times, self.traded_at, self.first, self.end
+        trade = bisect_left(traded_at, first)
         while first < end:
             first_us = times[first]
             number = first_us * max_hz // SECOND_US
             border = bisect_left(times, -(-(number + 1) * SECOND_US // max_hz), first, end)
-            yield first_us, number, [self._seen(first, border)]
-            first = border
+            end_trade = bisect_left(traded_at, border, trade)
+            yield first_us, number, [self._seen(first, border, trade, end_trade)]
+            first, trade = border, end_trade
 
-    def _seen(self, first: int, end: int) -> Observation:
-        """Return what `merge` of observations makes of these ticks, at least one."""
-        traded_at, prices = self.traded_at, self.prices
-        trade = bisect_left(traded_at, first)
-        end_trade = bisect_left(traded_at, end, trade)
-        last = end - 1
+    def _seen(self, first: int, end: int, trade: int, end_trade: int) -> Observation:
+        """Return what `merge` makes of ticks first:end, at least one, whose trades are trade:end_trade."""
+        prices, last = self.prices, end - 1
         if trade == end_trade:
             price = high = low = prices[trade - 1] if trade else self.price_before
             volume = NO_VOLUME
+        elif trade == end_trade - 1 and self.traded_at[trade] == first:
+            price = high = low = prices[trade]
+            volume = self.volumes[trade]
         else:
             traded = prices[trade:end_trade]
             price, high, low = traded[-1], max(traded), min(traded)
-            if traded_at[trade] != first:
+            if self.traded_at[trade] != first:
                 before = prices[trade - 1] if trade else self.price_before
                 if before > high:
                     high = before

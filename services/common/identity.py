@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Any
 
 __all__ = ["DerivedIds", "client_order_id", "derive_id", "order_id"]
 
@@ -18,19 +17,22 @@ class DerivedIds:
 
     def __init__(self, *prefix: str | int) -> None:
         self._begun = sha256()
-        _digest(self._begun, prefix)
+        self._begun.update(_framed(prefix))
 
     def of(self, *parts: str | int) -> str:
         """Return the id of the first parts and these."""
         digest = self._begun.copy()
-        _digest(digest, parts)
+        digest.update(_framed(parts))
         return digest.hexdigest()[:32]
 
 
-def _digest(digest: Any, parts: tuple[str | int, ...]) -> None:
+def _framed(parts: tuple[str | int, ...]) -> bytes:
+    """Return parts one after the other, each behind its length in bytes."""
+    framed = b""
     for part in parts:
-        raw = str(part).encode()
-        digest.update(b"%d:%b" % (len(raw), raw))
+        raw = b"%d" % part if type(part) is int else str(part).encode()
+        framed += b"%d:%b" % (len(raw), raw)
+    return framed
 
 
 def order_id(decision_id: str) -> str:

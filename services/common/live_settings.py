@@ -6,6 +6,7 @@ Both check it (two keys): risk sizes within it, execution refuses what is over i
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Final, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
@@ -41,7 +42,7 @@ class LiveSettings(MachineSettings):
     LIVE_CANARY_FILLS: int = Field(20, ge=0, le=1_000)
     LIVE_CANARY_SLIPPAGE: Amount = Field(Decimal(3), ge=1, le=100)
 
-    @property
+    @cached_property
     def sends(self) -> bool:
         """Whether orders leave for an exchange, be it only to be validated."""
         return self.TRADING_MODE != "paper"

@@ -27,6 +27,7 @@ from services.common.settings import MachineSettings
 __all__ = ["Fold", "StateMachine"]
 
 _MARKET_FACTS = frozenset({"instruments", "symbols"})
+_FOLDED = _MARKET_FACTS | {"started", "config"}
 _COMMANDS = frozenset({"halt", "resume", "flatten", "reset_breaker", "resolve_order"})
 
 SettingsT = TypeVar("SettingsT", bound=MachineSettings)
@@ -73,7 +74,14 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
 
     Subclasses name their `service`, the channels they consume, the type of their settings and a dataclass for their
     state (str-keyed dicts, lists, deques, nested dataclasses, Decimal, int, str, bool), and implement `on_event`.
+
+    Attributes:
+        now: the greatest timestamp of cdb_ws so far, microseconds; there before `on_event` is called.
+        settings: those in force; there before `on_event` is called.
     """
+
+    now: int
+    settings: SettingsT
 
     service: ClassVar[str]
     consumes: ClassVar[frozenset[str]]
@@ -105,18 +113,6 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
         """React to settings that have just come into force (first configuration or a change)."""
 
     # what subclasses use
-
-    @property
-    def settings(self) -> SettingsT:
-        """The settings in force."""
-        assert self._settings is not None, "a machine is configured before on_event is called"
-        return self._settings
-
-    @property
-    def now(self) -> int:
-        """The greatest timestamp of cdb_ws so far, microseconds."""
-        assert self.fold.now is not None, "a machine has a clock before on_event is called"
-        return self.fold.now
 
     def emit(self, model: type[EventT], *, correlation_id: str | None = None, **fields: Any) -> EventT:
         """Produce one event that follows from the entry being handled.
@@ -158,11 +154,12 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
         event = entry.event
         if channel == channels.CONTROL:  # asking for the class of another event costs more than all of this
             assert isinstance(event, Control)
-            self._fold_control(event)
+            if event.action in _FOLDED:
+                self._fold_control(event)
         if event.producer == channels.WS:
             timestamp = event.timestamp
             if fold.now is None or timestamp > fold.now:
-                fold.now = timestamp
+                fold.now = self.now = timestamp
         if not consumed:
             return []
         if self._settings is None or fold.run_id is None or fold.now is None:
@@ -198,7 +195,7 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
     def _know(self) -> None:
         """Let the settings in force know what the feed has told of the exchange."""
         if self._settings is not None:
-            self._settings = self._settings.knowing(self._facts())
+            self._take(self._settings)
             self.on_settings()
 
     def _facts(self) -> MarketFacts:
@@ -212,8 +209,11 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
         except (KeyError, ValidationError) as error:
             raise ContractViolation(f"{self.service}: config event cannot be used: {error}") from error
         self.fold.settings, self.fold.settings_hash = details["settings"], details["settings_hash"]
-        self._settings = settings.knowing(self._facts())  # type: ignore[assignment]
+        self._take(settings)  # type: ignore[arg-type]
         self.on_settings()
+
+    def _take(self, settings: SettingsT) -> None:
+        self._settings = self.settings = settings.knowing(self._facts())
 
     def dump(self) -> bytes:
         """Return fold and state as bytes: machines that folded the same entries give the same bytes."""
@@ -232,8 +232,11 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
             settings = None if fold.settings is None else self.settings_type.model_validate(fold.settings)
         except (ContractViolation, ValidationError, KeyError, TypeError) as error:
             raise StateMismatch(f"{self.service}: not a state of this machine: {error}") from error
-        self.fold, self.state = fold, state
-        self._settings = None if settings is None else settings.knowing(self._facts())  # type: ignore[assignment]
+        self.fold, self.state, self._settings = fold, state, None
+        if settings is not None:
+            self._take(settings)  # type: ignore[arg-type]
+        if fold.now is not None:
+            self.now = fold.now
         self.on_restored()
 
     def on_restored(self) -> None:

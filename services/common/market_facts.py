@@ -12,7 +12,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from services.common.errors import ContractViolation
-from services.common.instruments import InstrumentSpec, instrument_key, normalise_symbol
+from services.common.instruments import (
+    DEFAULT_INSTRUMENTS,
+    PERPETUAL,
+    InstrumentSpec,
+    instrument_key,
+    normalise_symbol,
+)
 
 __all__ = ["MarketFacts", "instrument_details", "read_instruments", "read_symbols"]
 
@@ -28,6 +34,15 @@ class MarketFacts:
 
     instruments: Mapping[str, InstrumentSpec] = field(default_factory=dict)
     symbols: tuple[str, ...] | None = None
+
+    def grids(self, venue: str) -> dict[str, InstrumentSpec]:
+        """Return the grids of what can be traded at a venue by instrument key: told, or known without asking.
+
+        Perpetuals only where the venue is theirs; spot always, so that what is held can be closed.
+        """
+        known = {instrument_key(spec.venue, spec.symbol): spec for spec in DEFAULT_INSTRUMENTS}
+        known.update(self.instruments)
+        return {key: spec for key, spec in known.items() if not spec.venue == PERPETUAL != venue}
 
 
 def instrument_details(specs: Iterable[InstrumentSpec]) -> dict[str, Any]:

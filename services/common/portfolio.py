@@ -134,7 +134,11 @@ class Portfolio:
 
     def value_at(self, key: str, price: Decimal, timestamp: int) -> None:
         """Value an instrument at a price (quote currency) that was good at a time (microseconds)."""
-        self.marks[key] = Mark(price, timestamp)
+        mark = self.marks.get(key)
+        if mark is None:
+            self.marks[key] = Mark(price, timestamp)
+        else:
+            mark.price, mark.timestamp = price, timestamp
 
     def book(self, result: OrderResult, leverage: int = 1) -> Decimal:
         """Book the fill that an order result reports and return its quantity (0: nothing new in it).

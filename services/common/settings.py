@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
@@ -72,7 +73,7 @@ Amount = Annotated[Decimal, BeforeValidator(_exact), Field(ge=0, allow_inf_nan=F
 class MachineSettings(BaseModel):
     """Settings of a state machine: they decide, so they are journalled. Field names are the environment names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, ignored_types=(cached_property,))
 
     _facts: MarketFacts = PrivateAttr(default_factory=MarketFacts)
 
@@ -80,6 +81,13 @@ class MachineSettings(BaseModel):
         """Return these settings together with what the exchange has said; no setting is changed by it."""
         copied = self.model_copy()
         copied._facts = facts  # noqa: SLF001 - of its own class
+        return copied
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with some settings changed (not validated); what follows from them is its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(self).model_fields:
+            del copied.__dict__[name]
         return copied
 
     def chosen(self, symbols: tuple[str, ...]) -> tuple[str, ...]:

@@ -36,10 +36,10 @@ _KINDS: Final[Mapping[tuple[str, ...], FileKind]] = {
 }
 _ParsedT = TypeVar("_ParsedT")
 _HASH_CHUNK: Final = 1 << 20
-CHUNK: Final = 2_048
+CHUNK: Final = 8_192
 """Lines that are read as one."""
 PIECE: Final = 32
-"""Of these, where some are not plain."""
+"""Lines that are read one by one, where some are not plain."""
 _UNUSABLE: Final = (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error)
 
 
@@ -212,16 +212,27 @@ class _Stream:
             header = next(lines)
             sized = tuple(header) == SIZED_TICK_COLUMNS
             for rows in _chunks(lines):
-                block = self._block(reader, rows) if sized else None
-                whole = block is not None or not sized
-                for piece in (rows,) if whole else _pieces(rows):
-                    if not whole:
-                        block = self._block(reader, piece)
-                    if block is None:
-                        yield from self._single_ticks(reader, number, header, piece)
-                    elif block:
-                        yield block
-                    number += len(piece)
+                yield from (
+                    self._plain_ticks(reader, number, header, rows)
+                    if sized
+                    else self._single_ticks(reader, number, header, rows)
+                )
+                number += len(rows)
+
+    def _plain_ticks(
+        self, reader: TickReader, first_number: int, header: list[str], rows: Sequence[list[str]]
+    ) -> BlockSource:
+        """Yield as one what is plain: all rows, or those of a half, of a half of it, and so on."""
+        block = self._block(reader, rows)
+        if block is not None:
+            if block:
+                yield block
+        elif len(rows) <= PIECE:
+            yield from self._single_ticks(reader, first_number, header, rows)
+        else:
+            half = len(rows) // 2
+            yield from self._plain_ticks(reader, first_number, header, rows[:half])
+            yield from self._plain_ticks(reader, first_number + half, header, rows[half:])
 
     def _block(self, reader: TickReader, rows: Sequence[list[str]]) -> TickBlock | None:
         """Return plain rows as a block; None when they are to be read one by one."""
@@ -340,10 +351,6 @@ def _chunks(lines: Iterator[list[str]]) -> Iterator[list[list[str]]]:
             yield rows
         if len(rows) < CHUNK:
             return
-
-
-def _pieces(rows: list[list[str]]) -> Iterator[list[list[str]]]:
-    return (rows[first : first + PIECE] for first in range(0, len(rows), PIECE))
 
 
 @contextmanager

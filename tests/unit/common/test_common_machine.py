@@ -193,9 +193,9 @@ def test_what_is_no_state_is_refused(data: bytes) -> None:
 def test_asking_too_early_is_a_fault() -> None:
     """Settings and clock exist only once they were folded; emitting is only for handling."""
     machine = Echo()
-    with pytest.raises(AssertionError):
+    with pytest.raises(AttributeError):
         _ = machine.settings
-    with pytest.raises(AssertionError):
+    with pytest.raises(AttributeError):
         _ = machine.now
     with pytest.raises(AssertionError):
         machine.emit(Alert, level="INFO", code="XX", message="")

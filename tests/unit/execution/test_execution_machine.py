@@ -393,7 +393,7 @@ def test_quantity_under_the_minimum_is_rejected(monkeypatch: pytest.MonkeyPatch)
     """Where the minimum quantity is above one lot it is checked on its own."""
     desk = Desk()
     coarse = INSTRUMENTS["mexc_spot:BTCUSDT"].model_copy(update={"min_quantity": Decimal("0.3")})
-    monkeypatch.setitem(INSTRUMENTS, "mexc_spot:BTCUSDT", coarse)
+    monkeypatch.setitem(desk.machine.settings.instruments, "mexc_spot:BTCUSDT", coarse)
 
     desk.send(0)
     desk.send(0, quantity="0.3")

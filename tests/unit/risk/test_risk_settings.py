@@ -124,3 +124,16 @@ def test_leverage_fees_and_shorts_are_those_of_the_venue() -> None:
     ]
     assert settings.spec("mexc_spot:BTCUSDT") is not None
     assert not settings.may_enter("mexc_spot", "BTCUSDT")
+
+
+def test_what_follows_from_settings_follows_a_changed_copy() -> None:
+    """The instruments are looked up once for each settings, so a copy with another venue looks again."""
+    spot = RiskSettings()
+    assert spot.spec("mexc_perpetual:BTCUSDT") is None
+    assert not spot.sends
+    changed = spot.model_copy(update={"VENUE": "mexc_perpetual", "TRADING_MODE": "shadow"})
+    assert changed.spec("mexc_perpetual:BTCUSDT") is not None
+    assert changed.spec("mexc_spot:BTCUSDT") is not None
+    assert changed.sends
+    assert spot.spec("mexc_perpetual:BTCUSDT") is None
+    assert canonical_settings(spot) == canonical_settings(RiskSettings())

@@ -10,12 +10,14 @@ import pytest
 
 from claire.paper.scenarios import SCENARIOS
 from services.cdb_ws.adapters.recorded_files import Reader, RecordedFile
-from services.cdb_ws.mint import Mint
+from services.cdb_ws.mint import Mint, Pressure
 from services.cdb_ws.observation import Observation
 from services.cdb_ws.recorded import RecordedFeed
+from services.common.channels import WS
 from services.common.decimals import wire_form
 from services.common.errors import ClaireError
-from services.common.events import MarketData, parse_event
+from services.common.events import Control, MarketData, parse_event
+from services.common.identity import derive_id
 
 pytestmark = pytest.mark.unit
 
@@ -47,6 +49,22 @@ def test_numbers_are_minted_as_they_come_back_from_the_wire() -> None:
     assert digits(event) == digits(decoded)
     assert event == decoded
     assert set(event.__dict__) - {"data"} == set(MarketData.model_fields)
+
+
+@pytest.mark.parametrize("pressure", ["none", "market_data", "entries"])
+def test_a_tick_is_what_its_contract_makes_of_it(pressure: Pressure) -> None:
+    """Ticks are minted without validation, too: field by field what validation gives, and their bytes say the same."""
+    tick = Mint("r", "mexc_spot").tick(ROW.timestamp_us, pressure)
+    made = Control.make(
+        event_id=derive_id("r", WS, "tick", ROW.timestamp_us),
+        timestamp=ROW.timestamp_us,
+        producer=WS,
+        action="tick",
+        service=WS,
+        details={"pressure": pressure},
+    )
+    assert list(tick.__dict__.items()) == list(made.__dict__.items())
+    assert parse_event(tick.channel, tick.data) == tick == made
 
 
 @pytest.mark.slow
