@@ -19,6 +19,8 @@ class FaultKind(StrEnum):
     """REST: no answer for `delay_ms` (default 30 s), then the connection is cut; the request was never acted on."""
     TIMEOUT_AFTER = "timeout_after"
     """REST: the same, but it was acted on."""
+    LATE = "late"
+    """REST: the connection is cut at once; the request is acted on `delay_ms` later, if its time stamp still holds."""
     CUT_BEFORE = "cut_before"
     """REST: the connection is cut without an answer, the request was not acted on."""
     CUT_AFTER = "cut_after"

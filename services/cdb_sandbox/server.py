@@ -89,6 +89,9 @@ async def _rest(request: web.Request) -> web.StreamResponse:
     symbol, client_id = particulars(raw)
     where = f"{raw.method} {raw.path}"
     fault = house.faults.strike(_REST_FAULTS, where, symbol=symbol, client_id=client_id, at_ms=house.now_ms())
+    if fault is not None and fault.kind is FaultKind.LATE:
+        asyncio.get_running_loop().call_later(fault.delay_ms / 1000, answer, house, raw)
+        return _cut(request)
     if fault is not None and fault.kind in _BEFORE:
         return await _spoil(request, fault, None)
     answered = answer(house, raw, fault)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 import requests
@@ -26,7 +27,7 @@ def signed(mexc: SandboxExchange, method: str, name: str, query: str = "") -> re
 
 
 def test_rest_and_both_streams_answer_on_one_port_and_faults_strike() -> None:
-    """An order placed over REST is told on the private stream; a cut answer is an order all the same."""
+    """An order placed over REST is told on the private stream; a cut answer or a late arrival is an order, too."""
     with SandboxExchange(SandboxOptions(clock=SteppedClock())) as mexc:
         key = signed(mexc, "POST", "userDataStream").json()["listenKey"]
         order = "symbol=BTCUSDT&side=BUY&type=LIMIT&quantity=0.1&price=60000.01&newClientOrderId="
@@ -55,6 +56,12 @@ def test_rest_and_both_streams_answer_on_one_port_and_faults_strike() -> None:
             signed(mexc, "POST", "order", f"{order}bot-2")
         mexc.inject(Fault(kind=FaultKind.SERVER_ERROR_BEFORE, where="POST /api/v3/order"))
         broken = signed(mexc, "POST", "order", f"{order}bot-3")
+        mexc.inject(Fault(kind=FaultKind.LATE, where="POST /api/v3/order", delay_ms=1))
+        with pytest.raises(requests.RequestException):
+            signed(mexc, "POST", "order", f"{order}bot-4")
+        until = time.monotonic() + 10
+        while len(mexc.orders()) < 3 and time.monotonic() < until:
+            mexc.now_ms()
         truth = requests.get(f"{mexc.rest_url}/sandbox/ledger", timeout=5).json()
         health = requests.get(f"{mexc.rest_url}/health", timeout=5)
 
@@ -66,8 +73,8 @@ def test_rest_and_both_streams_answer_on_one_port_and_faults_strike() -> None:
     assert (logged_in["channel"], subscribed["channel"]) == ("rs.login", "rs.sub.ticker")
     assert (ticker["channel"], ticker["data"]["bid1"]) == ("push.ticker", 60000)
     assert (broken.status_code, broken.text[:6]) == (502, "<html>")
-    assert [o["client_order_id"] for o in truth["orders"]] == ["bot-1", "bot-2"]
-    assert [f["kind"] for f in truth["faults"]] == ["cut_after", "server_error_before"]
+    assert [o["client_order_id"] for o in truth["orders"]] == ["bot-1", "bot-2", "bot-4"]
+    assert [f["kind"] for f in truth["faults"]] == ["cut_after", "server_error_before", "late"]
     assert health.json()["status"] == "ok"
 
 
