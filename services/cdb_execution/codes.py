@@ -60,6 +60,14 @@ class RejectCode(_Code):
     LIVE_POSITION_CAP = "LIVE_POSITION_CAP", "live: position and entries together would be over LIVE_MAX_POSITION_USDT"
     LIVE_DAILY_LOSS = "LIVE_DAILY_LOSS", "live: today's loss has reached LIVE_MAX_DAILY_LOSS_USDT, or is not known"
     CANARY = "CANARY", "live: the first fills cost over LIVE_CANARY_SLIPPAGE times what the paper exchange expects"
+    RULES_UNKNOWN = (
+        "RULES_UNKNOWN",
+        "live: an entry of an instrument whose rules the exchange has not told since the start",
+    )
+    EXCHANGE_RULE = (
+        "EXCHANGE_RULE",
+        "live: the order breaks a rule that the exchange publishes: state, side, type, grid, size",
+    )
     NOT_SENT = "NOT_SENT", "live: not a byte left this machine (too old, no clock, rate limit, grids changed)"
     REFUSED = "REFUSED", "the exchange has refused the order"
     NOT_VALIDATED = "NOT_VALIDATED", "shadow: the exchange's test endpoint gave no answer"

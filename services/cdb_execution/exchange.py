@@ -21,6 +21,7 @@ __all__ = [
     "FundingPayment",
     "OrderReport",
     "OrderRequest",
+    "OrderRules",
     "PlaceOutcome",
     "PositionReport",
     "StreamState",
@@ -191,6 +192,31 @@ class FundingPayment:
     time: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class OrderRules:
+    """Which orders of one instrument the exchange takes, as it publishes it.
+
+    Attributes:
+        tick_size, lot_size: steps of price (quote currency) and quantity (base units).
+        min_quantity, max_quantity: base units; None where only the value is bounded.
+        min_notional, max_notional: value, quote currency.
+        sides: that it takes now, in the order of the alphabet.
+        market_orders: whether it takes orders without a price.
+        closed: why it takes none at all now; None when it does.
+    """
+
+    symbol: str
+    tick_size: Decimal
+    lot_size: Decimal
+    min_quantity: Decimal
+    min_notional: Decimal
+    max_notional: Decimal
+    sides: tuple[str, ...] = ("BUY", "SELL")
+    market_orders: bool = True
+    max_quantity: Decimal | None = None
+    closed: str | None = None
+
+
 class Exchange(Protocol):
     """One account at one venue.
 
@@ -236,6 +262,10 @@ class Exchange(Protocol):
 
     def funding(self, symbol: str, since: int) -> list[FundingPayment]:
         """Return every settlement of funding on a perpetual since a time, oldest first; none on spot."""
+        ...
+
+    def rules(self, symbols: Sequence[str]) -> list[OrderRules]:
+        """Return which orders the exchange takes now; an instrument that it does not list is left out."""
         ...
 
     def instruments(self, symbols: Sequence[str]) -> list[InstrumentSpec]:

@@ -68,7 +68,7 @@ class ExecutionMachine(LiveExecution):
             return
         refusal = self._refusal(order)
         if refusal is None and self.settings.sends:
-            refusal = self._ramp_refusal(order)
+            refusal = self._live_refusal(order)
         self.state.remember_order(order.order_id, order.client_order_id)
         accepted = accept(order, self.now, self.settings)
         if refusal is not None:

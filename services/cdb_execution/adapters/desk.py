@@ -13,7 +13,15 @@ from typing import Final, Literal
 
 import structlog
 
-from services.cdb_execution.exchange import Exchange, OrderReport, OrderRequest, PlaceOutcome, StreamState, Trade
+from services.cdb_execution.exchange import (
+    Exchange,
+    OrderReport,
+    OrderRequest,
+    OrderRules,
+    PlaceOutcome,
+    StreamState,
+    Trade,
+)
 from services.cdb_execution.live.facts import Snapshot
 from services.cdb_execution.live.intake import Answered, Message, Placed
 from services.cdb_execution.order_state import TERMINAL, WorkingOrder
@@ -32,6 +40,7 @@ Dispatch = Callable[[Lane, Callable[[], None]], None]
 _CLOCKS_APART_US: Final = MINUTE_US
 """So much earlier than an order its fills are asked for, whatever the exchange's clock says."""
 _STRAY_US: Final = MINUTE_US
+_RULES_EVERY_US: Final = 5 * MINUTE_US
 
 
 def request_of(order: Order, max_age_ms: int) -> OrderRequest:
@@ -82,6 +91,7 @@ class ExchangeDesk:
     interrupted: bool = False
     _done: dict[str, _Done] = field(default_factory=dict)
     _reconciles: int = 0
+    _rules_at: int = 0
     _looking: bool = False
     _nudged: bool = False
 
@@ -157,7 +167,8 @@ class ExchangeDesk:
             revision, since = live.revision, live.trades_since
             if not live.opened:
                 since = now
-            self.dispatch("ask", lambda: self._snapshot(revision, since, sorted(symbols)))
+            asks_rules = not live.rules or now - self._rules_at >= _RULES_EVERY_US
+            self.dispatch("ask", lambda: self._snapshot(revision, since, sorted(symbols), now if asks_rules else None))
 
     def _look_at(self, order: WorkingOrder, now: int, *, nudged: bool) -> None:
         live = order.live
@@ -188,8 +199,19 @@ class ExchangeDesk:
         finally:
             done.asking = False
 
-    def _snapshot(self, revision: int, since: int, symbols: list[str]) -> None:
+    def _rules(self, symbols: list[str], at: int) -> list[OrderRules] | None:
+        """Ask which orders are taken; without an answer the account is compared all the same."""
+        try:
+            rules = self.exchange.rules(symbols)
+        except (ExchangeUnreachable, ExchangeRefused) as error:
+            self._log.warning("rules_not_read", error=str(error))
+            return None
+        self._rules_at = at
+        return rules
+
+    def _snapshot(self, revision: int, since: int, symbols: list[str], rules_at: int | None) -> None:
         pays = self.settings.VENUE == PERPETUAL
+        rules = None if rules_at is None else self._rules(symbols, rules_at)
         try:
             trades = [trade for symbol in symbols for trade in self.exchange.trades(symbol, since)]
             paid = [paid for symbol in symbols for paid in self.exchange.funding(symbol, since)] if pays else []
@@ -200,6 +222,7 @@ class ExchangeDesk:
                 positions=self.exchange.positions(),
                 trades=trades,
                 funding=paid,
+                rules=rules,
             )
             self.inbox.append(snapshot)
         except (ExchangeUnreachable, ExchangeRefused) as error:

@@ -5,11 +5,28 @@ from __future__ import annotations
 from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
-from services.cdb_execution.exchange import OrderRequest
+from services.cdb_execution.exchange import OrderRequest, OrderRules
 from services.common.decimals import FIXED, ZERO
 from services.common.mexc.instruments import Listing
 
-__all__ = ["BrokenRule", "broken_rule", "contracts", "off_grid"]
+__all__ = ["BrokenRule", "broken_rule", "contracts", "off_grid", "rules_of"]
+
+
+def rules_of(listing: Listing) -> OrderRules:
+    """Return what a listing says of orders, in our words."""
+    spec = listing.spec
+    return OrderRules(
+        symbol=spec.symbol,
+        tick_size=spec.tick_size,
+        lot_size=spec.lot_size,
+        min_quantity=spec.min_quantity,
+        min_notional=spec.min_notional,
+        max_notional=spec.max_notional,
+        sides=tuple(sorted(listing.sides)),
+        market_orders=listing.market_orders,
+        max_quantity=listing.max_quantity,
+        closed=listing.closed,
+    )
 
 
 class BrokenRule(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from services.cdb_execution.adapters.caller import MexcCaller
 from services.cdb_execution.adapters.dialects import Call
-from services.cdb_execution.adapters.order_rules import broken_rule, contracts, off_grid
+from services.cdb_execution.adapters.order_rules import broken_rule, contracts, off_grid, rules_of
 from services.cdb_execution.adapters.outcome import not_sent, perpetual_outcome
 from services.cdb_execution.adapters.perpetual_reading import (
     read_asset,
@@ -27,6 +27,7 @@ from services.cdb_execution.exchange import (
     FundingPayment,
     OrderReport,
     OrderRequest,
+    OrderRules,
     PlaceOutcome,
     PositionReport,
     Trade,
@@ -187,6 +188,10 @@ class MexcPerpetual:
         read = [contract_listing(row) for row in rows if row.get("symbol") in names]
         self._listings.update({listing.spec.symbol: listing for listing in read})
         return read
+
+    def rules(self, symbols: Sequence[str]) -> list[OrderRules]:
+        """Return which orders the exchange takes now."""
+        return [rules_of(listing) for listing in self.listings(symbols)]
 
     def instruments(self, symbols: Sequence[str]) -> list[InstrumentSpec]:
         """Return the grids of those contracts that can be traded by API now."""

@@ -10,7 +10,7 @@ from typing import Final
 
 from services.cdb_execution.adapters.caller import MexcCaller
 from services.cdb_execution.adapters.dialects import Call, plain
-from services.cdb_execution.adapters.order_rules import off_grid
+from services.cdb_execution.adapters.order_rules import off_grid, rules_of
 from services.cdb_execution.adapters.outcome import not_sent, spot_outcome
 from services.cdb_execution.adapters.sending import may_still_leave
 from services.cdb_execution.adapters.spot_reading import read_balances, read_order, read_trade
@@ -19,6 +19,7 @@ from services.cdb_execution.exchange import (
     FundingPayment,
     OrderReport,
     OrderRequest,
+    OrderRules,
     PlaceOutcome,
     PositionReport,
     Trade,
@@ -165,6 +166,10 @@ class MexcSpot:
         read = [spot_listing(row) for row in rows if text(row, "symbol") in symbols]
         self._listings.update({listing.spec.symbol: listing for listing in read})
         return read
+
+    def rules(self, symbols: Sequence[str]) -> list[OrderRules]:
+        """Return which orders the exchange takes now."""
+        return [rules_of(listing) for listing in self.listings(symbols)]
 
     def instruments(self, symbols: Sequence[str]) -> list[InstrumentSpec]:
         """Return the grids of those instruments that can be traded by API now."""

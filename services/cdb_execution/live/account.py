@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.cdb_execution.codes import shown
-from services.cdb_execution.exchange import Trade
+from services.cdb_execution.exchange import OrderRules, Trade
 from services.common.currencies import base_and_quote, fee_kind
 from services.common.decimals import ZERO
 from services.common.errors import ContractViolation
@@ -75,6 +75,7 @@ class Account(BaseModel):
         balances: free and locked together, by currency.
         foreign_trades: ids of fills that no order of ours made, with a sentence about each.
         covered: by order id, the fills that an operator's word stands for.
+        rules: which orders the exchange takes, where that is new.
         available, equity: of perpetuals, by currency: what orders could be placed of; with unrealised profit.
     """
 
@@ -87,6 +88,7 @@ class Account(BaseModel):
     positions: list[Held]
     foreign_trades: dict[str, str]
     covered: dict[str, list[str]] = {}
+    rules: list[OrderRules] | None = None
     available: dict[str, Number] = {}
     equity: dict[str, Number] = {}
 

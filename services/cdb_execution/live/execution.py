@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from services.cdb_execution.attempt import BPS
 from services.cdb_execution.codes import ExpiryCode, Refusal, RejectCode, UnknownCode, shown
+from services.cdb_execution.live.order_rules import check_rules
 from services.cdb_execution.live.ramp import Exposure, check_ramp
 from services.cdb_execution.live.reconciling import Reconciling
 from services.cdb_execution.live.state import trade_name
@@ -30,8 +31,8 @@ class LiveExecution(Reconciling):
 
     # sending
 
-    def _ramp_refusal(self, order: Order) -> Refusal | None:
-        """Return why the ramp refuses an order; never an exit."""
+    def _live_refusal(self, order: Order) -> Refusal | None:
+        """Return why the ramp (never an exit) or the exchange's rules refuse an order."""
         state, live = self.state, self.state.live
         key = instrument_key(order.venue, order.symbol)
         checked = self.settings.TRADING_MODE == "live"
@@ -42,7 +43,7 @@ class LiveExecution(Reconciling):
             reconciled=live.not_reconciled(self.now) if checked else None,
             paused=live.canary.paused,
         )
-        return check_ramp(order, self.settings, exposure)
+        return check_ramp(order, self.settings, exposure) or (check_rules(order, live.rules) if checked else None)
 
     def _submit(self, order: WorkingOrder) -> None:
         """Say that an order is about to be sent; whoever publishes this first sends it, once."""

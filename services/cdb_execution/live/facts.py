@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from services.cdb_execution.exchange import Balance, FundingPayment, OrderReport, PositionReport, Trade
+from services.cdb_execution.exchange import Balance, FundingPayment, OrderReport, OrderRules, PositionReport, Trade
 from services.cdb_execution.live.account import describe
 from services.cdb_execution.live.intake import (
     Answered,
@@ -41,7 +41,7 @@ _FOREIGN_SHOWN: Final = 50
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The account as it was read, piece by piece, after the books had reached `revision`."""
+    """The account as it was read, piece by piece, after the books had reached `revision`; `rules` when asked for."""
 
     revision: int
     balances: Sequence[Balance]
@@ -49,6 +49,7 @@ class Snapshot:
     positions: Sequence[PositionReport]
     trades: Sequence[Trade]
     funding: Sequence[FundingPayment] = ()
+    rules: Sequence[OrderRules] | None = None
 
 
 @dataclass(frozen=True)
@@ -137,9 +138,17 @@ def _account(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> Cont
             ],
             "foreign_trades": {trade.trade_id: describe(trade) for trade in foreign[:_FOREIGN_SHOWN]},
             **({"covered": covered} if covered else {}),
+            **_new_rules(machine.state, snapshot.rules),
             **(_money(snapshot.balances) if machine.settings.VENUE == PERPETUAL else {}),
         },
     )
+
+
+def _new_rules(state: ExecutionState, rules: Sequence[OrderRules] | None) -> dict[str, list[dict[str, Any]]]:
+    """Return the rules as they stand in the snapshot, if they are not known so."""
+    if rules is None or {each.symbol: each for each in rules} == state.live.rules:
+        return {}
+    return {"rules": [asdict(each) for each in rules]}
 
 
 def _money(balances: Iterable[Balance]) -> dict[str, dict[str, Decimal]]:

@@ -120,15 +120,21 @@ class Reconciling(PaperExecution):
             live.reconcile_at = self.now + 2 * RECONCILE_AGAIN_US  # again, should no snapshot come
 
     def _after_own_start(self) -> None:
-        """A process that has just started has missed what happened: nothing is entered before the books agree."""
+        """A process that has just started has missed what happened: nothing is entered before the books agree.
+
+        Nor before the exchange has said anew which orders it takes.
+        """
         live = self.state.live
         live.agreed_at, live.reconcile_at = None, None
+        live.rules = {}
 
     # what comes in
 
     def _on_account(self, event: Control) -> None:
         account = read_account(event)
         live = self.state.live
+        if account.rules is not None:
+            live.rules = {rules.symbol: rules for rules in account.rules}
         foreign = strangers(account, self._is_working, live.accepted)
         if not live.opened:
             self._open(account, foreign)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
+from services.cdb_execution.exchange import OrderRules
 from services.cdb_execution.live.account import Difference, Ledger
 from services.cdb_execution.live.ramp import Canary, DayLoss
 from services.common.decimals import ZERO
@@ -58,6 +59,7 @@ class LiveState:
         portfolio: of the live fills alone, for today's profit and loss.
         day: how the day began.
         canary: the first fills.
+        rules: which orders the exchange takes, by symbol; told since the last start.
         leverages: of the last entry of each perpetual, by symbol.
         payments: ids of the last fundings that are booked.
         funding_due: by instrument key, the settlement (microseconds) whose funding the exchange has not told yet.
@@ -79,6 +81,7 @@ class LiveState:
     portfolio: Portfolio = field(default_factory=Portfolio)
     day: DayLoss = field(default_factory=DayLoss)
     canary: Canary = field(default_factory=Canary)
+    rules: dict[str, OrderRules] = field(default_factory=dict)
     leverages: dict[str, int] = field(default_factory=dict)
     payments: list[str] = field(default_factory=list)
     funding_due: dict[str, int] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from services.cdb_execution.exchange import (
     FundingPayment,
     OrderReport,
     OrderRequest,
+    OrderRules,
     PlaceOutcome,
     PositionReport,
     StreamState,
@@ -32,6 +33,12 @@ from tests.unit.execution.execution_desk import START_US, Desk
 __all__ = ["Killed", "ModelExchange", "World", "live_settings"]
 
 Job = Callable[[], None]
+
+
+RULES = OrderRules(
+    symbol="BTCUSDT", tick_size=Decimal("0.01"), lot_size=Decimal("0.000001"), min_quantity=Decimal("0.000001"),
+    min_notional=Decimal(1), max_notional=Decimal(4_000_000),
+)  # fmt: skip
 
 
 class Killed(Exception):
@@ -184,6 +191,10 @@ class ModelExchange:
     def funding(self, symbol: str, since: int) -> list[FundingPayment]:
         """Return none."""
         return []
+
+    def rules(self, symbols: Sequence[str]) -> list[OrderRules]:
+        """Return the rules of BTCUSDT."""
+        return [RULES]
 
     def instruments(self, symbols: Sequence[str]) -> list[Any]:
         """Return none."""
