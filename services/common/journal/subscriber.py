@@ -45,18 +45,18 @@ class Subscriber:
             self._connection.send_command("SUBSCRIBE", *names, check_health=False)
             confirmed = 0
             while confirmed < len(names):
-                message = self._read()
-                if message is None:
-                    confirmed += 1
-                else:
-                    self._early.append(message)
+                confirmed += not self._take(self._early, self._connection.read_response())
         except BaseException:
             self.close()
             raise
 
-    def _read(self) -> Message | None:
-        kind, channel, data = self._connection.read_response()
-        return Message(channel.decode(), data) if kind == b"message" else None
+    @staticmethod
+    def _take(messages: list[Message], response: Any) -> bool:
+        kind, channel, data = response
+        if kind != b"message":
+            return False
+        messages.append(Message(channel.decode(), data))
+        return True
 
     def receive(self, timeout_sec: float, limit: int) -> list[Message]:
         """Wait up to `timeout_sec` for a message, then take what is there, up to `limit`.
@@ -68,13 +68,16 @@ class Subscriber:
         if self._broken is not None:
             raise self._broken  # asking the connection itself would silently make a new one, without subscriptions
         messages, self._early = self._early, []
-        wait = 0.0 if messages else max(0.0, timeout_sec)
+        connection = self._connection
         try:
-            while len(messages) < limit and self._connection.can_read(wait):
-                message = self._read()
-                if message is not None:
-                    messages.append(message)
-                wait = 0.0
+            if not messages:
+                try:
+                    # asking first whether it can be read would cost more system calls than the reading itself
+                    self._take(messages, connection.read_response(timeout=timeout_sec, disconnect_on_error=False))
+                except redis.TimeoutError:
+                    return messages
+            while len(messages) < limit and connection.can_read(0):
+                self._take(messages, connection.read_response())
         except (redis.ConnectionError, redis.TimeoutError) as error:
             self._broken = error
             if not messages:
