@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
+import time
 from collections.abc import Mapping
 
 import redis
@@ -58,7 +59,7 @@ def measure_bare_chain(environment: Mapping[str, str], payload: bytes, *, rate: 
         while not watch.done.is_set():
             message = listener.get_message(timeout=0.2)
             if message is not None:
-                watch.arrived(message["data"][:10].decode())
+                watch.arrived(message["data"][:10].decode(), time.perf_counter_ns())
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()

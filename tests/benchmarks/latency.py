@@ -47,10 +47,10 @@ class Stopwatch:
         """Note the instant before a message is sent."""
         self._sent[key] = time.perf_counter_ns()
 
-    def arrived(self, key: str) -> None:
-        """Note the instant at which its result was read."""
+    def arrived(self, key: str, at_ns: int) -> None:
+        """Note the instant (of `time.perf_counter_ns`) at which its result was read."""
         if key in self._sent and key not in self._arrived:
-            self._arrived[key] = time.perf_counter_ns()
+            self._arrived[key] = at_ns
             if len(self._arrived) == self._expected:
                 self.done.set()
 

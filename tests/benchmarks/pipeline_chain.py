@@ -4,9 +4,13 @@ The measuring process is the producer `cdb_ws`; cdb_core, cdb_risk and cdb_execu
 a process of its own. Three instruments take turns, each with ten market data a minute of the feed's time; a minute goes
 up by 1 %, the next stays, one goes down, one stays. So one event in forty closes a bar that is an entry: signal, seven
 layers, decision, order, and its acceptance (`NEW`), which ends the measurement; another one in forty leads to an exit
-signal and its refusal, and each order's end is one more result. An order that is refused does not count as answered:
-`sent` and `received` tell how many. At 1 000 events a second the feed's time runs 2 000 times as fast as the wall, so
-what is a matter of age in the feed's time (orders, quotes, spacing of entries) is set wide.
+signal and its refusal, and each order's end is one more result. The instruments are a minute apart, so that entries are
+as evenly spaced as the messages of the bare chain; `together` lets all three enter at the same minute's end.
+
+As in the bare chain, the clock starts when ready bytes are handed to Redis and stops when the last channel is read. An
+order that is refused does not count as answered: `sent` and `received` tell how many. At 1 000 events a second the
+feed's time runs 2 000 times as fast as the wall, so what is a matter of age in the feed's time (orders, quotes, spacing
+of entries) is set wide.
 """
 
 from __future__ import annotations
@@ -78,8 +82,14 @@ SERVICES = (channels.CORE, channels.RISK, channels.EXECUTION)
 class Feed:
     """The producer cdb_ws, as the benchmark needs it."""
 
-    def __init__(self, infra: Infrastructure) -> None:
-        """Take the lease and begin the run."""
+    def __init__(self, infra: Infrastructure, *, together: bool = False) -> None:
+        """Take the lease and begin the run.
+
+        Args:
+            infra: where Redis is.
+            together: all instruments rise in the same minute, instead of one after the other.
+        """
+        self.together = together
         self.client = JournalClient(infra, name="bench:feed")
         self._fence = Lease(infra, ttl_sec=600).acquire(WS, "bench")
         self._number = 0
@@ -103,7 +113,7 @@ class Feed:
     def event(self, number: int) -> MarketData:
         """Return market data number 0, 1, 2 …, the instruments in turns."""
         turn, symbol = divmod(number, len(SYMBOLS))
-        price = Decimal(50500) if turn // PER_MINUTE % PERIOD < 2 else Decimal(50000)
+        price = Decimal(50500) if self._phase(turn, symbol) < 2 else Decimal(50000)
         return MarketData(
             event_id=derive_id(self.run_id, WS, number),
             timestamp=START_US + MINUTE_US + number * MINUTE_US // (PER_MINUTE * len(SYMBOLS)),
@@ -120,6 +130,15 @@ class Feed:
             ask_size=Decimal("5.0"),
             sequence=turn,
         )
+
+    def closes_an_entry(self, number: int) -> bool:
+        """Whether this is an instrument's first market data after a minute that rose."""
+        turn, symbol = divmod(number, len(SYMBOLS))
+        rose = turn % PER_MINUTE == 0 and self._phase(turn, symbol) == 1
+        return rose and turn > PERIOD * PER_MINUTE  # there is nothing before the first rise
+
+    def _phase(self, turn: int, symbol: int) -> int:
+        return (turn // PER_MINUTE - (0 if self.together else symbol)) % PERIOD
 
     def send(self, event: MarketData) -> None:
         """Publish one market data event."""
@@ -170,13 +189,13 @@ def await_services(client: JournalClient, log: Path, timeout_sec: float = 30) ->
                 seen.add(entry.producer)
 
 
-def measure_pipeline(environment: Mapping[str, str], *, rate: float, count: int) -> Latency:
+def measure_pipeline(environment: Mapping[str, str], *, rate: float, count: int, together: bool = False) -> Latency:
     """Send `count` market data events through the pipeline; every fortieth one leads to an order and is timed."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "services.log"
         infra = load_settings(Infrastructure, environment)
         open_bus(infra)
-        feed = Feed(infra)
+        feed = Feed(infra, together=together)
         feed.publish(config_of_feed())
         with running_services({**environment, **STRATEGY}, log=log):
             await_services(feed.client, log)
@@ -224,28 +243,24 @@ def config_of_feed() -> Control:
     )
 
 
-def _closes_an_entry(number: int) -> bool:
-    """Whether this is an instrument's first market data after a minute that rose."""
-    minute, place = divmod(number // len(SYMBOLS), PER_MINUTE)
-    return place == 0 and minute % PERIOD == 1 and minute > 1  # there is nothing before the first rise
-
-
 def _run(environment: Mapping[str, str], feed: Feed, *, rate: float, count: int) -> Latency:
     watch = Stopwatch()
     listener = connect(environment).pubsub(ignore_subscribe_messages=True)
     listener.subscribe(ORDER_RESULTS)
     listener.get_message(timeout=1)
     events = [feed.event(number) for number in range(count)]
-    timed = {number for number in range(count) if _closes_an_entry(number)}
+    timed = {number for number in range(count) if feed.closes_an_entry(number)}
+    assert all(event.data for event in events), "encoded before the clock runs"
     watch.expect(len(timed))
 
     def read() -> None:
         while not watch.done.is_set():
             message = listener.get_message(timeout=0.2)
+            at_ns = time.perf_counter_ns()
             if message is not None:
                 result = parse_event(ORDER_RESULTS, message["data"])
                 if isinstance(result, OrderResult) and result.status == "NEW":
-                    watch.arrived(result.correlation_id or "")
+                    watch.arrived(result.correlation_id or "", at_ns)
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()

@@ -28,7 +28,7 @@ BATCH = 1_000
 
 def _entries(count: int) -> list[Entry]:
     feed = Feed.__new__(Feed)
-    feed.run_id = "bench"
+    feed.run_id, feed.together = "bench", False
     started = Control(
         event_id=derive_id("bench", "started"),
         timestamp=START_US,
