@@ -22,12 +22,14 @@ class Attachment:
         opened_for: run_id of the server process for which the bus was opened; empty when never.
         epoch: in which new entries are written (0: never opened).
         head: journal number of the last entry at that moment.
+        secret: what the seals of messages are made with; empty in a journal that was opened without.
     """
 
     server: str
     opened_for: str
     epoch: int
     head: int
+    secret: bytes
     epochs: Epochs
 
     @property
@@ -38,12 +40,13 @@ class Attachment:
 
 def look(link: Link) -> Attachment:
     """Return the journal's state, open or not."""
-    server, opened_for, epoch, head, epochs = link.run(ATTACH, [keys.BUS_OPEN, keys.BUS, keys.EPOCHS])
+    server, opened_for, epoch, head, epochs, secret = link.run(ATTACH, [keys.BUS_OPEN, keys.BUS, keys.EPOCHS])
     return Attachment(
         server=server.decode(),
         opened_for=opened_for.decode(),
         epoch=int(epoch),
         head=int(head),
+        secret=secret,
         epochs=Epochs({int(epochs[i]): int(epochs[i + 1]) for i in range(0, len(epochs), 2)}),
     )
 

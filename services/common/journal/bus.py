@@ -9,7 +9,6 @@ to be taken back. In mode `xread` it follows the stream itself.
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal, NamedTuple
@@ -22,6 +21,7 @@ from services.common.journal import keys
 from services.common.journal.archive import EventArchive
 from services.common.journal.attachment import Attachment, attach
 from services.common.journal.entry import Entry, JournalId
+from services.common.journal.envelope import Envelope, open_envelope
 from services.common.journal.lineage import BEGINNING
 from services.common.journal.link import Link
 from services.common.journal.stream_reader import await_entries, decode_entry, read_after, read_head
@@ -37,16 +37,7 @@ LATE_SEC: Final = 0.05
 MAX_FOREIGN: Final = 10_000
 
 VERIFIED: Final = frozenset({ORDERS, RISK_DECISIONS, ORDER_RESULTS, CONTROL})
-"""Channels whose messages are compared with the stream before they are handed out: they are rare, and they trade."""
-
-_SPLICED = re.compile(rb'\{"journal_id":"(\d+-\d+)","previous_id":"(\d+-\d+)","cause":"([^"\\]*)",')
-_PRODUCER = re.compile(
-    rb'\{"type":"\w+","event_id":"(?:[^"\\]|\\.)*","schema_version":"[^"\\]*","timestamp":"[^"\\]*",'
-    rb'"producer":"([^"\\]*)"'
-)
-
-
-_TICK = b',"correlation_id":null,"causation_id":null,"action":"tick"'
+"""Channels whose messages must carry the seal, or be found in the stream, before they are handed out: they trade."""
 
 
 class ForeignMessage(NamedTuple):
@@ -291,27 +282,28 @@ class Bus:
         Raises:
             _StartOver: one does not follow; those before it are taken.
         """
-        self._take_foreign_from(messages)
-        for message in messages:
-            spliced = _SPLICED.match(message.data)
-            if spliced is not None and message.channel in self._channels:
-                self._follow(message.channel, spliced, message.data)
+        for channel, envelope in self._take_foreign_from(messages):
+            if channel in self._channels:
+                self._follow(channel, envelope)
 
-    def _follow(self, channel: str, spliced: re.Match[bytes], message: bytes) -> None:
-        entry_id, previous = JournalId.parse(spliced[1]), JournalId.parse(spliced[2])
+    def _follow(self, channel: str, envelope: Envelope) -> None:
+        entry_id, previous = envelope.id, envelope.previous
         if entry_id.n <= self._floor:
             return  # published while we caught up: read from the stream already
-        if entry_id.epoch != self._attached.epoch or entry_id.n <= self.cursor.n:
+        attached = self._attached
+        if entry_id.epoch != attached.epoch or entry_id.n <= self.cursor.n:
             raise _StartOver
         if previous != self._seen[channel]:
             self._refuse_passed_over(channel, previous)
             raise _StartOver
-        data = b"{" + message[spliced.end() :]
-        producer = _PRODUCER.match(data)
-        if producer is None:
+        entry = envelope.entry(channel)
+        if entry is None:
             raise _StartOver
-        entry = Entry(entry_id, channel, producer[1].decode(), spliced[3].decode(), data)
-        if channel in VERIFIED and not data.startswith(_TICK, producer.end()) and self._entry_at(entry_id) != entry:
+        if (
+            channel in VERIFIED
+            and not envelope.is_sealed(channel, attached.secret)
+            and self._entry_at(entry_id) != entry
+        ):
             raise _StartOver  # whoever may PUBLISH can write our envelope around an order: the stream is believed
         self._seen[channel] = self.cursor = entry_id
         self._head = max(self._head, entry_id.n)
@@ -358,11 +350,16 @@ class Bus:
 
     # foreign messages
 
-    def _take_foreign_from(self, messages: Iterable[Message]) -> None:
+    def _take_foreign_from(self, messages: Iterable[Message]) -> list[tuple[str, Envelope]]:
+        """Keep the messages that did not come through the journal, and return the others."""
+        ours = []
         for message in messages:
-            if message.channel not in self._foreign_channels or _SPLICED.match(message.data) is not None:
-                continue
-            if len(self._foreign) >= MAX_FOREIGN:
-                self.foreign_dropped += 1
-            else:
-                self._foreign.append(ForeignMessage(*message))
+            envelope = open_envelope(message.data)
+            if envelope is not None:
+                ours.append((message.channel, envelope))
+            elif message.channel in self._foreign_channels:
+                if len(self._foreign) >= MAX_FOREIGN:
+                    self.foreign_dropped += 1
+                else:
+                    self._foreign.append(ForeignMessage(*message))
+        return ours

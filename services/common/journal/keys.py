@@ -42,7 +42,8 @@ EPOCHS: Final = "epochs"
 """Hash: epoch to the first journal number that belongs to it."""
 
 BUS: Final = "bus"
-"""Hash: `epoch`, `head` (journal number of the last entry), `memory` (level last seen), `run_id` (of the last run)."""
+"""Hash: `epoch`, `head` (journal number of the last entry), `memory` (level last seen), `run_id` (of the last run),
+`seal` (drawn at each opening; see :mod:`services.common.journal.envelope`)."""
 
 BUS_OPEN: Final = "bus:open"
 """String: run_id of the Redis server for which the bus was opened; another one means that Redis has restarted since."""

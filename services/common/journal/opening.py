@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -170,7 +171,7 @@ def _open(link: Link, plan: RecoveryPlan, server: str) -> None:
     reply = link.run(
         OPEN,
         (keys.BUS, keys.BUS_OPEN, keys.EPOCHS, keys.HIGH_WATER, keys.CURSOR),
-        [server, plan.epoch, plan.head, *epochs],
+        [server, plan.epoch, plan.head, secrets.token_hex(16), *epochs],
     )
     if reply[0] != b"ok":
         raise JournalClosed(reply[1].decode())

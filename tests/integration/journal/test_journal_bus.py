@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from journal_support import (
     eventually,
     feed,
     fence_of,
+    order,
     quote,
     signal,
     tick,
@@ -295,6 +297,30 @@ def test_perfectly_forged_message_that_would_trade_is_not_an_entry(
 
     assert handed_out == []
     assert [e.data for e in drain(bus, 2)] == [quote(4).data, quote(5).data]
+
+
+def test_sealed_messages_need_no_question_to_the_stream(
+    server: Server, client: JournalClient, buses: MakeBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the script has sealed is handed out at once; without the secret each is looked up, with the same result."""
+    ws, risk = fence_of(server, WS), fence_of(server, RISK)
+    asked: list[JournalId] = []
+    entry_at = Bus._entry_at
+    monkeypatch.setattr(Bus, "_entry_at", lambda self, place: asked.append(place) or entry_at(self, place))
+    knowing, ignorant = (buses(server, EXECUTION, *ALL, ORDERS, CONTROL, mode="pubsub") for _ in range(2))
+    for bus in (knowing, ignorant):
+        bus.open(None)
+        drain(bus, 0)
+    ignorant._attachment = replace(ignorant._attached, secret=b"")
+
+    (began,) = feed(client, ws, range(1, 2))
+    sent = [*client.publish(RISK, risk, Cause.of(began), [order(1, RISK), order(2, RISK)]).ids]
+    sent += feed(client, ws, range(2, 3), make=tick)
+
+    assert [e.id for e in drain(knowing, 4)] == [began, *sent]
+    assert asked == []
+    assert [e.id for e in drain(ignorant, 4)] == [began, *sent]
+    assert asked == sent
 
 
 def test_repeated_and_forged_messages_are_not_entries(

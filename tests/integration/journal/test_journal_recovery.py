@@ -297,7 +297,7 @@ def test_opening_is_for_one_server_process(server: Server) -> None:
     close(server)
     link = Link(server.infra, name="test")
 
-    reply = link.run(OPEN, ("bus", "bus:open", "epochs", "hw", "cursor"), ["0" * 40, 2, 0, 1, 1, 2, 1])
+    reply = link.run(OPEN, ("bus", "bus:open", "epochs", "hw", "cursor"), ["0" * 40, 2, 0, "secret", 1, 1, 2, 1])
     link.close()
 
     assert reply[0] == b"closed"

@@ -1,13 +1,17 @@
 -- Shared by the scripts that write for a service. A reply that is not nil refuses the call; nothing was written then.
 
-local function closed(open_key, bus_key, server, epoch)
+local function not_as_seen(open_key, server, epoch_now, epoch)
   if redis.call('GET', open_key) ~= server then
     return {'closed', 'the bus was closed since this connection looked'}
   end
-  if redis.call('HGET', bus_key, 'epoch') ~= epoch then
+  if epoch_now ~= epoch then
     return {'closed', 'a new epoch has begun since this connection looked'}
   end
   return nil
+end
+
+local function closed(open_key, bus_key, server, epoch)
+  return not_as_seen(open_key, server, redis.call('HGET', bus_key, 'epoch'), epoch)
 end
 
 local function fenced(fence_key, service, own)

@@ -1,11 +1,11 @@
 -- Opens the bus for this server process: epochs, cursors and the opening itself in one step.
 local bus, open, epochs, high_water, cursor = unpack(KEYS)
-local server, epoch, head = unpack(ARGV, 1, 3)
+local server, epoch, head, seal = unpack(ARGV, 1, 4)
 
 if string.match(redis.call('INFO', 'server'), '\nrun_id:(%x+)') ~= server then
   return {'closed', 'the server restarted while it was being opened'}
 end
-for i = 4, #ARGV, 2 do redis.call('HSET', epochs, ARGV[i], ARGV[i + 1]) end
+for i = 5, #ARGV, 2 do redis.call('HSET', epochs, ARGV[i], ARGV[i + 1]) end
 
 -- A cursor says at least that the outputs of that entry are in the journal.
 local marks = redis.call('HGETALL', high_water)
@@ -16,6 +16,6 @@ for i = 1, #marks, 2 do
   end
 end
 
-redis.call('HSET', bus, 'epoch', epoch, 'head', head, 'memory', 'watch')
+redis.call('HSET', bus, 'epoch', epoch, 'head', head, 'memory', 'watch', 'seal', seal)
 redis.call('SET', open, server)
 return {'ok'}

@@ -10,12 +10,15 @@ local CHANNELS = {market_data = true, signals = true, orders = true, order_resul
   risk_decisions = true, control = true}
 local MAX_EVENT_BYTES = 1048576
 local MAX_BATCH_BYTES = 16777216
+-- Whose messages carry a seal, so that a consumer need not ask the stream whether they stand there.
+local SEALED = {orders = true, risk_decisions = true, order_results = true, control = true}
 local CHECK_MEMORY_EVERY = 32
 local CHECK_MEMORY_BYTES = 65536
 
 -- 1. Everything that can refuse the batch comes before the first write: Lua has no rollback.
 
-local refusal = closed(open, bus, server, epoch)
+local epoch_now, head_text, level, secret = unpack(redis.call('HMGET', bus, 'epoch', 'head', 'memory', 'seal'))
+local refusal = not_as_seen(open, server, epoch_now, epoch)
 if refusal then return refusal end
 
 if own_fence ~= '' then
@@ -25,7 +28,8 @@ elseif producer ~= 'operator' then
   return {'rejected', 'only the operator publishes without a lease'}
 end
 
-local head = tonumber(redis.call('HGET', bus, 'head') or '0')
+local head = tonumber(head_text or '0')
+level = level or 'calm'
 
 local field, cause = producer, ''
 if number ~= '' then
@@ -40,7 +44,6 @@ if number ~= '' then
     end
   end
   if value <= tonumber(redis.call('HGET', high_water, field) or '0') then
-    local level = redis.call('HGET', bus, 'memory') or 'calm'
     return {'repeated', 0, head, level}
   end
 elseif producer ~= 'operator' then
@@ -66,7 +69,6 @@ if count == 0 then return {'rejected', 'a batch without events'} end
 if bytes > MAX_BATCH_BYTES then return {'rejected', 'a batch of ' .. bytes .. ' bytes'} end
 
 -- Asking for memory costs more than appending an entry, so while all is calm it is done now and then.
-local level = redis.call('HGET', bus, 'memory') or 'calm'
 local before = level
 local due = math.floor((head + count) / CHECK_MEMORY_EVERY) > math.floor(head / CHECK_MEMORY_EVERY)
 if level ~= 'calm' or due or bytes >= CHECK_MEMORY_BYTES then
@@ -108,9 +110,12 @@ end
 
 -- 3. What a restart needs to know.
 
-redis.call('HSET', bus, 'head', string.format('%.0f', n))
+if run_id == '' then
+  redis.call('HSET', bus, 'head', string.format('%.0f', n))
+else
+  redis.call('HSET', bus, 'head', string.format('%.0f', n), 'run_id', run_id)
+end
 if number ~= '' then redis.call('HSET', high_water, field, number) end
-if run_id ~= '' then redis.call('HSET', bus, 'run_id', run_id) end
 local handled = number ~= '' and source == ''
 if handled and tonumber(redis.call('HGET', cursor, producer) or '0') < tonumber(number) then
   redis.call('HSET', cursor, producer, number)
@@ -120,8 +125,12 @@ local messages = {}
 for i = FIRST, #ARGV, 2 do
   local channel, id = ARGV[i], ids[(i - FIRST) / 2 + 1]
   local last = previous[channel] or redis.call('HGET', last_id, channel) or '0-0'
+  local data, seal = ARGV[i + 1], ''
+  if secret and SEALED[channel] then
+    seal = '"seal":"' .. redis.sha1hex(secret .. id .. ' ' .. channel .. ' ' .. cause .. ' ' .. data .. secret) .. '",'
+  end
   messages[#messages + 1] = '{"journal_id":"' .. id .. '","previous_id":"' .. last .. '","cause":"' .. cause .. '",'
-    .. string.sub(ARGV[i + 1], 2)
+    .. seal .. string.sub(data, 2)
   previous[channel] = id
 end
 for channel, id in pairs(previous) do redis.call('HSET', last_id, channel, id) end
