@@ -35,6 +35,8 @@ def fill_lines(result: OrderResult) -> list[str]:
     fill = result.fill
     if fill is not None and fill.get("rule") in {"paper_ioc_v1", "paper_walk_v1"}:
         told += _paper(fill, base)
+    elif fill is not None and fill.get("rule") == "paper_queue_v1":
+        told += _queue(fill, base)
     elif fill is not None:
         told.append(f"rule: {fill.get('rule')}: {fill.get('by', '')}")
     rate = None if fill is None else _number(fill, "fee_rate")
@@ -93,6 +95,29 @@ def _paper(fill: Mapping[str, Any], base: str) -> list[str]:
             f"impact {percent(value('impact'))} (sigma {percent(value('sigma_1m'))} a minute{sigma}), ",
             f"worst {price(value('worst_price'))}, protected at {price(value('protection_price'))}; ",
             f"rounded to the tick {price(value('price'))}",
+        ),
+    ]
+
+
+def _queue(fill: Mapping[str, Any], base: str) -> list[str]:
+    def value(name: str) -> str:
+        return number(_number(fill, name) or Decimal(0), 4)
+
+    ahead = "a size that was not shown" if fill.get("ahead") is None else value("ahead")
+    decided = {"volume": "what traded beyond the queue"} | _LIMITS
+    limit = str(fill.get("limited_by"))
+    came = clock(parse_timestamp(fill["quote_timestamp"]))
+    return [
+        f"rule: paper_queue_v1, rested at {price(_number(fill, 'price'))} and was reached at {came}",
+        _joined(
+            f"quote: bid {price(_number(fill, 'quote_bid'))}, ask {price(_number(fill, 'quote_ask'))}",
+            f" [{short(str(fill.get('quote_event_id')))}]",
+        ),
+        _joined(
+            f"quantity: {value('volume')} {base} traded, to {price(_number(fill, 'reached'))}; ",
+            f"{value('counts')} of it counts, {ahead} was ahead, {value('beyond_queue')} came to us; ",
+            f"share of the minute {percent(_number(fill, 'participation'))} of {value('volume_60s')} ",
+            f"less own {value('own_60s')} is {value('cap')}; decided by {decided.get(limit, limit)}",
         ),
     ]
 

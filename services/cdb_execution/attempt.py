@@ -89,11 +89,11 @@ def attempt(
 
 
 def numbers_of(
-    order: WorkingOrder, event: MarketData, made: PaperFill, fee_rate: Decimal, latency_ms: int
+    order: WorkingOrder, event: MarketData, made: dict[str, Any], fee_rate: Decimal, latency_ms: int
 ) -> dict[str, Any]:
     """Return every number that made a fill, as it stands in the order result's `fill`."""
     return {
-        **made.numbers,
+        **made,
         "mid_at_decision": order.reference_price,
         "fee_rate": fee_rate,
         "latency_ms": latency_ms,

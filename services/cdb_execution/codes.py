@@ -42,7 +42,10 @@ class RejectCode(_Code):
     TRADING_STATE = "TRADING_STATE", "execution is halted or frozen for this purpose"
     RISK_SILENT = "RISK_SILENT", "cdb_risk has left the clock unanswered for over RISK_SILENCE_SEC: no new position"
     UNKNOWN_INSTRUMENT = "UNKNOWN_INSTRUMENT", "no grid is known for this venue and symbol"
-    TIME_IN_FORCE = "TIME_IN_FORCE", "only immediate-or-cancel orders are supported"
+    TIME_IN_FORCE = (
+        "TIME_IN_FORCE",
+        "only immediate-or-cancel orders are supported; on paper limit orders may rest (GTC)",
+    )
     LEVERAGE = "LEVERAGE", "spot has none; a perpetual's is over MAX_LEVERAGE or that of the tier of the position"
     SIDE = "SIDE", "on spot an entry buys and everything else sells; an entry is never reduce-only, an exit always"
     WOULD_FLIP = "WOULD_FLIP", "an entry against what is held or being entered: no order turns a position around"
@@ -90,6 +93,8 @@ class CancelCode(_Code):
     REMAINDER = "REMAINDER", "the fill could not be larger; the rest of an immediate-or-cancel order is cancelled"
     TRADING_STATE = "TRADING_STATE", "trading was halted, frozen or reduced while the order worked"
     RISK_SILENT = "RISK_SILENT", "cdb_risk went silent while the entry worked"
+    LIFETIME = "LIFETIME", "a resting order has not filled in its life, six times PAPER_ORDER_LIFE_SEC"
+    EXIT = "EXIT", "an exit of the instrument came while the entry rested"
     RESOLVED = "RESOLVED", "an operator found that nothing more of the order fills"
     LIQUIDATED = "LIQUIDATED", "the position was liquidated; the exchange cancels what worked on it"
     BY_EXCHANGE = "BY_EXCHANGE", "the exchange ended the order; what had not filled is given up"

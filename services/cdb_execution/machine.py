@@ -78,6 +78,8 @@ class ExecutionMachine(LiveExecution):
         else:
             self.state.working.append(accepted)
             self._report(accepted, "NEW")
+            if accepted.purpose != "entry":
+                self._make_way(accepted)
 
     def _refusal(self, order: Order) -> Refusal | None:
         decision = self.state.decisions.get(order.decision_id)
@@ -155,7 +157,9 @@ class ExecutionMachine(LiveExecution):
         if self.settings.TRADING_MODE == "live":
             return
         for order in self.state.working:
-            if self.now >= order.deadline and order.status != "SUBMITTING":
+            if self.now >= order.deadline and order.rests:
+                self._end_resting(order)
+            elif self.now >= order.deadline and order.status != "SUBMITTING":
                 self._report(order, "EXPIRED", reason=order.obstacle)
 
     def _on_command(self, command: Control) -> None:

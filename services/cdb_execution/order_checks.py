@@ -34,7 +34,7 @@ def check_order(
         return Refusal(RejectCode.UNKNOWN_INSTRUMENT, f"{order.symbol} on {order.venue}")
     return (
         check_age(order, decided_at, now, settings)
-        or check_form(order)
+        or check_form(order, on_paper=not settings.sends)
         or check_price(order, spec, settings)
         or check_quantity(order, spec, state.closable(key, order.side))
         or (
@@ -55,9 +55,12 @@ def check_age(order: Order, decided_at: int, now: int, settings: ExecutionSettin
     return None
 
 
-def check_form(order: Order) -> Refusal | None:
-    """Refuse what the paper exchange does not have: resting orders, and on spot leverage and sales without holding."""
-    if order.time_in_force != "IOC":
+def check_form(order: Order, *, on_paper: bool) -> Refusal | None:
+    """Refuse what is not traded here: all-or-nothing orders, and on spot leverage and sales without holding.
+
+    A limit order may rest on paper; to an exchange goes nothing that rests.
+    """
+    if order.time_in_force != "IOC" and (order.time_in_force, order.order_type, on_paper) != ("GTC", "LIMIT", True):
         return Refusal(RejectCode.TIME_IN_FORCE, f"{order.time_in_force} is not supported")
     if order.venue == PERPETUAL:
         if (order.purpose == "entry") == order.reduce_only:

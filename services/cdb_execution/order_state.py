@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from services.cdb_execution.codes import ExpiryCode
 from services.cdb_execution.live.tracking import LiveOrder
+from services.cdb_execution.resting import Resting
 from services.cdb_execution.settings import ExecutionSettings
 from services.common.decimals import ZERO, divide
 from services.common.errors import IllegalTransition
@@ -15,7 +16,7 @@ from services.common.events import Order
 from services.common.instruments import instrument_key
 from services.common.timestamps import MS_US, SECOND_US
 
-__all__ = ["TERMINAL", "TRANSITIONS", "OrderStatus", "WorkingOrder", "accept"]
+__all__ = ["RESTING_LIVES", "TERMINAL", "TRANSITIONS", "OrderStatus", "WorkingOrder", "accept"]
 
 OrderStatus = Literal["SUBMITTING", "NEW", "PARTIALLY_FILLED", "FILLED", "CANCELED", "REJECTED", "EXPIRED", "UNKNOWN"]
 
@@ -31,6 +32,9 @@ TRANSITIONS: Final[dict[OrderStatus | None, frozenset[OrderStatus]]] = {
     "EXPIRED": frozenset(),
 }
 """From which status (None: not yet known) an order may go to which."""
+
+RESTING_LIVES: Final = 6
+"""A resting order lives so many times as long as an immediate one; then what has not filled is cancelled."""
 
 TERMINAL: Final = frozenset(status for status, following in TRANSITIONS.items() if not following)
 """Statuses that end an order; each order reaches exactly one of them, once."""
@@ -52,6 +56,8 @@ class WorkingOrder:
         fills: number of fills so far.
         obstacle: why it has not filled so far, as it will stand in `reason` if it expires.
         live: what is known of it at the exchange; None on paper.
+        time_in_force: GTC rests in the book on paper, IOC takes once.
+        resting: its place in the book; None before it has joined.
     """
 
     order_id: str
@@ -74,6 +80,13 @@ class WorkingOrder:
     obstacle: str = ""
     leverage: int = 1
     live: LiveOrder | None = None
+    time_in_force: Literal["IOC", "GTC", "FOK"] = "IOC"
+    resting: Resting | None = None
+
+    @property
+    def rests(self) -> bool:
+        """Whether what does not fill at once stays in the book."""
+        return self.time_in_force == "GTC"
 
     @property
     def remaining(self) -> Decimal:
@@ -132,6 +145,7 @@ def accept(order: Order, now: int, settings: ExecutionSettings) -> WorkingOrder:
         now: folded clock, microseconds.
         settings: latency and life of an order.
     """
+    lives = RESTING_LIVES if order.time_in_force == "GTC" else 1
     return WorkingOrder(
         order_id=order.order_id,
         client_order_id=order.client_order_id,
@@ -145,7 +159,8 @@ def accept(order: Order, now: int, settings: ExecutionSettings) -> WorkingOrder:
         price=order.price,
         reference_price=order.reference_price,
         eligible_from=order.timestamp + settings.PAPER_LATENCY_MS * MS_US,
-        deadline=now + settings.PAPER_ORDER_LIFE_SEC * SECOND_US,
+        deadline=now + lives * settings.PAPER_ORDER_LIFE_SEC * SECOND_US,
         leverage=order.leverage,
+        time_in_force=order.time_in_force,
         obstacle=f"{ExpiryCode.NO_QUOTE}: none came after the latency of {settings.PAPER_LATENCY_MS} ms",
     )

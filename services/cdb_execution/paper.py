@@ -7,13 +7,15 @@ exchange liquidates.
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Final
 
 from services.cdb_execution.attempt import attempt, numbers_of, slippage_bps
-from services.cdb_execution.codes import CancelCode, shown
+from services.cdb_execution.codes import CancelCode, ExpiryCode, shown
 from services.cdb_execution.market import Market
 from services.cdb_execution.order_state import WorkingOrder
-from services.cdb_execution.paper_fills import PaperFill, fit
+from services.cdb_execution.paper_fills import Obstacle, PaperFill, fit
 from services.cdb_execution.reporting import ReportingMachine
+from services.cdb_execution.resting import QueueFill, Resting, Standing
 from services.cdb_execution.settings import INSTRUMENTS
 from services.common.currencies import fee_kind
 from services.common.decimals import ZERO
@@ -24,6 +26,9 @@ from services.common.perpetuals import FUNDING_INTERVAL_US, settlements_between
 from services.common.resolution import Settlement
 
 __all__ = ["PaperExecution"]
+
+_NO_MARKET: Final = frozenset({ExpiryCode.NO_QUOTE, ExpiryCode.PRICE_COLLAR})
+"""Without a quote that is believed an order finds no place in the book."""
 
 
 class PaperExecution(ReportingMachine):
@@ -78,11 +83,13 @@ class PaperExecution(ReportingMachine):
         self.emit(Alert, level="CRITICAL", code="POSITION_LIQUIDATED", message=message, context=details)
 
     def _try_to_fill(self, order: WorkingOrder, event: MarketData, market: Market, spec: InstrumentSpec) -> None:
+        if order.rests:
+            self._rest(order, event, market, spec)
+            return
         over = self.now >= order.deadline
         # A constructed quote stands for the whole stretch since the one before it, so the first one is always tried.
         if event.timestamp >= order.eligible_from and (event.synthetic or not over):
-            mark_known = not spec.tiers or self.state.perpetuals[order.instrument].mark is not None
-            attempted = attempt(order, event, market, spec, self.settings, now=self.now, mark_known=mark_known)
+            attempted = self._attempt(order, event, market, spec)
             if isinstance(attempted, PaperFill):
                 self._book(order, event, market, spec, attempted)
                 return
@@ -90,12 +97,67 @@ class PaperExecution(ReportingMachine):
         if over:
             self._report(order, "EXPIRED", reason=order.obstacle)
 
+    def _attempt(
+        self, order: WorkingOrder, event: MarketData, market: Market, spec: InstrumentSpec
+    ) -> PaperFill | Obstacle:
+        mark_known = not spec.tiers or self.state.perpetuals[order.instrument].mark is not None
+        return attempt(order, event, market, spec, self.settings, now=self.now, mark_known=mark_known)
+
+    def _rest(self, order: WorkingOrder, event: MarketData, market: Market, spec: InstrumentSpec) -> None:
+        """Take what a limit order may at once, then leave it in the book until its life is over."""
+        price = order.price
+        assert price is not None, "an order without a price does not rest"
+        if self.now >= order.deadline:
+            self._end_resting(order)
+        elif order.resting is not None:
+            asked = Standing(order.side, price, order.remaining, self.settings.PAPER_PARTICIPATION, spec.lot_size)
+            made = order.resting.observe(asked, event, market, self.now)
+            order.obstacle = order.resting.place(price)
+            if made is not None:
+                market.take(order.side, ZERO, made.quantity, self.now)
+                self._fill(order, event, spec, made, maker=True)
+        elif event.timestamp >= order.eligible_from:
+            attempted = self._attempt(order, event, market, spec)
+            if isinstance(attempted, PaperFill):
+                market.take(order.side, attempted.at_touch, attempted.quantity, self.now, attempted.of_levels)
+                self._fill(order, event, spec, attempted)
+            elif attempted.code in _NO_MARKET:
+                order.obstacle = f"{attempted.code}: {attempted.detail}"
+                return
+            order.resting = Resting.join(order.side, price, event, market)
+            order.obstacle = order.resting.place(price)
+
+    def _end_resting(self, order: WorkingOrder) -> None:
+        rest = f"{shown(order.remaining)} of {shown(order.quantity)} has not filled"
+        self._report(order, "CANCELED", reason=f"{CancelCode.LIFETIME}: {rest}; {order.obstacle}")
+
+    def _make_way(self, exit_order: WorkingOrder) -> None:
+        """Cancel the entries that rest on an instrument which is being left."""
+        for order in self.state.working:
+            if order.rests and order.purpose == "entry" and order.instrument == exit_order.instrument:
+                self._report(order, "CANCELED", reason=f"{CancelCode.EXIT}: {exit_order.purpose} came")
+
     def _book(
         self, order: WorkingOrder, event: MarketData, market: Market, spec: InstrumentSpec, made: PaperFill
     ) -> None:
         market.take(order.side, made.at_touch, made.quantity, self.now, made.of_levels)
+        self._fill(order, event, spec, made)
+        if order.remaining:
+            rest = f"{made.limited_by} let {shown(made.quantity)} fill; {shown(order.remaining)} is given up"
+            self._report(order, "CANCELED", reason=f"{CancelCode.REMAINDER}: {rest}")
+
+    def _fill(
+        self,
+        order: WorkingOrder,
+        event: MarketData,
+        spec: InstrumentSpec,
+        made: PaperFill | QueueFill,
+        *,
+        maker: bool = False,
+    ) -> None:
+        """Book a fill and report it with the numbers that made it."""
         self._take_in(order, made.quantity, made.price)
-        fee_rate = self.settings.taker_fee(order.venue)
+        fee_rate = self.settings.maker_fee(order.venue) if maker else self.settings.taker_fee(order.venue)
         fee = fit(made.quantity * made.price * fee_rate)
         if order.live is not None:
             self._book_live(order, made.quantity, made.price, fee, spec.quote)
@@ -105,14 +167,11 @@ class PaperExecution(ReportingMachine):
             last_price=made.price,
             fee=fee,
             fee_currency=spec.quote,
-            liquidity="taker",
+            liquidity="maker" if maker else "taker",
             slippage_bps=slippage_bps(order),
             trade_id=derive_id(str(self.fold.run_id), "trade", order.order_id, order.fills),
-            fill=numbers_of(order, event, made, fee_rate, self.settings.PAPER_LATENCY_MS),
+            fill=numbers_of(order, event, made.numbers, fee_rate, self.settings.PAPER_LATENCY_MS),
         )
-        if order.remaining:
-            rest = f"{made.limited_by} let {shown(made.quantity)} fill; {shown(order.remaining)} is given up"
-            self._report(order, "CANCELED", reason=f"{CancelCode.REMAINDER}: {rest}")
 
     def _take_in(self, order: WorkingOrder, quantity: Decimal, price: Decimal, *, late: bool = False) -> None:
         """Book a fill in the order (`late`: one that has ended) and in what is held."""

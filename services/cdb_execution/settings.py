@@ -30,7 +30,8 @@ class ExecutionSettings(LiveSettings):
         VENUE: perpetuals are traded only where it is `mexc_perpetual`; spot always may be, to close what is held.
         MAX_LEVERAGE: an entry of a perpetual with more is refused, whatever risk let through.
         PAPER_LATENCY_MS: an order fills only from quotes at least this much later than the order.
-        PAPER_ORDER_LIFE_SEC: an immediate-or-cancel order that could not fill lives this long on the folded clock.
+        PAPER_ORDER_LIFE_SEC: an immediate-or-cancel order that could not fill lives this long on the folded clock, a
+            resting one six times as long.
         PAPER_TAKER_FEE, PAPER_MAKER_FEE: shares of a spot fill's notional, paid in quote currency.
         PAPER_PERP_TAKER_FEE, PAPER_PERP_MAKER_FEE: the same for perpetuals (the exchange's schedule for its API).
         PAPER_PARTICIPATION: largest share of the last minute's volume that our own fills may be.
@@ -79,6 +80,10 @@ class ExecutionSettings(LiveSettings):
     def taker_fee(self, venue: str) -> Decimal:
         """Return the fee rate of a fill that takes."""
         return self.PAPER_PERP_TAKER_FEE if venue == PERPETUAL else self.PAPER_TAKER_FEE
+
+    def maker_fee(self, venue: str) -> Decimal:
+        """Return the fee rate of a fill of an order that rested."""
+        return self.PAPER_PERP_MAKER_FEE if venue == PERPETUAL else self.PAPER_MAKER_FEE
 
     @classmethod
     def unused_on_paper(cls) -> frozenset[str]:

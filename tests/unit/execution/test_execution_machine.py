@@ -334,7 +334,12 @@ def test_a_market_order_is_protected_from_the_touch() -> None:
 @pytest.mark.parametrize(
     ("order", "decision", "reason"),
     [
-        ({"time_in_force": "GTC"}, {}, "TIME_IN_FORCE: GTC is not supported"),
+        ({"time_in_force": "FOK"}, {}, "TIME_IN_FORCE: FOK is not supported"),
+        (
+            {"time_in_force": "GTC", "order_type": "MARKET", "price": None},
+            {"side": "SELL", "purpose": "exit"},
+            "TIME_IN_FORCE: GTC is not supported",
+        ),
         ({"leverage": 2}, {}, "LEVERAGE: leverage 2 on spot"),
         ({}, {"side": "SELL"}, "SIDE: entry by SELL on spot"),
         ({"reduce_only": True}, {}, "SIDE: entry by BUY, reduce-only on spot"),
@@ -536,7 +541,7 @@ def test_a_decision_opens_once() -> None:
     decision = desk.decision(0)
     desk.append(decision)
 
-    desk.append(desk.order_of(decision, time_in_force="GTC"))
+    desk.append(desk.order_of(decision, time_in_force="FOK"))
     desk.append(desk.order_of(decision, order_id="another", client_order_id="another"))
 
     assert [str(result.reason).partition(":")[0] for result in desk.results] == ["TIME_IN_FORCE", "DECISION_USED"]
