@@ -23,6 +23,9 @@ SHORT_ID: Final = 10
 _BASES: Final = {spec.symbol: spec.base for spec in DEFAULT_INSTRUMENTS}
 _UNITS: Final[dict[str, Unit]] = {
     "EQUITY_UNKNOWN": "usdt",
+    "LIVE_DAILY_LOSS": "usdt",
+    "LIVE_ORDER_CAP": "usdt",
+    "LIVE_POSITION_CAP": "usdt",
     "TOO_MANY_POSITIONS": "count",
     "ORDER_RATE": "count",
     "LEVERAGE_LIMIT": "count",
@@ -52,6 +55,8 @@ def unit_of(layer: LayerVerdict, purpose: str) -> Unit:
         return "seconds"
     if layer.code in _UNITS:
         return _UNITS[layer.code]
+    if layer.code == "OK" and "LIVE_MAX_" in layer.detail:
+        return "usdt"
     if layer.layer == "position_limits":
         if layer.code == "POSITION_LIMIT" and _SMALLEST_ORDER in layer.detail:
             return "usdt"

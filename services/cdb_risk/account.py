@@ -168,8 +168,13 @@ class Account:
                     stale.append(key)
         return stale
 
-    def warning_due(self, loss: Decimal, base: Decimal, limit_pct: Decimal) -> int:
-        """Return the highest warning level (per cent of the limit) that a loss has reached; 0 for none."""
+    def warning_due(self, loss: Decimal, limit: Decimal) -> int:
+        """Return the highest warning level (per cent of the limit) that a loss has reached; 0 for none.
+
+        Args:
+            loss: quote currency.
+            limit: the loss at which the limit is reached.
+        """
         if loss <= ZERO:
             return 0
-        return next((level for level in WARNING_LEVELS if loss * 100 >= limit_pct * base * level), 0)
+        return next((level for level in WARNING_LEVELS if loss * 100 >= limit * level), 0)

@@ -15,6 +15,7 @@ class Code(StrEnum):
     BAD_VALUE = "BAD_VALUE"
 
     UNKNOWN_SYMBOL = "UNKNOWN_SYMBOL"
+    LIVE_SYMBOL = "LIVE_SYMBOL"
     MARKET_DATA_MISSING = "MARKET_DATA_MISSING"
     IMPLAUSIBLE_DATA = "IMPLAUSIBLE_DATA"
     CROSSED_BOOK = "CROSSED_BOOK"
@@ -39,6 +40,8 @@ class Code(StrEnum):
     KELLY_NON_POSITIVE = "KELLY_NON_POSITIVE"
     POSITION_LIMIT = "POSITION_LIMIT"
     ORDER_NOTIONAL_LIMIT = "ORDER_NOTIONAL_LIMIT"
+    LIVE_POSITION_CAP = "LIVE_POSITION_CAP"
+    LIVE_ORDER_CAP = "LIVE_ORDER_CAP"
     BELOW_MINIMUM = "BELOW_MINIMUM"
     NO_POSITION = "NO_POSITION"
     EXIT_WORKING = "EXIT_WORKING"
@@ -48,6 +51,7 @@ class Code(StrEnum):
     START_OF_DAY_UNKNOWN = "START_OF_DAY_UNKNOWN"
     DAILY_DRAWDOWN_LIMIT = "DAILY_DRAWDOWN_LIMIT"
     DAILY_DRAWDOWN_LATCHED = "DAILY_DRAWDOWN_LATCHED"
+    LIVE_DAILY_LOSS = "LIVE_DAILY_LOSS"
     ROLLING_DRAWDOWN_LIMIT = "ROLLING_DRAWDOWN_LIMIT"
     ROLLING_DRAWDOWN_LATCHED = "ROLLING_DRAWDOWN_LATCHED"
     LOSS_STREAK = "LOSS_STREAK"
@@ -76,6 +80,7 @@ MEANINGS: Final[dict[Code, str]] = {
     Code.OK: "nothing against the order",
     Code.BAD_VALUE: "a value is not a finite number of the kind that is meant",
     Code.UNKNOWN_SYMBOL: "the instrument is not traded here, or its grid is not known",
+    Code.LIVE_SYMBOL: "shadow and live: the instrument is not among LIVE_SYMBOLS",
     Code.MARKET_DATA_MISSING: "no price or no quote of the instrument has been seen",
     Code.IMPLAUSIBLE_DATA: "a price is under a millionth or over a billion, or a size over 10^15",
     Code.CROSSED_BOOK: "the last quote's bid was not below its ask",
@@ -99,6 +104,8 @@ MEANINGS: Final[dict[Code, str]] = {
     Code.KELLY_NON_POSITIVE: "kelly_criterion: the last round trips lost at least what they won, so the size is zero",
     Code.POSITION_LIMIT: "MAX_POSITION_PCT leaves no room in the instrument",
     Code.ORDER_NOTIONAL_LIMIT: "MAX_ORDER_NOTIONAL_USDT, or the exchange's largest order, leaves no order",
+    Code.LIVE_POSITION_CAP: "shadow and live: LIVE_MAX_POSITION_USDT leaves no room in the instrument",
+    Code.LIVE_ORDER_CAP: "shadow and live: LIVE_MAX_ORDER_USDT leaves no order",
     Code.BELOW_MINIMUM: "what is left after the caps is under the exchange's minimum order",
     Code.NO_POSITION: "an exit while nothing is held",
     Code.EXIT_WORKING: "an exit of the whole position is working already",
@@ -107,6 +114,7 @@ MEANINGS: Final[dict[Code, str]] = {
     Code.START_OF_DAY_UNKNOWN: "the equity at the start of the UTC day is not known",
     Code.DAILY_DRAWDOWN_LIMIT: "today's loss has reached MAX_DAILY_DRAWDOWN_PCT of the start-of-day equity",
     Code.DAILY_DRAWDOWN_LATCHED: "the daily loss limit was reached earlier today; it ends at 00:00 UTC",
+    Code.LIVE_DAILY_LOSS: "shadow and live: today's loss has reached LIVE_MAX_DAILY_LOSS_USDT, or is not known",
     Code.ROLLING_DRAWDOWN_LIMIT: "the loss from the highest equity of the last ROLLING_DRAWDOWN_HOURS has reached "
     "MAX_ROLLING_DRAWDOWN_PCT",
     Code.ROLLING_DRAWDOWN_LATCHED: "the rolling loss limit was reached; it ends ROLLING_DRAWDOWN_HOURS after that",

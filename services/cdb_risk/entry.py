@@ -17,6 +17,13 @@ from services.cdb_risk.layers.data_quality import (
     check_symbol,
     price_collar,
 )
+from services.cdb_risk.layers.live_ramp import (
+    check_live_loss,
+    check_live_order,
+    check_live_position,
+    check_live_symbol,
+    tightest_last,
+)
 from services.cdb_risk.layers.perpetual_limits import (
     check_leverage,
     check_liquidation_distance,
@@ -123,7 +130,7 @@ def examine_entry(situation: Situation, signal: Signal) -> Outcome:
 
 
 def _plan(situation: Situation, key: str, spec: InstrumentSpec | None, quote: Quote | None, side: Side) -> _Plan:
-    settings, equity = situation.settings, situation.state.account.equity
+    settings, equity = situation.settings, situation.capital()
     price = None if quote is None else touch(side, quote)
     request = requested_size(situation, key, price)
     notional, exposure = situation.notional(key), situation.exposure()
@@ -183,6 +190,8 @@ def _data_quality(
     settings = situation.settings
     known = spec is not None and settings.may_enter(signal.venue, signal.symbol)
     findings = [check_symbol(signal.symbol, known=known)]
+    if settings.sends:
+        findings.append(check_live_symbol(signal.symbol, settings.LIVE_SYMBOLS))
     collar = []
     if signal.venue == PERPETUAL:
         mark = situation.state.account.portfolio.marks.get(instrument_key(signal.venue, signal.symbol))
@@ -215,20 +224,40 @@ def _position_limits(
         check_spacing(state.entries.since_last(plan.side, now), settings.ENTRY_SPACING_SEC),
         check_sizing(plan.request.quantity, plan.request.refusal),
     ]
-    equity, notional = state.account.equity, situation.notional(key)
+    equity, notional = situation.capital(), situation.notional(key)
     if plan.request.refusal is not None or spec is None or quote is None or equity is None or notional is None:
         return verdict("position_limits", findings)
     if spec.tiers and plan.quantity:
         findings += _perpetual_limits(situation, spec, quote, plan)
+    worst = notional + plan.quantity * plan.unit_cost
+    ramp = _ramp(situation, plan, worst)
+    findings += [found for found in ramp if found.failed]
     largest = min(settings.largest_order, spec.max_notional)
     findings.append(check_order_notional(plan.quantity * plan.unit_cost, largest, no_room=plan.no_order_room))
     no_room = plan.no_position_room
     findings.append(
         check_minimum(plan.for_position, quote.bid, spec.min_quantity, spec.min_notional, capped_to_nothing=no_room)
     )
-    worst = notional + plan.quantity * plan.unit_cost
-    findings.append(check_share(worst, equity, settings.MAX_POSITION_PCT, Code.POSITION_LIMIT))
+    share = check_share(worst, equity, settings.MAX_POSITION_PCT, Code.POSITION_LIMIT)
+    findings += tightest_last([*(found for found in ramp if not found.failed), share])
     return verdict("position_limits", findings)
+
+
+def _ramp(situation: Situation, plan: _Plan, worst: Decimal) -> list[Finding]:
+    """Return what the live ramp says of order and position; nothing on paper."""
+    settings = situation.settings
+    if not settings.sends:
+        return []
+    order, position = settings.LIVE_MAX_ORDER_USDT, settings.LIVE_MAX_POSITION_USDT
+    equity = situation.capital()
+    assert equity is not None, "without equity there is no plan"
+    binds = settings.largest_position(equity) == position
+    return [
+        check_live_order(
+            plan.quantity * plan.unit_cost, order, no_room=plan.no_order_room and settings.largest_order == order
+        ),
+        check_live_position(worst, position, no_room=plan.no_position_room and binds),
+    ]
 
 
 def _perpetual_limits(situation: Situation, spec: InstrumentSpec, quote: Quote, plan: _Plan) -> list[Finding]:
@@ -252,7 +281,7 @@ def _total_exposure(situation: Situation, plan: _Plan) -> LayerVerdict:
     found = check_exposure(
         situation.exposure(),
         plan.quantity * plan.unit_cost,
-        situation.state.account.equity,
+        situation.capital(),
         situation.settings.MAX_TOTAL_EXPOSURE_PCT,
         no_room=plan.no_exposure_room,
     )
@@ -271,7 +300,10 @@ def daily_loss_findings(situation: Situation) -> list[Finding]:
     rolling = check_rolling_loss(account.rolling.peak, account.equity, settings.MAX_ROLLING_DRAWDOWN_PCT)
     rolling_latch = check_pause(Code.ROLLING_DRAWDOWN_LATCHED, latched=trading.is_set("rolling_loss"))
     streak = check_pause(Code.LOSS_STREAK, latched=trading.is_set("loss_streak"))
-    return [latch, rolling_latch.with_numbers_of(rolling), _with_streak(situation, streak), rolling, loss]
+    found = [latch, rolling_latch.with_numbers_of(rolling), _with_streak(situation, streak), rolling]
+    if not settings.sends:
+        return [*found, loss]
+    return [*found, *tightest_last([loss, check_live_loss(account.daily_pnl, settings.LIVE_MAX_DAILY_LOSS_USDT)])]
 
 
 def _with_streak(situation: Situation, found: Finding) -> Finding:

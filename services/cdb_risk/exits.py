@@ -118,7 +118,7 @@ def _data_quality(
 
 def _total_exposure(situation: Situation) -> LayerVerdict:
     limit = situation.settings.MAX_TOTAL_EXPOSURE_PCT
-    found = check_exposure(situation.exposure(), ZERO, situation.state.account.equity, limit, no_room=False)
+    found = check_exposure(situation.exposure(), ZERO, situation.capital(), limit, no_room=False)
     return verdict("total_exposure", [found], bypass=True)
 
 

@@ -53,12 +53,15 @@ def _daily(settings: RiskSettings, account: Account, trading: TradingState, equi
     base, limit = account.start_of_day_equity, settings.MAX_DAILY_DRAWDOWN_PCT
     if base is None or trading.is_set("daily_loss"):
         return []
-    if loss_reached(base, equity, limit):
+    largest = settings.daily_loss(base)
+    if base - equity >= largest:
         message = f"daily loss limit reached: equity {shown(equity)}, {shown(base)} at 00:00 UTC"
+        if largest < limit * base:
+            message += f", LIVE_MAX_DAILY_LOSS_USDT is {shown(largest)}"
         return [
             LossEvent(Notice("CRITICAL", "DAILY_DRAWDOWN_LIMIT", message, _numbers(equity, base, limit)), "daily_loss")
         ]
-    level = account.warning_due(base - equity, base, limit)
+    level = account.warning_due(base - equity, largest)
     if level <= account.daily_warned:
         return []
     account.daily_warned = level
@@ -80,7 +83,7 @@ def _rolling(
                 Notice("CRITICAL", "ROLLING_DRAWDOWN_LIMIT", message, _numbers(equity, base, limit)), "rolling_loss"
             )
         ]
-    level = account.warning_due(base - equity, base, limit)
+    level = account.warning_due(base - equity, limit * base)
     if level <= rolling.warned:
         # half of the lowest warning: a loss that hovers at a level warns once
         rolling.warned = 0 if (base - equity) * 4 < limit * base else rolling.warned
@@ -103,7 +106,7 @@ def _peak(
         message = f"circuit breaker tripped: equity {shown(equity)}, peak {shown(base)}"
         return [LossEvent(Notice("CRITICAL", "CIRCUIT_BREAKER", message, _numbers(equity, base, limit)), "breaker")]
     account.breach = None
-    level = account.warning_due(base - equity, base, limit)
+    level = account.warning_due(base - equity, limit * base)
     if level <= account.drawdown_warned:
         return []
     account.drawdown_warned = level

@@ -144,6 +144,11 @@ class RiskSettings(LiveSettings):
         """Grids by instrument key of what can be traded."""
         return self._facts.grids(self.VENUE)
 
+    def daily_loss(self, start_of_day: Decimal) -> Decimal:
+        """Return the loss since 00:00 UTC, quote currency, at which entries end for the day."""
+        largest = self.MAX_DAILY_DRAWDOWN_PCT * start_of_day
+        return min(largest, self.LIVE_MAX_DAILY_LOSS_USDT) if self.sends else largest
+
     def spec(self, key: str) -> InstrumentSpec | None:
         """Return the grid of an instrument (key of :func:`instrument_key`), or None when it is not known.
 

@@ -105,6 +105,11 @@ class Situation:
             total += notional
         return total
 
+    def capital(self) -> Decimal | None:
+        """Return the equity that sizes and caps are taken of: in shadow and live mode at most LIVE_CAPITAL_USDT."""
+        equity = self.state.account.equity
+        return None if equity is None else self.settings.capital(equity)
+
     def free_cash(self) -> Decimal | None:
         """Return the cash that pending entries cannot still spend or lock as margin; None when one is unmarked."""
         portfolio = self.state.account.portfolio

@@ -22,7 +22,7 @@ def requested_size(situation: Situation, key: str, price: Decimal | None) -> Req
         price: that the order meets first, in quote currency; None while there is no quote.
     """
     settings, state = situation.settings, situation.state
-    equity = None if state.account.equity is None else settings.capital(state.account.equity)
+    equity = situation.capital()
     if settings.SIZING_METHOD == "fixed_fractional":
         return fixed_fractional(equity, price, settings.RISK_PER_TRADE_PCT, settings.STOP_LOSS_PCT)
     if settings.SIZING_METHOD == "kelly_criterion":

@@ -29,6 +29,7 @@ def summarise(situation: Situation) -> dict[str, Any]:
         "journal_pressure": state.pressure,
         **_money(situation),
         "headroom": _headroom(situation),
+        **_ramp(situation),
         "sizing": sizing_view(situation),
         "losses_in_a_row": state.trips.lost,
         "positions": [_position(situation, key) for key in _held(situation)],
@@ -95,6 +96,31 @@ def _money(situation: Situation) -> dict[str, Any]:
         "funding": wire(account.portfolio.funding),
         "margin": wire(account.portfolio.margin),
         "stale_marks": situation.stale_marks(),
+    }
+
+
+def _ramp(situation: Situation) -> dict[str, Any]:
+    """Return what is used of the live ramp, USDT; nothing on paper."""
+    settings, pnl = situation.settings, situation.state.account.daily_pnl
+    if not settings.sends:
+        return {}
+    keys = [*_held(situation), *(order.key for order in situation.state.reservations.orders.values())]
+    worth = {key: situation.notional(key) for key in dict.fromkeys(keys)}
+    known = [value for value in worth.values() if value is not None]
+
+    def used(limit: Decimal, value: Decimal | None) -> dict[str, Decimal | None]:
+        return {"value": wire(value), "limit": limit, "headroom": None if value is None else wire(limit - value)}
+
+    return {
+        "ramp": {
+            "symbols": list(settings.LIVE_SYMBOLS),
+            "capital": wire(situation.capital()),
+            "max_order": settings.largest_order,
+            "position": used(
+                settings.LIVE_MAX_POSITION_USDT, max(known, default=ZERO) if len(known) == len(worth) else None
+            ),
+            "daily_loss": used(settings.LIVE_MAX_DAILY_LOSS_USDT, None if pnl is None else -pnl),
+        }
     }
 
 

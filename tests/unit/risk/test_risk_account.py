@@ -110,7 +110,7 @@ def test_a_mark_is_stale_after_a_minute() -> None:
 @pytest.mark.parametrize(("loss", "level"), [("0", 0), ("24.99", 0), ("25", 50), ("39.99", 50), ("40", 80), ("-1", 0)])
 def test_warnings_are_due_at_half_and_four_fifths_of_the_limit(loss: str, level: int) -> None:
     """5 % of 1000 are 50: a warning at 25 and at 40, equality included."""
-    assert Account().warning_due(Decimal(loss), Decimal(1_000), Decimal("0.05")) == level
+    assert Account().warning_due(Decimal(loss), Decimal(50)) == level
 
 
 def reserved(order_id: str, key: str, side: Side, purpose: Purpose, quantity: str) -> Reservation:

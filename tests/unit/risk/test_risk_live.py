@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from claire.explain.wording import unit_of
+from services.cdb_risk.codes import Code
+from services.cdb_risk.layers.live_ramp import check_live_loss, check_live_order, check_live_position, tightest_last
 from services.cdb_risk.protective import LatchedExit
 from services.common import channels
 from services.common.errors import ContractViolation
-from tests.unit.risk.risk_desk import RiskDesk
+from tests.unit.risk.risk_desk import RiskDesk, layer
 
 pytestmark = [pytest.mark.unit, pytest.mark.risk]
 
@@ -104,3 +107,129 @@ def test_what_is_not_known_yet_is_not_shifted() -> None:
     account.start_of_day_equity = account.peak_equity = None
     account.shift(Decimal(500))
     assert (account.start_of_day_equity, account.peak_equity) == (None, None)
+
+
+# the ramp in the layers
+
+
+def entering(mode: str = "live", **changed: Any) -> RiskDesk:
+    """Return risk in shadow or live mode with 800 USDT of capital and a quote."""
+    desk = RiskDesk(**{"TRADING_MODE": mode, "LIVE_CAPITAL_USDT": "800"} | changed)
+    desk.tick(1_000)
+    if mode == "live":
+        say(desk, "reconciliation", verdict="opened", capital=Decimal(800), differences=[])
+    desk.quote()
+    return desk
+
+
+@pytest.mark.parametrize("mode", ["live", "shadow"])
+def test_the_layers_show_the_ramp_where_it_binds(mode: str) -> None:
+    """Value, limit and what is left of order cap and day loss stand in the decision, and what they count is USDT."""
+    desk = entering(mode)
+
+    decision = desk.signal()
+
+    position, loss = layer(decision, "position_limits"), layer(decision, "daily_drawdown")
+    assert decision.approved, decision.layers
+    assert (position.code, position.limit) == ("OK", 50)
+    assert position.value is not None
+    assert 49 < position.value <= 50
+    assert position.headroom == 50 - position.value
+    assert "LIVE_MAX_ORDER_USDT" in position.detail
+    assert (loss.value, loss.limit, loss.headroom) == (0, 25, 25)
+    assert unit_of(position, "entry") == "usdt"
+    ramp = desk.machine.summary()["ramp"]
+    assert ramp["symbols"] == ["BTCUSDT"]
+    assert (ramp["capital"], ramp["max_order"]) == (800, 50)
+    assert ramp["position"]["headroom"] == 150 - ramp["position"]["value"] < 101
+    assert ramp["daily_loss"] == {"value": 0, "limit": 25, "headroom": 25}
+
+
+def test_paper_shows_no_ramp() -> None:
+    """On paper the layers and the status are those of before."""
+    desk = RiskDesk()
+    desk.quote()
+    decision = desk.signal()
+
+    assert layer(decision, "position_limits").limit == Decimal("0.1")
+    assert layer(decision, "daily_drawdown").limit == Decimal("0.05")
+    assert "ramp" not in desk.machine.summary()
+
+
+def test_what_the_ramp_does_not_name_is_not_entered() -> None:
+    """A symbol outside LIVE_SYMBOLS fails layer 1 by a code of its own."""
+    desk = entering(LIVE_SYMBOLS="ETHUSDT")
+    decision = desk.signal()
+    assert not decision.approved
+    assert layer(decision, "data_quality").code == "LIVE_SYMBOL"
+
+
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        ({"LIVE_MAX_POSITION_USDT": "1"}, "LIVE_POSITION_CAP"),
+        ({"LIVE_MAX_ORDER_USDT": "1"}, "LIVE_ORDER_CAP"),
+    ],
+)
+def test_a_ramp_that_leaves_no_order_says_which_of_its_caps_it_was(changed: Any, code: str) -> None:
+    """One USDT is under the exchange's smallest order: refused by the name of the cap, in USDT."""
+    decision = entering(**changed).signal()
+    found = layer(decision, "position_limits")
+    assert not decision.approved
+    assert (found.code, found.limit) == (code, 1)
+
+
+def test_the_day_s_loss_in_usdt_ends_the_day_and_is_latched() -> None:
+    """25 USDT lost: reducing until midnight although five per cent are not; a recovery changes nothing."""
+    desk = entering(LIVE_CAPITAL_USDT="800")
+    desk.machine.state.account.portfolio.cash -= 20
+    desk.tick()
+    assert desk.alert_codes() == ["DAILY_DRAWDOWN_WARNING"]
+    desk.quote()
+    assert layer(desk.signal(), "daily_drawdown").headroom == 5
+
+    desk.machine.state.account.portfolio.cash -= 5
+    desk.tick()
+    assert desk.machine.state.trading.mode == "REDUCING"
+    desk.machine.state.account.portfolio.cash += 10
+    desk.quote()
+    decision = desk.signal()
+    assert layer(decision, "daily_drawdown").code == "DAILY_DRAWDOWN_LATCHED"
+
+
+def test_the_loss_is_compared_in_usdt_and_unknown_blocks() -> None:
+    """A loss at the limit blocks, less does not, unknown does; profit leaves more than the limit."""
+    assert check_live_loss(Decimal(-25), Decimal(25)).code is Code.LIVE_DAILY_LOSS
+    assert check_live_loss(Decimal("-24.99"), Decimal(25)).code is Code.OK
+    assert check_live_loss(None, Decimal(25)).code is Code.LIVE_DAILY_LOSS
+    assert check_live_loss(Decimal(10), Decimal(25)).headroom == 35
+
+
+def test_caps_allow_equality_and_the_tightest_is_shown_last() -> None:
+    """At the cap passes, over it does not; the finding with the least left of its limit is the number to show."""
+    order = check_live_order(Decimal(50), Decimal(50), no_room=False)
+    position = check_live_position(Decimal(51), Decimal(150), no_room=False)
+    assert (order.code, position.code) == (Code.OK, Code.OK)
+    assert check_live_order(Decimal("50.01"), Decimal(50), no_room=False).code is Code.LIVE_ORDER_CAP
+    assert check_live_position(Decimal(151), Decimal(150), no_room=False).code is Code.LIVE_POSITION_CAP
+    assert tightest_last([order, position]) == [position, order]
+
+
+def test_capital_stays_the_smaller_when_profits_grow() -> None:
+    """E is at most LIVE_CAPITAL_USDT for sizes and caps, however much was won."""
+    desk = entering(LIVE_MAX_ORDER_USDT="1000", LIVE_MAX_POSITION_USDT="1000")
+    before = desk.signal().sizing
+    rich = entering(LIVE_MAX_ORDER_USDT="1000", LIVE_MAX_POSITION_USDT="1000")
+    rich.machine.state.account.portfolio.cash += 10_000
+    after = rich.signal()
+    assert after.sizing.approved == before.approved
+    share = layer(after, "total_exposure")
+    assert share.value is not None
+    assert share.value > Decimal("0.07")
+
+
+def test_a_position_without_a_mark_has_no_value_in_the_ramp() -> None:
+    """Unknown is shown as unknown, not as zero."""
+    desk = opened()
+    desk.machine.state.account.portfolio.adjust("mexc_spot", "BTCUSDT", Decimal("0.001"), Decimal(50_000), 1)
+    assert desk.machine.summary()["ramp"]["position"] == {"value": None, "limit": 150, "headroom": None}
