@@ -32,6 +32,7 @@ __all__ = [
     "compile_reader",
     "construct",
     "omitted_fields",
+    "read_instant",
 ]
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -81,7 +82,7 @@ def compile_checks(model: type[BaseModel], ways: Ways) -> list[tuple[str, FieldC
 
 def compile_reader(model: type[BaseModel]) -> Reader | None:
     """Return the short way for `model`, or None when it has fields that only pydantic can read (nested records)."""
-    checks = compile_checks(model, Ways(_instant, _number, _free_form, _sequence, _record))
+    checks = compile_checks(model, Ways(read_instant, _number, _free_form, _sequence, _record))
     if checks is None:
         return None
     omitted = omitted_fields(model)
@@ -235,7 +236,7 @@ def _free_form(value: Any) -> Any:
     raise NotExactError
 
 
-def _instant(value: Any) -> int:
+def read_instant(value: Any) -> int:
     """Read a canonical time; the day and the time of day are cheap, the calendar is looked up once per day."""
     if type(value) is str and _TIMESTAMP.fullmatch(value):
         day = value[:10]

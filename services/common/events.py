@@ -32,6 +32,7 @@ from services.common.errors import ContractViolation
 from services.common.exact import Checker, compile_checker
 from services.common.frozen import FrozenObject, freeze
 from services.common.instruments import SYMBOL_PATTERN, Venue, normalise_symbol
+from services.common.market_bytes import read_market_data
 from services.common.timestamps import format_timestamp, parse_timestamp
 
 __all__ = [
@@ -544,6 +545,10 @@ def parse_event(channel: str, data: bytes) -> Event:
     model = EVENT_BY_CHANNEL.get(channel)
     if model is None:
         raise ContractViolation(f"{channel!r} is no channel of this system")
+    if model is MarketData:
+        values = read_market_data(data)
+        if values is not None and MarketData.fault_of(values) is None:
+            return construct(MarketData, values)
     value = decode(data)
     if not isinstance(value, dict):
         raise ContractViolation(f"{channel}: an object is meant, not {type(value).__name__}")
