@@ -19,7 +19,7 @@ LABEL org.opencontainers.image.title="Claire de Binare" \
 RUN groupadd --gid 10001 claire \
  && useradd --uid 10001 --gid claire --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin claire \
  && install -d -o claire -g claire -m 0750 /var/lib/claire /backups \
- && install -d -o claire -g claire -m 0755 /run/claire/redis /run/claire/grafana \
+ && install -d -o claire -g claire -m 0755 /run/claire/redis /run/claire/grafana /run/claire/page \
       /run/claire/postgres /run/claire/postgres_writer /run/claire/postgres_server
 
 COPY --from=builder /opt/claire /opt/claire

@@ -1,6 +1,6 @@
 """Write the stack's passwords into their volumes the first time; the one-shot container cdb_secrets runs this.
 
-Each consumer has a folder of its own (redis, postgres, grafana), so that no container sees more than it needs. A
+Each consumer has a folder of its own (redis, postgres, grafana, page), so that no container sees more than it needs. A
 password that exists is never changed behind the back of a database that knows it; a value given in `.env` is taken
 the first time and must stay the same afterwards.
 """
@@ -43,7 +43,10 @@ SECRETS: Final = (
     Secret("POSTGRES_SUPERUSER_PASSWORD", ("postgres_server/superuser_password",)),
     Secret("POSTGRES_PASSWORD", ("postgres_server/password", "postgres_writer/password")),
     Secret("POSTGRES_SERVICE_PASSWORD", ("postgres_server/service_password", "postgres/service_password")),
-    Secret("POSTGRES_READER_PASSWORD", ("postgres_server/reader_password", "grafana/reader_password")),
+    Secret(
+        "POSTGRES_READER_PASSWORD",
+        ("postgres_server/reader_password", "grafana/reader_password", "page/reader_password"),
+    ),
     Secret("GRAFANA_PASSWORD", ("grafana/admin_password",)),
 )
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from services.common.channels import NOTIFIER, ONLOOKERS, SERVICES
+from claire.page import PORT_AFTER_FIRST
+from services.common.channels import NOTIFIER, ONLOOKERS, SERVICES, WS
 from services.common.runtime.lifecycle import DEFAULT_PORTS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -21,11 +22,11 @@ pytestmark = [pytest.mark.unit, pytest.mark.security]
 
 
 def test_everything_that_belongs_to_the_stack_is_there() -> None:
-    """The services, the two servers, the three observers, the sandbox and the one-shot that makes passwords."""
+    """The services, the two servers, the four observers, the sandbox and the one-shot that makes passwords."""
     assert COMPOSE["name"] == "claire_de_binare"
     assert set(CONTAINERS) == {
         *SERVICES, *ONLOOKERS, "cdb_redis", "cdb_postgres", "cdb_prometheus", "cdb_alertmanager", "cdb_grafana",
-        "cdb_secrets", "cdb_sandbox",
+        "cdb_secrets", "cdb_sandbox", "cdb_page",
     }  # fmt: skip
 
 
@@ -143,7 +144,22 @@ def test_each_consumer_sees_only_its_own_secrets() -> None:
         assert seen[service] == {"redis_secrets", "postgres_secrets"}, "a reader's password is enough"
         assert COMPOSE["services"][service]["environment"]["POSTGRES_USER"] == "claire_service"
     assert seen["cdb_grafana"] == {"grafana_secrets"}
+    assert seen["cdb_page"] == {"page_secrets"}, "no way to Redis, and of the database only the reader's"
+    assert COMPOSE["services"]["cdb_page"]["environment"]["POSTGRES_USER"] == "claire_reader"
+    assert not [name for name in COMPOSE["services"]["cdb_page"]["environment"] if name.startswith(("MEXC", "REDIS_P"))]
     assert seen["cdb_prometheus"] == set()
     for name in LASTING:
         mounts = [mount for mount in COMPOSE["services"][name].get("volumes", []) if "_secrets" in mount]
         assert all(mount.endswith(":ro") for mount in mounts)
+
+
+def test_the_page_listens_for_this_machine_alone_and_waits_for_nothing_it_shows() -> None:
+    """One number inside and outside; it starts without the servers, since it has to say that they are gone."""
+    page = COMPOSE["services"]["cdb_page"]
+    port = DEFAULT_PORTS[WS] + PORT_AFTER_FIRST
+
+    assert page["ports"] == [f"127.0.0.1:${{CDB_PAGE_PORT:-{port}}}:{port}"]
+    assert page["command"] == ["claire", "page", "--host", "0.0.0.0", "--port", str(port), "--dsn", "env"]
+    assert page["environment"]["HTTP_PORT"] == str(port)
+    assert set(page["depends_on"]) == {"cdb_secrets"}
+    assert page["networks"] == ["data", "operator"]

@@ -33,13 +33,14 @@ def test_the_first_start_writes_every_password_at_random(tmp_path: Path) -> None
     assert set(written.values()).isdisjoint(_all(second).values())
 
 
-def test_the_reader_of_dashboards_has_one_password_in_both_places(tmp_path: Path) -> None:
-    """Grafana knows the password that PostgreSQL was given for its reader."""
+def test_the_reader_of_dashboards_has_one_password_in_each_place(tmp_path: Path) -> None:
+    """Grafana and the status page know the password that PostgreSQL was given for its reader."""
     write_secrets(tmp_path, {})
 
     written = _all(tmp_path)
 
     assert written["postgres_server/reader_password"] == written["grafana/reader_password"]
+    assert written["postgres_server/reader_password"] == written["page/reader_password"]
 
 
 def test_a_later_start_changes_nothing(tmp_path: Path) -> None:
