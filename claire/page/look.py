@@ -168,4 +168,7 @@ class Looker:
         at = int(datetime.fromisoformat(moment).timestamp())
         if points and at <= points[-1].at:
             return points
-        return [*points, CurvePoint(at, money["equity"], money["drawdown"] or Decimal(0))]
+        equity = money["equity"]
+        # under the peak that the curve knows: risk has seen more moments and may know a higher one
+        peak = points[-1].equity / (1 - points[-1].fall) if points and points[-1].fall < 1 else equity
+        return [*points, CurvePoint(at, equity, 1 - equity / peak if 0 < equity < peak else Decimal(0))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from claire.page.html import UNKNOWN, amount, bar, percent, table, text
 from claire.page.look import View
@@ -12,6 +12,13 @@ from claire.page.wording import instrument, span
 from claire.status_screen import REASONS
 
 __all__ = ["symbols"]
+
+WORDS: Final = {
+    **REASONS,
+    "BELOW_THRESHOLD": "momentum under the threshold",
+    "SHORT_NOT_ALLOWED": "momentum is down, shorts are off",
+}
+"""A page has more room than a terminal."""
 
 
 def symbols(view: View) -> str:
@@ -52,7 +59,7 @@ def _way(way: Decimal | None) -> str:
 def _why(symbol: Mapping[str, Any]) -> str:
     if symbol["action"] in {"entry", "exit"}:
         return f'<b class="good">{text(symbol["action"])} at the last bar</b>'
-    said = [REASONS.get(reason, str(reason)) for reason in symbol["reasons"]]
+    said = [WORDS.get(reason, str(reason)) for reason in symbol["reasons"]]
     left = (
         ("WARMING_UP", "warmup_left_bars", "bars left"),
         ("COOLDOWN", "cooldown_left_min", "min left"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from claire.page.book import orders, outside, positions
 from claire.page.curve import curves
 from claire.page.decisions import decisions, verdicts
@@ -26,8 +29,7 @@ def render(view: View) -> str:
         f'{header(view)}<main>{banners(view)}<section id="money" aria-label="Money">{tiles(status)}</section>'
         f'<div class="pair">{section("curve", "Equity and drawdown", curves(view), run)}'
         f"{section('limits', 'Limits', limits(status))}</div>"
-        + section("positions", "Positions", positions(status), outside(status))
-        + section("orders", "Working orders", orders(status))
+        + _book(status)
         + section("symbols", "Why no trade now", symbols(view))
         + section("decisions", "Last decisions", decisions(view), verdicts(view))
         + section("flow", "Flow", flow(view), "count of the run, rate of the last minute")
@@ -36,3 +38,12 @@ def render(view: View) -> str:
         + "</main>"
     )
     return document(title(status), body, classes=f"mode-{mode}", live=True)
+
+
+def _book(status: Mapping[str, Any]) -> str:
+    """Return positions and orders, side by side when there are none of either."""
+    held = section("positions", "Positions", positions(status), outside(status))
+    working = section("orders", "Working orders", orders(status))
+    if status["positions"] or status["orders"]:
+        return held + working
+    return f'<div class="pair even">{held}{working}</div>'

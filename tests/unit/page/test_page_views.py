@@ -276,7 +276,7 @@ def test_symbols_say_why_there_is_no_trade_now() -> None:
     ages: Any = {"mexc_spot:BTCUSDT": 61_500, "mexc_spot:ETHUSDT": None}
     text = words(render(a_view(screen(core=core), quote_ages_ms=ages)))
 
-    assert "BTCUSDT 61.5 s +0.20 % 0.40 % 50 % 1,234,567 |m| under T; cooling down, 7 min left" in text
+    assert "BTCUSDT 61.5 s +0.20 % 0.40 % 50 % 1,234,567 momentum under the threshold; cooling down, 7 min left" in text
     assert "ETHUSDT no quote" in text
     assert "entry at the last bar" in text
     assert "SOLUSDT - unknown unknown unknown unknown no bar yet" in text
