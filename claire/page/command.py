@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from typing import Annotated
 
 import typer
@@ -28,8 +30,6 @@ def page(
     host: Annotated[str, typer.Option("--host", help="0.0.0.0 is for containers alone.")] = "127.0.0.1",
 ) -> None:
     """Show the state of everything in a browser, read-only and live (claire up does so by itself)."""
-    from threading import Event
-
     from claire.address import DEFAULT_FOLDER, find_services
     from claire.data_folder import DataFolder
     from claire.database import connect_elsewhere
@@ -52,8 +52,9 @@ def page(
             f"http://127.0.0.1:{chosen}, or choose another --port",
             1,
         )
+    until = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: until.set())
     typer.echo(f"http://{host}:{server.port}  (Ctrl-C ends it)")
-    try:
-        Event().wait()
-    except KeyboardInterrupt:
-        server.stop()
+    until.wait()
+    server.stop()
