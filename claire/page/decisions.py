@@ -29,7 +29,8 @@ def decisions(view: View) -> str:
     """Return the last decisions of the run, the newest first."""
     if not view.past.decisions:
         return '<p class="soft">No decision yet in this run.</p>'
-    return '<ol class="decisions">' + "".join(map(_decision, view.past.decisions)) + "</ol>"
+    rows = "".join(map(_decision, view.past.decisions))
+    return f'<ol class="decisions" tabindex="0" aria-label="Last decisions, the newest first">{rows}</ol>'
 
 
 def _decision(decided: Decided) -> str:

@@ -65,10 +65,9 @@ def alerts(view: View) -> str:
             (
                 f'<span class="when">{time_of(format_timestamp(alert.timestamp))}</span>',
                 f'<b class="{styles.get(alert.level, "")}">{text(alert.level)}</b>',
-                text(alert.code),
-                text(alert.message),
+                f"{text(alert.message)}<small>{text(alert.code)}</small>",
             ),
         )
         for alert in view.past.alerts
     )
-    return table(("time", "level", "code", "message"), rows, caption="Alerts", nothing="None in this run.", css="wide")
+    return table(("time", "level", "message"), rows, caption="Alerts", nothing="None in this run.", css="wide")
