@@ -55,7 +55,10 @@ class MexcSpot:
         self._listings: dict[str, Listing] = {}
 
     def place(self, request: OrderRequest) -> PlaceOutcome:
-        """Send one order, once; see :class:`services.cdb_execution.exchange.Exchange`."""
+        """Send one order, once; see :class:`services.cdb_execution.exchange.Exchange`.
+
+        Spot has no reduce-only, and needs none to sell: there is nothing to sell but what is held.
+        """
         return self._submit(request, _ORDER)
 
     def test(self, request: OrderRequest) -> PlaceOutcome:
@@ -65,8 +68,8 @@ class MexcSpot:
     def _submit(self, request: OrderRequest, path: str) -> PlaceOutcome:
         listing = self._listings.get(request.symbol)
         broken = off_grid(request, listing) if listing is not None else None
-        if request.venue != "mexc_spot" or request.reduce_only:
-            return not_sent("not_spot", f"{request.venue}, reduce_only={request.reduce_only}")
+        if request.venue != "mexc_spot" or (request.reduce_only and request.side == "BUY"):
+            return not_sent("not_spot", f"{request.venue}, {request.side}, reduce_only={request.reduce_only}")
         if broken is not None:
             return not_sent(*broken)
         call = Call("POST", path, _parameters(request), bucket="order" if path == _ORDER else "weight")

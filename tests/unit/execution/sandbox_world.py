@@ -217,12 +217,12 @@ class SandboxWorld:
             self._ticked_ms = self.at_ms
             self.control("tick")
 
-    def quote(self) -> None:
+    def quote(self, size_at_touch: str | None = None) -> None:
         """Let the market move a little; what stands at the touch may be less than an order wants."""
         random = self.random
         self.mid += random.randrange(-40, 41)
         bid, ask = self.mid - 1, self.mid + 1
-        size = Decimal(random.choice(["0.03", "0.08", "0.5", "20"]))
+        size = Decimal(size_at_touch or random.choice(["0.03", "0.08", "0.5", "20"]))
         unit = self.sandbox.listing.unit_value
         self.sandbox.quote(bid, size / unit, ask, size / unit, flat=random.random() < 0.5)
         mark = {"mark_price": self.mid} if self.venue == PERPETUAL else {}
@@ -241,7 +241,6 @@ class SandboxWorld:
             status="pass" if purpose == "entry" else "bypass",
         )  # fmt: skip
         fields: dict[str, Any] = {"price": price, "reference_price": self.mid, "leverage": 2 if perpetual else 1}
-        fields["reduce_only"] = perpetual and purpose != "entry"
         if purpose != "entry" and self.random.random() < 0.3:
             fields |= {"order_type": "MARKET", "price": None}
         order = self.factory.order_of(decided, **fields | changed)
@@ -266,6 +265,15 @@ class SandboxWorld:
             return
         quantity = (closable * Decimal(random.choice(["0.5", "1", "1"]))).quantize(_LOT, "ROUND_DOWN")
         self.order(side, quantity, random.choice(["exit", "stop_loss"]))
+
+    def close(self) -> None:
+        """Want everything closed that is held, in a market that can take it, while all goes well."""
+        if self.machine.state.trading_state != "ACTIVE":
+            self.operator("resume")
+        self.quote("20")
+        held = self.machine.state.held(self.key)
+        if abs(held) >= _LOT * 5:
+            self.order("SELL" if held > 0 else "BUY", abs(held).quantize(_LOT, "ROUND_DOWN"), "stop_loss")
 
     def operator(self, action: str, **details: Any) -> None:
         """Give an operator's command."""
@@ -349,8 +357,10 @@ class SandboxWorld:
         self.sandbox.frames.clear()
         for _ in range(110):
             self.advance(1_000)
-            for _ in range(4):
-                self._stir()
+            self.catch_up()
+            self.work("send")
+            self.work("ask")
+            self.catch_up()
 
     def _stir(self) -> bool:
         entries = len(self.journal.entries)

@@ -173,7 +173,19 @@ def never_lost(patch: Patch) -> None:
     patch.setattr(execution, "ACKNOWLEDGED_WITHIN_US", 10**15)
 
 
+def exits_never_leave(patch: Patch) -> None:
+    """What risk calls reduce-only is not sent."""
+    for client in (spot.MexcSpot, perpetual.MexcPerpetual):
+        place = client.place
+
+        def entries(self: Any, request: Any, place: Callable[..., PlaceOutcome] = place) -> PlaceOutcome:
+            return PlaceOutcome(verdict="not_sent") if request.reduce_only else place(self, request)
+
+        patch.setattr(client, "place", entries)
+
+
 WEAKNESSES = [
+    exits_never_leave,
     never_arrived_at_once,
     never_arrived_without_the_window,
     resent_on_time_out,

@@ -70,6 +70,16 @@ def test_time_in_force_is_a_type(changes: dict[str, Any], kind: str) -> None:
     assert ("price" in sent) == (kind != "MARKET")
 
 
+def test_an_exit_as_risk_orders_it_is_sent() -> None:
+    """Risk says reduce-only of every exit; on spot a sale is nothing else, and the exchange has no word for it."""
+    script = Script().on("POST /api/v3/order", answer(ACK))
+
+    outcome = spot(script).place(order(side="SELL", reduce_only=True))
+
+    assert outcome.verdict == "accepted"
+    assert "reduce" not in script.to("/api/v3/order")[0].query.lower()
+
+
 def test_an_order_off_the_grid_is_not_sent_once_the_grid_is_known() -> None:
     """Nothing is rounded for anybody: it is refused here, and the exchange sees nothing."""
     script = Script()
@@ -79,6 +89,7 @@ def test_an_order_off_the_grid_is_not_sent_once_the_grid_is_known() -> None:
     assert exchange.place(order(price=Decimal("50000.001"))).code == "off_tick"
     assert exchange.place(order(quantity=Decimal("0.000000001"))).code == "off_lot"
     assert exchange.place(order(venue="mexc_perpetual")).code == "not_spot"
+    assert exchange.place(order(reduce_only=True)).code == "not_spot"
     assert script.to("/api/v3/order") == []
 
 
