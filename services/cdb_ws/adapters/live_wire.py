@@ -7,7 +7,6 @@ import heapq
 import itertools
 import queue
 import random
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -18,9 +17,11 @@ import requests
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
+from services.cdb_ws.adapters.causes import cause_of
+from services.cdb_ws.live.pages import IN_BETWEEN
 from services.cdb_ws.live.words import Answer, Ask
 
-__all__ = ["Came", "LiveWire", "cause_of"]
+__all__ = ["Came", "LiveWire"]
 
 OPEN_SEC: Final = 10.0
 CLOSE_SEC: Final = 1.0
@@ -182,8 +183,11 @@ class LiveWire:
     def _put_answer(self, session: requests.Session, ask: Ask) -> None:
         sent_us = self._stamp()
         try:
-            reply = session.get(self._rest_url + ask.path, params=dict(ask.params), timeout=REST_SEC)
-            answer = Answer(ask, sent_us, reply.status_code, reply.content)
+            reply = session.get(
+                self._rest_url + ask.path, params=dict(ask.params), timeout=REST_SEC, allow_redirects=False
+            )
+            body = f"it leads on to {reply.headers.get('Location', '?')}: {IN_BETWEEN}" if reply.is_redirect else ""
+            answer = Answer(ask, sent_us, reply.status_code, body.encode(errors="replace") or reply.content)
         except (requests.RequestException, OSError, ValueError) as error:
             answer = Answer(ask, sent_us, 0, cause_of(error).encode(errors="replace"))
         self._hand_over(Came("answer", self._stamp(), 0, answer))
@@ -192,25 +196,3 @@ class LiveWire:
 def _shut(connection: ClientConnection) -> None:
     with contextlib.suppress(Exception):  # it is given up either way
         connection.close()
-
-
-def cause_of(error: BaseException) -> str:
-    """Return what went wrong on the way, at its root and without the layers around it."""
-    inner: BaseException = error
-    seen = {id(error)}
-    while True:
-        reason = getattr(inner.args[0], "reason", None) if inner.args else None
-        deeper = reason or inner.__cause__ or inner.__context__
-        if not isinstance(deeper, BaseException) or id(deeper) in seen:
-            break
-        inner = deeper
-        seen.add(id(inner))
-        if isinstance(inner, socket.gaierror):
-            break
-    name = type(inner).__name__
-    if isinstance(inner, socket.gaierror):
-        return f"the host's name cannot be resolved ({inner.strerror}): is there a way to the internet?"
-    if isinstance(inner, ConnectionRefusedError):
-        return "connection refused"
-    text = str(inner).strip()
-    return f"{name}: {text}"[:300] if text else name

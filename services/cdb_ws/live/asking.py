@@ -8,6 +8,7 @@ from typing import Final
 from services.cdb_ws.live.comparing import Comparing
 from services.cdb_ws.live.healing import Healing
 from services.cdb_ws.live.links import backoff_ms
+from services.cdb_ws.live.pages import describe, is_page
 from services.cdb_ws.live.screening import Screening
 from services.cdb_ws.live.silence import SilenceWatch
 from services.cdb_ws.live.state import FeedState
@@ -80,9 +81,8 @@ class Asking:
             "age": self._on_screening,
         }
         try:
-            if answer.status != 200:
-                text = answer.body[:200].decode(errors="replace")
-                raise FeedInputInvalid(f"HTTP {answer.status}: {text}" if answer.status else text)
+            if answer.status != 200 or is_page(answer.body):
+                raise FeedInputInvalid(describe(answer.status, answer.body))
             readers[answer.ask.kind](answer, now_us)
         except FeedInputInvalid as error:
             self._failed(answer, str(error), now_us)

@@ -115,7 +115,7 @@ def test_a_blocked_subscription_is_told_unhealthy_and_asked_for_again(venue: Ven
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ({"kind": FaultKind.SERVER_ERROR_BEFORE}, "HTTP 502: <html>"),
+        ({"kind": FaultKind.SERVER_ERROR_BEFORE}, "HTTP 502 with a page ('502 Server Error')"),
         ({"kind": FaultKind.RATE_LIMIT}, "Requests|HTTP 429"),
         ({"kind": FaultKind.TIMEOUT_BEFORE}, "no answer"),
         ({"kind": FaultKind.REJECT, "code": 500, "message": "Internal error"}, "Internal error"),
