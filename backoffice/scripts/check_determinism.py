@@ -71,6 +71,7 @@ ALLOWED_MODULES: Final = frozenset(
         "google",  # protobuf
         "hashlib",
         "heapq",
+        "html",
         "hmac",
         "itertools",
         "operator",

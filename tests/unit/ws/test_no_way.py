@@ -117,9 +117,10 @@ def ask(socket_url: str, rest_url: str, path: str = "/api/v3/time") -> tuple[str
 
 
 def test_a_captive_portal_is_named_with_the_title_of_its_page(portal: Callable[..., int]) -> None:
-    """A page where data were meant, over both ways."""
+    """A page where data were meant, over both ways: its title is told."""
     port = portal()
-    told = "HTTP 200 with a page ('Hotel & Bar: please log in') instead of data: is a proxy or a captive portal in between?"
+    page = "HTTP 200 with a page ('Hotel & Bar: please log in') instead of data"
+    told = f"{page}: is a proxy or a captive portal in between?"
 
     assert ask(f"ws://127.0.0.1:{port}/ws", f"http://127.0.0.1:{port}") == (told, told)
 
