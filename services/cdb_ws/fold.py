@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
+from services.cdb_ws.holdings import Holdings
 from services.common.channels import MARKET_DATA, WS
 from services.common.codec import decode, encode
 from services.common.errors import ContractViolation, StateMismatch
@@ -28,6 +29,7 @@ class FeedFold:
         last: number of the last batch.
         last_market: number of the last batch with market data; what lies between the two was withheld.
         chosen, leaving: what the screener chose last in this run, and what was then still watched beside it.
+        holdings: what is held in this run.
     """
 
     runs: list[str] = field(default_factory=list)
@@ -37,9 +39,11 @@ class FeedFold:
     last_market: int = 0
     chosen: list[str] | None = None
     leaving: list[str] = field(default_factory=list)
+    holdings: Holdings = field(default_factory=Holdings)
 
     def fold(self, entry: Entry) -> None:
-        """Take note of one entry; those of other producers are passed over."""
+        """Take note of one entry; those of producers that tell nothing of the feed or of holdings are passed over."""
+        self.holdings.fold(entry)
         if entry.producer != WS:
             return
         cause = Cause.parse(entry.cause)
@@ -57,6 +61,7 @@ class FeedFold:
         if event.action == "started" and event.run_id is not None and event.run_id not in self.runs[-1:]:
             self.runs.append(event.run_id)
             self.chosen, self.leaving = None, []
+            self.holdings = Holdings()
             self.base = self.last_market = self.last
         elif event.action == "config" and event.details.get("play") != self.play:
             self.play = event.details.get("play")
@@ -75,7 +80,8 @@ class FeedFold:
         """
         try:
             value: dict[str, Any] = decode(data)
-            fold = cls(**value)
+            holdings = Holdings.restore(value.pop("holdings", {}))
+            fold = cls(**value, holdings=holdings)
             if not all(isinstance(number, int) for number in (fold.base, fold.last, fold.last_market)):
                 raise TypeError("numbers are meant")
         except (ContractViolation, TypeError) as error:

@@ -203,7 +203,11 @@ class FeedService:
         resumed = going_on and fold.last_market > 0
         feed = LiveFeed(market, live, settings.SYMBOLS, resumed=resumed, chosen=fold.chosen, leaving=fold.leaving)
         folder = self._playback.FEED_RECORD_DIR
-        writer = RawWriter(Path(folder), settings, live, resumed=resumed) if folder else None
+        writer = (
+            RawWriter(Path(folder), settings, live, resumed=resumed, chosen=fold.chosen, leaving=fold.leaving)
+            if folder
+            else None
+        )
         assert self._live_metrics is not None
         play = LivePlay(
             self._life,
@@ -213,6 +217,7 @@ class FeedService:
             max_hz=settings.MARKET_DATA_MAX_HZ,
             publish=lambda batch: self._publish_next(batch, mint),
             tell=self._journal.tell,
+            held=lambda: self._journal.fold.holdings.of(settings.VENUE),
         )
         self._life.log.info("listening", venue=settings.VENUE, rest=market.rest_url, websocket=market.socket_url)
         try:

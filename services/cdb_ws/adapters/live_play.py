@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Final
 
 from services.cdb_ws.adapters.live_metrics import LiveMetrics
@@ -32,6 +33,7 @@ class LivePlay:
         max_hz: market data events per second and instrument, at most.
         publish: takes each batch; its number is given by whoever publishes.
         tell: raises an alert: level, code, message, context.
+        held: what is held now, by symbol.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class LivePlay:
         max_hz: int,
         publish: Callable[[Batch], None],
         tell: Callable[..., None],
+        held: Callable[[], Mapping[str, Decimal | None]],
     ) -> None:
         self._life = life
         self._session = session
@@ -51,6 +54,7 @@ class LivePlay:
         self._conflator = Conflator(max_hz)
         self._publish = publish
         self._tell = tell
+        self._held = held
         self._metrics = metrics
         metrics.attach(session)
         self._looked = 0.0
@@ -66,6 +70,7 @@ class LivePlay:
         """Play until the process shall stop."""
         try:
             self._follow(self._session.begin())
+            self._follow(self._session.hold(self._held()))
             while not self._life.stop.is_set():
                 self._life.beat()
                 border_us = min(self._clock.next_us, max(self._conflator.border_us, 0) or self._clock.next_us)
@@ -82,6 +87,7 @@ class LivePlay:
 
     def _look(self) -> None:
         self._looked = time.monotonic()
+        self._follow(self._session.hold(self._held()))
         self._follow(self._session.tick())
         self._metrics.look()
 

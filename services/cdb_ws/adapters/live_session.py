@@ -7,7 +7,8 @@ played again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Protocol
 
 import structlog
@@ -28,6 +29,9 @@ class Recorder(Protocol):
 
     def ticked(self, at_us: int) -> None:
         """Keep that time passed, with consequences."""
+
+    def held(self, at_us: int, held: Mapping[str, Decimal | None]) -> None:
+        """Keep that what is held has changed."""
 
     def came(self, came: Came) -> None:
         """Keep an input."""
@@ -74,6 +78,7 @@ class LiveSession:
         self._recorder = recorder
         self._wire = LiveWire(market.socket_url, market.rest_url, stamp)
         self._log = structlog.get_logger("cdb_ws")
+        self._held: Mapping[str, Decimal | None] = {}
         self.now_us = 0
 
     @property
@@ -112,6 +117,16 @@ class LiveSession:
         if step and self._recorder is not None:
             self._recorder.ticked(self.now_us)
         return self._done(step)
+
+    def hold(self, held: Mapping[str, Decimal | None]) -> Step:
+        """Let the feed know what is held, if that has changed."""
+        if held == self._held:
+            return Step()
+        self._held = held
+        self.idle()
+        if self._recorder is not None:
+            self._recorder.held(self.now_us, held)
+        return self._done(self.feed.hold(held, self.now_us))
 
     def close(self) -> None:
         """End it."""

@@ -11,8 +11,9 @@ import base64
 import io
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -91,6 +92,11 @@ class RawWriter:
     def ticked(self, at_us: int) -> None:
         """Keep that time passed, with consequences."""
         self._write({"k": "tick", "t": at_us})
+
+    def held(self, at_us: int, held: Mapping[str, Decimal | None]) -> None:
+        """Keep that what is held has changed."""
+        texts = {symbol: None if quantity is None else str(quantity) for symbol, quantity in held.items()}
+        self._write({"k": "held", "t": at_us, "held": texts})
 
     def came(self, came: Came) -> None:
         """Keep an input."""
@@ -201,7 +207,7 @@ class RawSession:
                 try:
                     step = self._step(feed, line)
                     at_us = int(line.get("t", 0))
-                except (KeyError, TypeError, ValueError) as error:
+                except (KeyError, TypeError, ValueError, ArithmeticError) as error:
                     raise FeedInputInvalid(f"{path}:{number}: {type(error).__name__}: {error}") from error
                 if step is not None and step:
                     yield at_us, step
@@ -213,6 +219,9 @@ class RawSession:
             return feed.begin(line["t"])
         if kind == "tick":
             return feed.tick(line["t"])
+        if kind == "held":
+            held = {symbol: None if text is None else Decimal(text) for symbol, text in line["held"].items()}
+            return feed.hold(held, line["t"])
         if kind in {"head", "sent"}:
             return None
         value: Any = base64.b64decode(line["b"]) if "b" in line else line.get("x")

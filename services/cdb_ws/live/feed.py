@@ -11,6 +11,7 @@ without a sign), `showing`. They share one `state`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from services.cdb_ws.live.asking import Asking
@@ -105,6 +106,11 @@ class LiveFeed:
         self._asking.take(answer, now_us)
         return self._state.take()
 
+    def hold(self, held: Mapping[str, Decimal | None], now_us: int) -> Step:
+        """What is held has changed: it is watched as long as it is (see `Watching.keep`)."""
+        self._watching.keep(held, now_us)
+        return self._state.take()
+
     def tick(self, now_us: int) -> Step:
         """Time has passed: ping, look for silence, replace old connections, measure the clock, choose again."""
         for connection in list(self._connections.values()):
@@ -117,6 +123,7 @@ class LiveFeed:
         if self.screening is not None and self._state.listings:
             for ask in self.screening.due(now_us):
                 self._state.ask(ask)
+            self.screening.held = self._watching.needed()
             for symbol in self.screening.forgotten(now_us):
                 self._watching.drop(symbol)
         return self._state.take()

@@ -66,6 +66,7 @@ class Screening:
     Attributes:
         ranking: the last one, with the reasons of what is not chosen.
         chosen: the last choice; None before the first.
+        held: symbols of which something is held: they are not forgotten.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Screening:
         self._leaving: dict[str, int | None] = dict.fromkeys(leaving)  # None: since before the start
         self.ranking: list[Ranked] = []
         self.chosen: tuple[str, ...] | None = None if chosen is None else tuple(chosen)
+        self.held: frozenset[str] = frozenset()
         self._told = False
 
     def begin(self, now_us: int) -> Ask:
@@ -145,8 +147,12 @@ class Screening:
         return [], Choice(best, tuple(self._leaving), joined, left)
 
     def forgotten(self, now_us: int) -> list[str]:
-        """Return the symbols that left so long ago that nobody can hold them any more."""
-        gone = [symbol for symbol, until_us in self._leaving.items() if until_us is not None and now_us >= until_us]
+        """Return the symbols that left long ago and that nobody holds any more."""
+        gone = [
+            symbol
+            for symbol, until_us in self._leaving.items()
+            if until_us is not None and now_us >= until_us and symbol not in self.held
+        ]
         for symbol in gone:
             del self._leaving[symbol]
         return gone

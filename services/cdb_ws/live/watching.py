@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
 
 from services.cdb_ws.live.instrument import InstrumentFeed
 from services.cdb_ws.live.screening import Screening
@@ -36,6 +37,7 @@ class Watching:
         self._screening = screening
         self._bars: dict[str, dict[int, MinuteBar]] = {}
         self._bars_missing: dict[str, int] = {}
+        self._held: Mapping[str, Decimal | None] = {}
         self.missing: list[str] = []
 
     def on_instruments(self, answer: Answer, now_us: int) -> None:
@@ -51,6 +53,7 @@ class Watching:
         state.listings = listings
         if self._screening is not None:
             self.choose(self._screening, now_us)
+            self.keep(self._held, now_us)
             return
         unknown = {symbol: "not listed" for symbol in self._wanted if symbol not in listings}
         closed = {s: listings[s].closed for s in self._wanted if s in listings and listings[s].closed}
@@ -58,6 +61,42 @@ class Watching:
         for symbol, why in {**unknown, **closed}.items():
             state.tell("CRITICAL", "SYMBOL_NOT_TRADED", f"{symbol} on {state.market.venue}: {why}", symbol=symbol)
         self._watch([symbol for symbol in self._wanted if symbol in listings], now_us)
+        self.keep(self._held, now_us)
+
+    def keep(self, held: Mapping[str, Decimal | None], now_us: int) -> None:
+        """Watch what is held, whether it is wanted or not: an exit needs its market data.
+
+        Args:
+            held: symbols with the quantity held, base units; None: an order is working.
+            now_us: feed time.
+        """
+        state = self._state
+        self._held = held
+        if not state.listings:
+            return
+        new = [
+            symbol
+            for symbol, quantity in held.items()
+            if symbol not in state.instruments and self._is_more(symbol, quantity)
+        ]
+        for symbol in new:
+            if symbol in state.listings:
+                text = f"{symbol} is not among the symbols, but something of it is held: its market data go on"
+                state.tell("WARNING", "SYMBOL_HELD", text, symbol=symbol)
+            elif symbol not in self.missing:
+                self.missing.append(symbol)
+                text = f"{symbol} is held and not listed on {state.market.venue}: there are no market data for an exit"
+                state.tell("CRITICAL", "SYMBOL_NOT_TRADED", text, symbol=symbol)
+        self._watch([symbol for symbol in new if symbol in state.listings], now_us)
+
+    def _is_more(self, symbol: str, quantity: Decimal | None) -> bool:
+        """Whether a holding is more than dust that nobody could sell."""
+        listing = self._state.listings.get(symbol)
+        return quantity is None or listing is None or abs(quantity) >= listing.spec.lot_size
+
+    def needed(self) -> frozenset[str]:
+        """Return the symbols that are held, without dust."""
+        return frozenset(symbol for symbol, quantity in self._held.items() if self._is_more(symbol, quantity))
 
     def choose(self, screening: Screening, now_us: int) -> None:
         """Let the screener choose when it knows enough, and take its choice over."""
@@ -67,7 +106,7 @@ class Watching:
             state.ask(ask)
         if choice is None:
             return
-        new = [symbol for symbol in choice.watched if symbol not in state.instruments]
+        new = [s for s in choice.watched if s not in state.instruments and s in state.listings]
         state.tell_instruments(new)
         state.step.facts.append(("symbols", {"venue": state.market.venue, **choice.details()}))
         state.tell("INFO", "SYMBOLS_CHOSEN", choice.sentence(), symbols=list(choice.symbols))

@@ -42,6 +42,8 @@ class SandboxRig:
     """An exchange, a feed that listens to it, and everything that either has said.
 
     Attributes:
+        symbols: what is traded.
+        watched: what the feed is told to watch; None: the same.
         skew_ms: the exchange's clock less the feed's.
     """
 
@@ -51,6 +53,7 @@ class SandboxRig:
     skew_ms: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
     reachable: bool = True
+    watched: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         self.clock = SteppedClock()
@@ -68,10 +71,10 @@ class SandboxRig:
         self._killed = False
         self.feed = self.make_feed(resumed=False)
 
-    def make_feed(self, *, resumed: bool) -> LiveFeed:
+    def make_feed(self, *, resumed: bool, **before: Any) -> LiveFeed:
         """Return a feed as a process makes it when it starts."""
         live = LiveSettings.model_validate({"FEED_WARMUP_MIN": 5} | self.settings)
-        return LiveFeed(market_of(self.venue, live), live, self.symbols, resumed=resumed)
+        return LiveFeed(market_of(self.venue, live), live, self.watched or self.symbols, resumed=resumed, **before)
 
     @property
     def now_us(self) -> int:
@@ -96,10 +99,10 @@ class SandboxRig:
             self.house.hub.leave(connection)
         self._sockets, self._due, self._killed = {}, [], True
 
-    def start_feed(self) -> None:
-        """Start another feed in place of the one that was killed."""
+    def start_feed(self, **before: Any) -> None:
+        """Start another feed in place of the one that was killed, with what the journal knows of that."""
         self._killed = False
-        self.feed = self.make_feed(resumed=True)
+        self.feed = self.make_feed(resumed=True, **before)
         self._take(self.feed.begin(self.now_us))
 
     def leave_exchange(self) -> None:
@@ -107,6 +110,14 @@ class SandboxRig:
         self.reachable = False
         for connection in list(self._sockets.values()):
             connection.close(cut=True)
+
+    def hold(self, held: dict[str, Decimal | None]) -> None:
+        """Let the feed know what is held."""
+        self._take(self.feed.hold(held, self.now_us))
+
+    def chosen(self) -> list[list[str]]:
+        """Return what the screener has chosen, in order."""
+        return [details["symbols"] for action, details in self.facts if action == "symbols"]
 
     def fault(self, kind: FaultKind, where: str = "*", **fields: Any) -> None:
         """Arm a fault."""
