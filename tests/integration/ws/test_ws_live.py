@@ -1,130 +1,133 @@
-"""cdb_ws against an exchange on this machine: real sockets, real answers, real losses."""
+"""cdb_ws against the sandbox exchange: real sockets, real answers, real losses."""
 
 from __future__ import annotations
 
 import json
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.sync.server import ServerConnection, serve
 
+from services.cdb_sandbox.core.depth import Quote
+from services.cdb_sandbox.house import House, SandboxOptions
+from services.cdb_sandbox.market.events import MarketEvent, MarketTrade
+from services.cdb_sandbox.sandbox import SandboxExchange
 from services.cdb_ws.adapters.raw_files import RawSession
 from services.cdb_ws.adapters.recording import Recording
 from services.cdb_ws.settings import FeedSettings
 from services.common.events import Control, MarketData
+from services.common.instruments import Venue, instrument_key
 from services.common.settings import load_settings
-from tests.unit.ws.live_desk import book, deals, spot_row
+from tests.integration.ws.conftest import wait_for
 
 pytestmark = pytest.mark.integration
 
 
-class Exchange:
-    """Pushes a trade of 1 every 20 ms, keeps what it traded, and cuts a connection when it is told to."""
+class BusyExchange:
+    """The sandbox, on which somebody trades 1 every 20 ms; `traded` is the truth: exchange times and quantities."""
 
-    def __init__(self) -> None:
-        self.traded: list[dict[str, Any]] = []
-        self.cut = threading.Event()
+    def __init__(self, venue: Venue = "mexc_spot") -> None:
+        self.venue = venue
+        self.unit = Decimal(1) if venue == "mexc_spot" else Decimal("0.0001")
+        self.traded: list[tuple[int, Decimal]] = []
         self.stop = threading.Event()
-        self.socket = serve(self._serve, "127.0.0.1", 0)
-        outer = self
-
-        class Rest(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                """Answer a question."""
-                body = json.dumps(outer.answer(self.path)).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                """Keep quiet."""
-
-        self.rest = ThreadingHTTPServer(("127.0.0.1", 0), Rest)
-        for target in (self.socket.serve_forever, self.rest.serve_forever, self._trade):
-            threading.Thread(target=target, daemon=True).start()
-
-    def answer(self, path: str) -> Any:
-        """Return what the path is answered with."""
-        if path.endswith("/time"):
-            return {"serverTime": time.time_ns() // 1_000_000}
-        if path.endswith("/exchangeInfo"):
-            return {"symbols": [spot_row()]}
-        if "/klines" in path:
-            minute = time.time_ns() // 60_000_000_000 * 60_000
-            return [[minute - 60_000, "99", "101", "98", "100", "5", minute, "500"]]
-        return list(self.traded)
+        self.mexc = SandboxExchange(SandboxOptions(enforce_limits=False)).__enter__()
+        self.thread = threading.Thread(target=self._trade, daemon=True)
+        self.thread.start()
 
     def _trade(self) -> None:
-        while not self.stop.wait(0.02):
-            now = time.time_ns() // 1_000_000
-            self.traded.append({"a": None, "p": "100", "q": "1", "T": now, "m": False, "id": f"t{len(self.traded)}"})
+        key = instrument_key(self.venue, "BTCUSDT")
+        trade = MarketTrade(Decimal("60000.1"), Decimal(1), "BUY")
 
-    def _serve(self, connection: ServerConnection) -> None:
-        with suppress(Exception):
-            topics = json.loads(connection.recv())["params"]
-            connection.send(json.dumps({"id": 1, "code": 0, "msg": ",".join(topics)}))
-            seen = len(self.traded)
-            while not self.stop.wait(0.02):
-                if self.cut.is_set():
-                    self.cut.clear()
-                    time.sleep(0.1)  # trades that nobody hears of
-                    return
-                new, seen = self.traded[seen:], len(self.traded)
-                connection.send(book("BTCUSDT", "99", "101"))
-                if new:
-                    rows = [(row["p"], row["q"], 1, row["T"], row["id"]) for row in new]
-                    connection.send(deals("BTCUSDT", *rows))
+        def once(house: House) -> int:
+            size = Decimal(1 + len(self.traded) % 7)
+            house.apply(MarketEvent(key=key, quote=Quote(Decimal(60_000), size, Decimal("60000.1"), size, flat=True)))
+            house.apply(MarketEvent(key=key, trade=trade))
+            return house.now_ms()
+
+        while not self.stop.wait(0.02):
+            self.traded.append((self.mexc.call(once), self.unit))
+
+    def volume(self, after_ms: int = 0, until_ms: int = 1 << 62) -> Decimal:
+        """Return what was traded in a stretch of the exchange's time, its end included."""
+        return sum((quantity for at_ms, quantity in list(self.traded) if after_ms < at_ms <= until_ms), Decimal(0))
 
     @property
     def settings(self) -> dict[str, str]:
         """Where it is."""
+        mexc = self.mexc
         return {
-            "MEXC_REST_URL": f"http://127.0.0.1:{self.rest.server_address[1]}",
-            "MEXC_WS_URL": f"ws://127.0.0.1:{self.socket.socket.getsockname()[1]}/ws",
+            "FEED": self.venue,
+            "VENUE": self.venue,
+            "SYMBOLS": "BTCUSDT",
+            "MEXC_REST_URL": mexc.rest_url,
+            "MEXC_PERPETUAL_REST_URL": mexc.rest_url,
+            "MEXC_WS_URL": mexc.spot_ws_url,
+            "MEXC_PERPETUAL_WS_URL": mexc.perpetual_ws_url,
+            "FEED_WARMUP_MIN": "2",
         }
+
+    def pause(self) -> None:
+        """Stop trading."""
+        self.stop.set()
+        self.thread.join()
 
     def close(self) -> None:
         """End it."""
-        self.stop.set()
-        self.socket.shutdown()
-        self.rest.shutdown()
-        self.rest.server_close()
+        self.pause()
+        self.mexc.__exit__(None, None, None)
 
 
 @pytest.fixture
-def exchange() -> Iterator[Exchange]:
-    """Return an exchange that trades."""
-    made = Exchange()
-    yield made
-    made.close()
+def busy() -> Iterator[Callable[..., BusyExchange]]:
+    """Open exchanges on which somebody trades."""
+    made: list[BusyExchange] = []
+
+    def open_it(venue: Venue = "mexc_spot") -> BusyExchange:
+        made.append(BusyExchange(venue))
+        return made[-1]
+
+    yield open_it
+    for one in made:
+        one.close()
+
+
+def market(one: Any) -> list[MarketData]:
+    """Return the market data in the journal."""
+    return [entry.event for entry in one.entries() if isinstance(entry.event, MarketData)]
+
+
+def volume(events: list[MarketData]) -> Decimal:
+    """Return what they have together."""
+    return sum((event.volume for event in events), Decimal(0))
 
 
 def test_a_cut_loses_no_trade_and_the_kept_session_repeats_it(
-    feed: Callable[..., Any], exchange: Exchange, tmp_path: Path
+    feed: Callable[..., Any], busy: Callable[..., BusyExchange], tmp_path: Path
 ) -> None:
     """Grids, bars, then market data; trades lost with the connection come back; the recording gives the same again."""
-    raw = tmp_path / "raw"
-    one = feed(FEED="mexc_spot", SYMBOLS="BTCUSDT", FEED_RECORD_DIR=str(raw), **exchange.settings).start()
+    raw, exchange = tmp_path / "raw", busy()
+    one = feed(FEED_RECORD_DIR=str(raw), **exchange.settings).start()
     one.wait_for_control("config")
     one.join()
 
-    def market() -> list[MarketData]:
-        return [e.event for e in one.entries() if isinstance(e.event, MarketData)]
-
-    one.wait_until(lambda: any(event.volume for event in market()), "a trade")
+    one.wait_until(lambda: any(event.volume for event in market(one)), "a trade")
     code, health = one.get("/health")
-    exchange.cut.set()
-    one.wait_until(lambda: any(event.gap for event in market()), "a gap")
-    one.wait_until(lambda: not market()[-1].gap, "the end of the gap")
+    exchange.mexc.disconnect_streams()
+    one.wait_until(lambda: any(event.gap for event in market(one)), "a gap")
+    one.wait_until(lambda: not market(one)[-1].gap, "the end of the gap")
+    exchange.pause()
+    first_ms = exchange_ms(next(event for event in market(one) if event.volume))
+    one.wait_until(lambda: volume(market(one)) >= exchange.volume(first_ms), "every trade")
     shown, top = one.get("/status")[1], one.get("/top")[1]
     one.end(signal.SIGTERM)
 
@@ -134,21 +137,157 @@ def test_a_cut_loses_no_trade_and_the_kept_session_repeats_it(
     session = RawSession(raw.iterdir())
     steps = [step for _, step in session.steps()]
     observations = [seen for step in steps for seen in step.observations]
-    volume = sum((event.volume for event in market()), Decimal(0))
-    assert volume == sum((seen.volume for seen in observations), Decimal(0))
+    counted = volume(market(one))
+    assert counted == sum((seen.volume for seen in observations), Decimal(0))
     assert [seen.gap for seen in observations].count(True) >= 1
-    first = next(n for n, row in enumerate(exchange.traded) if row["T"] * 1000 >= observations[0].timestamp_us - 60_000)
-    assert volume >= len(exchange.traded[first:]) - 20
+    assert exchange.volume(first_ms) < counted <= exchange.volume()
     assert [a for step in steps for a, _ in step.facts] == ["instruments"]
     recording = Recording(load_settings(FeedSettings, {"FEED": "raw", "FEED_FILES": ",".join(map(str, raw.iterdir()))}))
     batches = list(recording.open(recording.reader()))
-    assert sum((o.volume for batch in batches for o in batch.observations), Decimal(0)) == volume
+    assert sum((o.volume for batch in batches for o in batch.observations), Decimal(0)) == counted
     assert [batch.kind for batch in batches[:2]] == ["fact", "warmup"]
     assert shown["exchange"]["reconnects"] == 1
     assert shown["exchange"]["instruments"]["BTCUSDT"]["trades_healed"] > 0
     assert shown["top"]["chosen"] == top["chosen"] == ["BTCUSDT"]
     assert code in {200, 503}
     assert health["service"] == "cdb_ws"
+
+
+def exchange_ms(event: MarketData) -> int:
+    """Return the exchange's time of an event."""
+    assert event.exchange_timestamp is not None
+    return event.exchange_timestamp // 1000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("venue", ["mexc_spot", "mexc_perpetual"])
+def test_metrics_show_what_really_happens_on_a_live_feed(
+    feed: Callable[..., Any], busy: Callable[..., BusyExchange], venue: Venue
+) -> None:
+    """Clock offset, reconnects, ages and gaps by symbol: each moves on a real process when its cause does."""
+    exchange = busy(venue)
+    exchange.mexc.skew(7_000)
+    one = feed(FEED_TIME_EVERY_SEC="1", **exchange.settings).start()
+    one.wait_for_control("config")
+    one.join()
+
+    def metric(name: str) -> float:
+        found = [line.rsplit(" ", 1)[1] for line in one.get("/metrics")[1].splitlines() if line.startswith(name)]
+        return float(found[0]) if found else float("nan")
+
+    labels = f'{{symbol="BTCUSDT",venue="{venue}"}}'
+    one.wait_until(lambda: volume(market(one)) > 0, "a trade")
+    one.wait_until(lambda: abs(metric("cdb_exchange_clock_offset_seconds") - 7) < 0.5, "the offset")
+    assert metric("cdb_feed_reconnects_total") == 0
+    assert metric("cdb_feed_symbol_age_seconds" + labels) < 2
+    assert metric("cdb_feed_age_seconds") < 2
+    gaps, seen = metric("cdb_feed_gaps_total" + labels), metric("cdb_feed_market_data_total" + labels)
+
+    exchange.mexc.skew(-3_000)
+    exchange.mexc.disconnect_streams()
+    one.wait_until(lambda: metric("cdb_feed_reconnects_total") == 1, "the reconnect")
+    one.wait_until(lambda: metric("cdb_feed_gaps_total" + labels) > gaps, "the gap")
+    one.wait_until(lambda: abs(metric("cdb_exchange_clock_offset_seconds") + 3) < 0.5, "the other offset")
+    assert metric("cdb_feed_market_data_total" + labels) > seen
+    exchange.pause()
+    one.wait_until(lambda: metric("cdb_feed_symbol_age_seconds" + labels) > 2, "an age")
+    one.end(signal.SIGTERM)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("venue", ["mexc_spot", "mexc_perpetual"])
+def test_killed_in_mid_stream_it_marks_the_gap_and_counts_nothing_twice(
+    feed: Callable[..., Any], busy: Callable[..., BusyExchange], venue: Venue
+) -> None:
+    """Kill -9 of cdb_ws, twice: what is missing lies between the last and the first event around each, marked."""
+    exchange = busy(venue)
+    one = feed(**exchange.settings).start()
+    one.wait_for_control("config")
+    one.join()
+    holes: list[tuple[int, int]] = []
+    for _ in range(2):
+        seen = len(market(one))
+        one.wait_until(lambda seen=seen: sum(event.volume > 0 for event in market(one)[seen:]) > 4, "trades")
+        one.end(signal.SIGKILL)
+        before = len(market(one))
+        time.sleep(0.2)  # trades that nobody hears of
+        one.start()
+        one.wait_until(lambda before=before: any(e.volume for e in market(one)[before:]), "trades again")
+        after = market(one)[before:]
+        assert after[0].gap
+        last = next(event for event in reversed(market(one)[:before]) if event.volume)
+        holes.append((exchange_ms(last), exchange_ms(next(event for event in after if event.volume))))
+    exchange.pause()
+    events = market(one)
+    first_ms = exchange_ms(next(event for event in events if event.volume))
+    lost = sum((exchange.volume(*hole) for hole in holes), Decimal(0))
+    one.wait_until(lambda: volume(market(one)) >= exchange.volume(first_ms) - lost, "the rest")
+    one.end(signal.SIGTERM)
+
+    events = market(one)
+    assert volume(events) < exchange.volume()
+    numbers = [event.sequence for event in events]
+    assert numbers == sorted(set(numbers))
+
+
+@pytest.mark.slow
+def test_the_exchange_killed_in_mid_stream_is_marked_and_doubles_nothing(
+    feed: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Kill -9 of the sandbox process: the feed says so, waits, subscribes anew; what the exchange forgot is a gap."""
+    quotes = tmp_path / "quotes.csv"
+    rows = [f"{number * 200},BTCUSDT,,,,{60_000 + number % 7},60010" for number in range(5_000)]
+    quotes.write_text("\n".join(["ts_ms,symbol,price,qty,side,bid,ask", *rows]) + "\n")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+
+    def start() -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "claire", "sandbox", "--port", str(port), "--file", str(quotes)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: asked(f"{url}/health"), "the sandbox")
+        return process
+
+    def asked(address: str, body: dict[str, str] | None = None) -> bool:
+        data = None if body is None else json.dumps(body).encode()
+        try:
+            with urllib.request.urlopen(address, data, timeout=5) as reply:
+                return bool(reply.status == 200)
+        except OSError:
+            return False
+
+    def trade() -> int:
+        row = {"symbol": "BTCUSDT", "price": "60010", "quantity": "1", "taker": "BUY"}
+        return int(asked(f"{url}/sandbox/market/trade", row))
+
+    exchange = start()
+    try:
+        one = feed(
+            FEED="mexc_spot", SYMBOLS="BTCUSDT", MEXC_REST_URL=url, MEXC_WS_URL=url.replace("http", "ws") + "/ws",
+            FEED_WARMUP_MIN="2",
+        ).start()  # fmt: skip
+        one.wait_for_control("config")
+        one.join()
+        one.wait_until(lambda: market(one), "a quote")
+        traded = sum(trade() for _ in range(30))
+        one.wait_until(lambda: volume(market(one)) == traded, "every trade")
+        late = sum(trade() for _ in range(5))
+        exchange.kill()
+        exchange.wait()
+        one.wait_until(lambda: one.get("/health")[0] == 503, "503")
+        exchange = start()
+        one.wait_until(lambda: one.get("/health")[0] == 200, "200 again")
+        again = sum(trade() for _ in range(30))
+        one.wait_until(lambda: volume(market(one)) >= traded + again, "every new trade")
+        one.end(signal.SIGTERM)
+        events = market(one)
+        assert traded + again <= volume(events) <= traded + late + again
+        assert any(event.gap for event in events)
+        assert not events[-1].gap
+    finally:
+        exchange.kill()
+        exchange.wait()
 
 
 def test_without_the_exchange_the_clock_ticks_and_health_names_host_and_cause(feed: Callable[..., Any]) -> None:
@@ -164,14 +303,14 @@ def test_without_the_exchange_the_clock_ticks_and_health_names_host_and_cause(fe
 
 
 def test_claire_record_keeps_what_the_exchange_says(
-    exchange: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    busy: Callable[..., BusyExchange], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command names its files; a torn end costs no more than what came after the last second."""
     from typer.testing import CliRunner
 
     from claire.cli import app
 
-    for name, value in exchange.settings.items():
+    for name, value in busy().settings.items():
         monkeypatch.setenv(name, value)
     result = CliRunner().invoke(
         app, ["record", "--symbols", "BTCUSDT", "--minutes", "0.02", "--output-dir", str(tmp_path)]
