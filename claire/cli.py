@@ -17,6 +17,7 @@ from rich.console import Console
 
 from claire.backup.command import register as register_backup
 from claire.commands_history import register as register_history
+from claire.dead_letters_command import register as register_dead_letters
 from claire.doctor.command import register as register_doctor
 from claire.doctor.mend_command import register as register_mend
 from claire.drill.command import register as register_drill
@@ -215,6 +216,7 @@ register_history(app)
 register_backup(app)
 register_doctor(app)
 register_mend(app)
+register_dead_letters(app)
 app.command()(replay)
 register_parity(app)
 register_report(app)

@@ -261,4 +261,8 @@ class Examination:
                 except OSError as error:
                     words = f"{name}_FILE={path}: cannot be read ({error.strerror})"
                     yield Finding("MEXC", Level.problem, words, f"ls -l {path}")
+        if self._in_container and not values.get("FEED") and not values.get("MEXC_API_KEY"):
+            words = "cdb_ws listens to it (and cdb_execution has the keys, when live), not this container"
+            yield Finding("MEXC", Level.not_checked, words, "docker compose exec cdb_ws claire doctor")
+            return
         yield from look_at_exchange(values)

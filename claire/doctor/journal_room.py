@@ -123,5 +123,5 @@ def _letters(link: Link, now: float) -> Iterator[Finding]:
     age = now - int(newest[0][0].partition(b"-")[0]) / 1_000
     words = f"{count} dead letters, the last {age / 3_600:.0f} hours ago"
     level = Level.warning if age < LETTERS_NEW_SEC else Level.ok
-    mend = "redis-cli XREVRANGE dead_letter + - COUNT 5  # what was refused and why (runbook dead-letters.md)"
+    mend = "claire dead-letters  # what was refused and why (runbook dead-letters.md)"
     yield Finding(TOPIC, level, words, mend if level is Level.warning else "")

@@ -1,4 +1,4 @@
-"""README and handbook are run: each command of ours in a block to be copied, on a real run of the pipeline."""
+"""README and handbook are run: each command line of ours that they show, on a real run of the pipeline."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from claire.history.source import FileHistory
 from services.common.events import Order, Signal
 from tests.integration.runtime.test_up import free_ports
 from tests.unit.house.documentation import ROOT, Shown, shown_commands
+from tests.unit.house.runners import claire_line, runner
 
 pytestmark = [
     pytest.mark.integration,
@@ -26,43 +27,28 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="there is no embedded Valkey for Windows"),
 ]
 
-NEEDS_PROCESSES = {"halt", "resume", "flatten", "reset-breaker", "resolve-order", "status"}
+JOURNAL = "journal.jsonl.zst"
+NEEDS_PROCESSES = {"halt", "resume", "flatten", "reset-breaker", "resolve-order", "status", "dead-letters"}
 """Commands that speak to a running pipeline."""
 
 ENDS_WITH = {
     "resolve-order": {1},  # the order of the run has its end: risk refuses, with the reason
+    "resume": {0, 1},  # 1: nothing is halted any more, or the books do not differ
     "reset-breaker": {0, 1},  # 1: the breaker has not tripped
     "flatten": {0, 4},
     "doctor": {0, 1},  # 1: it found something to tell of this machine
 }
 """Exit codes that are right, by command; 0 where it is not named."""
 
-ELSEWHERE = {
-    "up": "the run that all others look at is one",
-    "record": "needs the exchange; its own tests record the sandbox",
-    "sandbox": "runs until it is stopped; its own tests start it",
-    "parity": "needs a recorded live run; its own tests make one",
-    "page": "runs until it is stopped; its own tests start it",
-    "run-scenarios": "its example is run by tests/unit/scenarios",
-}
-"""What is run by tests of its own, and why not here."""
-
-
-def own(command: Shown) -> list[str] | None:
-    """Return the words behind `claire` of a command to be copied that needs no Docker."""
-    words = command.words
-    if words[0].removeprefix(".venv/bin/") != "claire" or not command.block:
-        return None
-    return words[1:]
-
 
 def to_run() -> list[tuple[Shown, list[str]]]:
-    """Return each command to be copied once, on the page that shows it first."""
+    """Return each command line once, on the page that shows it first."""
     found: dict[tuple[str, ...], tuple[Shown, list[str]]] = {}
     for command in shown_commands():
-        words = own(command)
-        if words is not None and words[0] not in ELSEWHERE:
-            found.setdefault(tuple(words), (command, words))
+        words = claire_line(command)
+        if words is not None and runner(command) == "desk":
+            same = tuple(word.replace("claire-….backup", "DATEI") for word in words)
+            found.setdefault(same, (command, words))
     return list(found.values())
 
 
@@ -92,37 +78,52 @@ class Desk:
             check=False,
         )
 
+    def make(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run make in the repository, with the programs of this environment."""
+        programs = f"BIN={Path(sys.executable).parent}"
+        command = ["make", "--old-file", "setup", programs, *words]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+
     def filled(self, words: list[str]) -> list[str]:
         """Put this run's ids and files where the page has placeholders."""
-        values = self.values
-        return [
-            re.sub("|".join(map(re.escape, values)), lambda found: values[found[0]], word) if word else word
-            for word in words
-            if word != "…"
-        ]
+        values = self.values | {"DATEI": JOURNAL if words[0] == "import" else self.backup}
+        whole = {name: value for name, value in values.items() if name.isupper()}
+        parts = "|".join(map(re.escape, values.keys() - whole.keys()))
+        filled = [whole.get(word, re.sub(parts, lambda found: values[found[0]], word)) for word in words if word != "…"]
+        return [word.replace("data/backups/DATEI", self.backup) for word in filled]
 
     @cached_property
     def ids(self) -> tuple[str, str]:
         """The first signal and the first order of the recorded run."""
-        entries = list(FileHistory(self.folder / "journal.jsonl.zst").entries())
+        entries = list(FileHistory(self.folder / JOURNAL).entries())
         signal = next(entry.event for entry in entries if isinstance(entry.event, Signal))
         order = next(entry.event for entry in entries if isinstance(entry.event, Order))
         return signal.event_id, order.order_id
 
     @property
+    def backup(self) -> str:
+        """The newest backup, from the folder."""
+        return max((self.folder / "data" / "backups").glob("*.backup")).relative_to(self.folder).as_posix()
+
+    @property
     def values(self) -> dict[str, str]:
-        """What each placeholder of the pages stands for in this run."""
+        """What each placeholder of the pages stands for in this run (in capitals: as a whole word)."""
         signal, order = self.ids
-        backup = max((self.folder / "data" / "backups").glob("*.backup")).name
         return {
             "c813c98251": signal,
-            "claire-….backup": backup,
+            "data/backups/claire-….backup": self.backup,
+            "report.json": "data/run/report.json",
             "ORDER_ID": order,
-            "DATEI": backup,
+            "NUMMER": signal,
+            "SYMBOL": "BTCUSDT",
+            "ZEIT": "2021-05-19T12:05",
+            "ORDNER": "data/another",
             "NAME": "anna",
             "TEXT": "tried",
+            "GRUND": "tried",
             "MENGE": "0.001",
             "PREIS": "40000",
+            "N": "14",
         }
 
 
@@ -130,14 +131,12 @@ class Desk:
 def desk(servers_folder: Path) -> Desk:
     """A desk on which the crash day was played, its journal exported and a backup made."""
     desk = Desk(servers_folder)
-    played = desk.claire(
-        *("up", "--feed", "recorded", "--file", "backoffice/data/crash-2021-05-19_xbtusd_1m.csv.gz"),
-        *("--symbol-map", "XBTUSD=BTCUSDT", "--warmup-min", "780", "--speed", "max", "--turnstile"),
-        *("--exit-when-done", "--data-dir", "data/paper", "--first-port", str(desk.first_port)),
+    played = desk.make(
+        "paper", f"PAPER_DIR={desk.folder / 'data' / 'paper'}", f"PAPER_OPTIONS=--first-port {desk.first_port}"
     )
     assert played.returncode == 0, played.stdout[-3000:] + played.stderr[-3000:]
     for made in (
-        desk.claire("export", "--data-dir", "data/paper", "--output", "journal.jsonl.zst"),
+        desk.claire("export", "--data-dir", "data/paper", "--output", JOURNAL),
         desk.claire("backup", "--data-dir", "data/paper", "--output", "data/backups"),
     ):
         assert made.returncode == 0, made.stdout + made.stderr
@@ -169,9 +168,9 @@ def running(desk: Desk) -> Iterator[Desk]:
 
 def run(desk: Desk, command: Shown, words: list[str]) -> None:
     """Run one command and look at its exit code; what is there already from another page goes first."""
-    for target in ("data/copy", "data/restored"):
+    for target in ("data/copy", "data/restored", "ORDNER"):
         if target in words:
-            shutil.rmtree(desk.folder / target, ignore_errors=True)
+            shutil.rmtree(desk.folder / desk.filled([target])[0], ignore_errors=True)
     if "--output" in words and words[0] == "export":
         (desk.folder / words[words.index("--output") + 1]).unlink(missing_ok=True)
     if words[0] == "replay":  # at the page's speed it would take hours: that it may be given is enough
@@ -179,6 +178,15 @@ def run(desk: Desk, command: Shown, words: list[str]) -> None:
     done = desk.claire(*desk.filled(words))
     expected = ENDS_WITH.get(words[0], {0})
     assert done.returncode in expected, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+
+
+@pytest.mark.parametrize("target", ["help", "paper"])
+def test_a_target_that_makes_what_the_readme_says(desk: Desk, target: str) -> None:
+    """`make help` lists the targets; `make paper` has played the day that the commands here look at."""
+    if target == "help":
+        assert "Trade the crash day" in desk.make("help").stdout
+    else:
+        assert (desk.folder / "data" / "paper").is_dir()
 
 
 def test_there_is_something_to_run() -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
 import psycopg2
 import pytest
 from redis.exceptions import ResponseError
+from typer.testing import CliRunner
 
+from claire.cli import app
 from claire.data_folder import DataFolder
 from claire.doctor import redis_room
 from claire.doctor.examination import Examination, Patient
@@ -24,6 +28,7 @@ from services.cdb_writer.adapters.connection import connector
 from services.cdb_writer.adapters.schema import migrate
 from services.cdb_writer.adapters.store import EventStore
 from services.common import channels
+from services.common.journal.client import JournalClient
 from services.common.journal.link import Link
 from services.common.settings import Infrastructure
 from tests.integration.writer.writer_support import query, write_all
@@ -233,17 +238,82 @@ def test_the_whole_examination_inside_a_container(
     for dsn in ("", "env"):
         found = list(Examination(Patient(None, "", None, dsn, 1, values, short_folder)).findings())
         assert {"Redis", "journal", "PostgreSQL"} <= {f.topic for f in found if f.level is Level.ok}
+        silent = [f for f in found if f.topic == "MEXC"]
+        assert [(f.level, f.mend) for f in silent] == [(Level.not_checked, "docker compose exec cdb_ws claire doctor")]
+    heard = Examination(Patient(None, "", None, "", 1, {**values, "FEED": "mexc_spot"}, short_folder)).findings()
+    assert [f.level for f in heard if f.topic == "MEXC"] == [Level.problem]
     dsn = f"host={environment['POSTGRES_HOST']} user=claire dbname={environment['POSTGRES_DB']}"
     found = list(Examination(Patient(None, "", None, dsn, 1, {}, short_folder)).findings())
     assert any(f.topic == "PostgreSQL" and f.level is Level.ok for f in found)
     assert threading.active_count() < 20
 
 
+def test_refused_messages_are_shown_with_the_reason(
+    environment: dict[str, str], embedded_redis: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None, the newest first and no more than asked for, as JSON; without a Redis the command says where to look."""
+    journal(embedded_redis)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    runner = CliRunner()
+    assert "no dead letters: nothing was refused" in runner.invoke(app, ["dead-letters"]).stdout
+
+    with closing(JournalClient(Infrastructure.model_validate(environment), name="t")) as client:
+        client.keep_dead_letter("cdb_core", "market_data", "price=-1: above 0 is meant", b'{"price":-1}')
+        client.keep_dead_letter("cdb_writer", "control", "a halt is meant", b"\xff")
+    said = runner.invoke(app, ["dead-letters", "--count", "1"]).stdout
+    assert "control, refused by cdb_writer: a halt is meant" in said
+    assert "market_data" not in said
+    assert "2 dead letters are kept" in said
+    told = json.loads(runner.invoke(app, ["dead-letters", "--json"]).stdout)
+    assert [letter["text"] for letter in told["letters"]] == ["\ufffd", '{"price":-1}']
+
+    monkeypatch.setenv("REDIS_SOCKET", "/nowhere/redis.sock")
+    assert runner.invoke(app, ["dead-letters"]).exit_code == 1
+    assert runner.invoke(app, ["dead-letters", "--redis", "a:1", "--data-dir", "x"]).exit_code == 2
+
+
+DOCKER = redis_room.Remedy("docker")
+OWN, ALSO = "redis-cli -h 10.0.0.7 -p 6380 CONFIG SET", "# and in its redis.conf, for the next start"
+
+
+@pytest.mark.parametrize(
+    ("values", "policy", "memory", "live"),
+    [
+        (
+            {"REDIS_HOST": "cdb_redis"},
+            "docker compose up -d --force-recreate cdb_redis",
+            "REDIS_MAXMEMORY=512mb docker compose up -d --force-recreate cdb_redis",
+            "REDIS_APPENDFSYNC=always docker compose up -d --force-recreate cdb_redis",
+        ),
+        (
+            {"REDIS_SOCKET": "/x/redis.sock"},
+            "stop claire up and start it again: it starts Redis with what is right",
+            "stop claire up and start it again: it starts Redis with what is right",
+            "stop claire up and start it again with TRADING_MODE=live: it starts Redis with what is right",
+        ),
+        (
+            {"REDIS_HOST": "10.0.0.7", "REDIS_PORT": "6380"},
+            f"{OWN} maxmemory-policy noeviction  {ALSO}",
+            f"{OWN} maxmemory 512mb  {ALSO}",
+            f"{OWN} appendfsync always  {ALSO}",
+        ),
+    ],
+)
+def test_the_remedy_fits_whoever_started_redis(values: dict[str, str], policy: str, memory: str, live: str) -> None:
+    """In Docker a container is made anew, a folder's pipeline is started again, another Redis is told."""
+    remedy = redis_room.Remedy.of(Infrastructure.model_validate(values))
+    info = {"maxmemory_policy": "allkeys-lru", "used_memory": "1", "aof_enabled": "1"}
+
+    assert [f.mend for f in redis_room._memory(info, remedy)] == [policy, memory]
+    assert [f.mend for f in redis_room._durability(info, "everysec", "live", remedy)] == [live]
+
+
 def test_what_an_older_or_a_broken_server_says() -> None:
     """Redis 6, an append-only file that cannot be written, a user who may not ask for settings."""
     info = {"redis_version": "6.2.1", "aof_enabled": "1", "aof_last_write_status": "err"}
-    assert [f.level for f in redis_room._version(info)] == [Level.problem]
-    assert [f.level for f in redis_room._durability(info, None, "paper")] == [Level.problem, Level.not_checked]
-    assert [f.level for f in redis_room._durability({"aof_enabled": "1"}, "no", "paper")] == [Level.problem]
+    assert [f.level for f in redis_room._version(info, DOCKER)] == [Level.problem]
+    assert [f.level for f in redis_room._durability(info, None, "paper", DOCKER)] == [Level.problem, Level.not_checked]
+    assert [f.level for f in redis_room._durability({"aof_enabled": "1"}, "no", "paper", DOCKER)] == [Level.problem]
     refusing = SimpleNamespace(call=lambda *_: (_ for _ in ()).throw(ResponseError("NOPERM")))
     assert redis_room._setting(refusing, "appendfsync") is None  # type: ignore[arg-type]

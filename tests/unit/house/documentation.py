@@ -13,9 +13,7 @@ __all__ = ["ROOT", "Shown", "pages", "shown_commands"]
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 _BLOCK: Final = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_INLINE: Final = re.compile(
-    r"`((?:\.venv/bin/)?(?:claire|make|docker compose|curl|backoffice/\S+\.sh) [^`\n]+|make\s\S+)`"
-)
+_INLINE: Final = re.compile(r"`((?:\.venv/bin/)?(?:claire|make|docker|curl|backoffice/\S+\.sh) [^`\n]+|make\s\S+)`")
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,14 @@ OPEN_TO_THE_INTERNET = {"internet", "exchange"}
 
 
 @cache
-def rendered() -> dict[str, Any]:
-    """Return the whole configuration; no daemon is needed for it."""
+def rendered(overlay: str = "") -> dict[str, Any]:
+    """Return the whole configuration, with an overlay on it; no daemon is needed for it."""
     if shutil.which("docker") is None:
         pytest.skip("no docker command here")
-    command = ["docker", "compose", "--profile", "*", "-f", "docker-compose.yml", "--env-file", os.devnull, "config"]
-    done = subprocess.run([*command, "--format", "json"], cwd=ROOT, capture_output=True, text=True, check=False)
+    files = ["-f", "docker-compose.yml", *(["-f", overlay] if overlay else [])]
+    command = ["docker", "compose", "--profile", "*", *files, "--env-file", os.devnull, "config", "--format", "json"]
+    keys = {"MEXC_API_KEY_FILE": "/keys/access", "MEXC_API_SECRET_FILE": "/keys/secret"}
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **keys}, capture_output=True, text=True, check=False)
     if "is not a docker command" in done.stderr or "unknown flag" in done.stderr:
         pytest.skip("no Docker Compose v2 here")
     assert done.returncode == 0, done.stderr
@@ -108,3 +110,27 @@ def test_images_of_others_have_a_version() -> None:
         image, _, tag = service["image"].rpartition(":")
         assert image, name
         assert tag != "latest" or image == "claire_de_binare", name
+
+
+def test_the_overlay_for_live_trading_opens_one_way_for_one_container() -> None:
+    """cdb_execution alone gets the network to the exchange and the keys, as files; nothing else differs."""
+    plain, live = rendered()["services"], rendered("backoffice/docker/live.yml")["services"]
+    assert {name for name in live if live[name] != plain.get(name)} == {"cdb_execution"}
+    before, after = plain["cdb_execution"], live["cdb_execution"]
+
+    assert set(after["networks"]) - set(before["networks"]) == {"exchange"}
+    assert {secret["source"] for secret in after["secrets"]} == {"mexc_api_key", "mexc_api_secret"}
+    assert after["environment"]["MEXC_API_KEY_FILE"] == "/run/secrets/mexc_api_key"
+    assert {name for name in before if before[name] != after.get(name)} == {"networks", "environment"}
+
+
+def test_without_the_overlay_only_who_must_can_leave() -> None:
+    """cdb_ws reaches the exchange and the notifier the internet; nobody with a key or a password of a server does."""
+    leaving = {
+        name: set(service.get("networks") or ()) & OPEN_TO_THE_INTERNET
+        for name, service in rendered()["services"].items()
+    }
+
+    assert {name: ways for name, ways in leaving.items() if ways} == {
+        "cdb_ws": {"exchange"}, "cdb_notifier": {"internet"},
+    }  # fmt: skip

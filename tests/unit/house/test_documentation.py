@@ -14,6 +14,7 @@ import yaml
 
 from claire.cli import app
 from tests.unit.house.documentation import ROOT, Shown, pages, shown_commands
+from tests.unit.house.runners import ELSEWHERE, NOT_RUN, changes_what_runs, claire_line, docker_line, runner
 
 CLAIRE: Any = typer.main.get_command(app)
 COMPOSE: Any = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -63,7 +64,7 @@ def check(command: Shown) -> str | None:
     if words[0] == "make":
         target = next((word for word in words[1:] if "=" not in word and not word.startswith("-")), "help")
         return None if target in TARGETS else f"the Makefile has no {target}"
-    if words[:2] == ["docker", "compose"]:
+    if words[:2] == ["docker", "compose"] and words[2:] not in ([], ["…"]):
         if not COMPOSE_VERBS.intersection(words[2:]):
             return f"{' '.join(words)}: no verb of docker compose that is used here"
         for word in words:
@@ -87,6 +88,43 @@ def test_the_pages_show_commands() -> None:
 def test_a_command_that_a_page_shows_exists(command: Shown) -> None:
     """Target, service, command of ours and each of its options are there, under the names that the page uses."""
     assert check(command) is None
+
+
+@pytest.mark.parametrize("command", SHOWN, ids=str)
+def test_a_command_that_a_page_shows_is_run_by_somebody(command: Shown) -> None:
+    """By a test here, by one of its own, or it stands in the list of those that are not, with the reason."""
+    assert runner(command), f"{command}: no test runs it and runners.py does not say why"
+
+
+def test_a_line_that_starts_or_stops_containers_has_its_place_in_a_test() -> None:
+    """The e2e suite types every line for the stack; of those that change what runs, it knows when."""
+    source = (ROOT / "tests" / "e2e" / "test_documented_commands.py").read_text(encoding="utf-8")
+    texts = {command.text for command in SHOWN if runner(command) == "stack" and changes_what_runs(command)}
+
+    assert {text for text in texts if f'"{text}"' not in source} == set()
+    assert texts
+
+
+def test_what_is_only_named_is_run_where_it_is_shown_whole() -> None:
+    """Each command of ours that a sentence names is shown as a line somewhere, or runs elsewhere."""
+    lines = {line[0] for command in SHOWN if (line := claire_line(command)) is not None}
+    lines |= {ours[0] for command in SHOWN if docker_line(command) and (ours := claire_words(command.words))}
+    named = {command.words[1] for command in SHOWN if runner(command) == "only named" and len(command.words) > 1}
+
+    assert {name for name in named if name in CLAIRE.commands} - lines - set(ELSEWHERE) == set()
+
+
+def test_each_reason_is_of_a_command_that_is_shown() -> None:
+    """A reason for a command that no page shows any more would excuse whatever comes next under that name."""
+    for beginning in NOT_RUN:
+        assert any(command.text.startswith(beginning) for command in SHOWN), beginning
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_stand_in_blocks_that_say_so(page: Path) -> None:
+    """A block of commands begins with ```sh, else its commands would not be found, checked and run."""
+    for block in re.findall(r"^```\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        assert not re.search(r"^(claire|make|docker|curl) \w", block, re.MULTILINE), block
 
 
 @pytest.mark.parametrize(
