@@ -69,10 +69,10 @@ class RejectCode(_Code):
     )
     EXCHANGE_RULE = (
         "EXCHANGE_RULE",
-        "live: the order breaks a rule that the exchange publishes: state, side, type, grid, size",
+        "the order breaks a rule that the exchange publishes: state, side, type, grid, size, distance of its price",
     )
     NOT_SENT = "NOT_SENT", "live: not a byte left this machine (too old, no clock, rate limit, grids changed)"
-    REFUSED = "REFUSED", "the exchange has refused the order"
+    REFUSED = "REFUSED", "the exchange has refused the order; on paper it would have, with this code of its own"
     NOT_VALIDATED = "NOT_VALIDATED", "shadow: the exchange's test endpoint gave no answer"
 
 

@@ -203,6 +203,7 @@ class OrderRules:
         sides: that it takes now, in the order of the alphabet.
         market_orders: whether it takes orders without a price.
         closed: why it takes none at all now; None when it does.
+        buy_band, sell_band: how far a limit may be beyond the reference price, a fraction; None: any.
     """
 
     symbol: str
@@ -215,6 +216,8 @@ class OrderRules:
     market_orders: bool = True
     max_quantity: Decimal | None = None
     closed: str | None = None
+    buy_band: Decimal | None = None
+    sell_band: Decimal | None = None
 
 
 class Exchange(Protocol):

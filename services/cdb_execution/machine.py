@@ -67,8 +67,8 @@ class ExecutionMachine(LiveExecution):
             self._alert("DUPLICATE_ORDER", f"order {order.order_id} came twice; the second is ignored", order)
             return
         refusal = self._refusal(order)
-        if refusal is None and self.settings.sends:
-            refusal = self._live_refusal(order)
+        if refusal is None:
+            refusal = self._live_refusal(order) if self.settings.sends else self._paper_refusal(order)
         self.state.remember_order(order.order_id, order.client_order_id)
         accepted = accept(order, self.now, self.settings)
         if refusal is not None:

@@ -10,7 +10,8 @@ from decimal import Decimal
 from typing import Final
 
 from services.cdb_execution.attempt import attempt, numbers_of, slippage_bps
-from services.cdb_execution.codes import CancelCode, ExpiryCode, shown
+from services.cdb_execution.codes import CancelCode, ExpiryCode, Refusal, shown
+from services.cdb_execution.live.order_rules import check_rules, rules_told
 from services.cdb_execution.market import Market
 from services.cdb_execution.order_state import WorkingOrder
 from services.cdb_execution.paper_fills import Obstacle, PaperFill, fit
@@ -19,7 +20,7 @@ from services.cdb_execution.resting import QueueFill, Resting, Standing
 from services.cdb_execution.settings import INSTRUMENTS
 from services.common.currencies import fee_kind
 from services.common.decimals import ZERO
-from services.common.events import Alert, Control, MarketData
+from services.common.events import Alert, Control, MarketData, Order
 from services.common.identity import derive_id
 from services.common.instruments import PERPETUAL, InstrumentSpec, instrument_key
 from services.common.perpetuals import FUNDING_INTERVAL_US, settlements_between
@@ -96,6 +97,14 @@ class PaperExecution(ReportingMachine):
             order.obstacle = f"{attempted.code}: {attempted.detail}"
         if over:
             self._report(order, "EXPIRED", reason=order.obstacle)
+
+    def _paper_refusal(self, order: Order) -> Refusal | None:
+        """Return what the exchange would say to an order that every check of ours lets through."""
+        key = instrument_key(order.venue, order.symbol)
+        spec = self.settings.spec(key)
+        assert spec is not None, "an order without a known instrument is refused"
+        rules = {order.symbol: rules_told(spec)}
+        return check_rules(order, rules, self.state.reference_price(key), on_paper=True)
 
     def _attempt(
         self, order: WorkingOrder, event: MarketData, market: Market, spec: InstrumentSpec

@@ -123,6 +123,14 @@ class ExecutionState:
             or (order.venue != PERPETUAL and order.side == "BUY")
         )
 
+    def reference_price(self, key: str) -> Decimal | None:
+        """Return what the exchange measures limits from: the mark of a perpetual, else the last price."""
+        perpetual = self.perpetuals.get(key)
+        if perpetual is not None:
+            return perpetual.mark
+        market = self.markets.get(key)
+        return None if market is None else market.close
+
     def closable(self, key: str, side: str) -> Decimal:
         """Base units that an order of this side can close: held in the other direction and not already being closed."""
         being_closed = (

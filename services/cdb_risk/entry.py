@@ -57,6 +57,7 @@ from services.common.events import LayerVerdict, Side, Signal, Sizing
 from services.common.instruments import PERPETUAL, InstrumentSpec, instrument_key
 from services.common.perpetuals import liquidation_distance, maintenance_fraction, tier_of
 from services.common.portfolio import Position
+from services.common.price_band import within_band
 
 __all__ = ["daily_loss_findings", "examine_entry", "halt_findings", "missing_data", "slippage_finding"]
 
@@ -145,6 +146,7 @@ def _plan(situation: Situation, key: str, spec: InstrumentSpec | None, quote: Qu
         lacking = Finding(Code.SIZING_INPUT_UNKNOWN, "size is zero: mark or grid is not known", value=ZERO)
         return _Plan(replace(request, quantity=None, refusal=request.refusal or lacking), side)
     limit_price = protection_price(side, touch(side, quote), ENTRY_PROTECTION_PCT, spec.tick_size)
+    limit_price = within_band(side, limit_price, situation.limit_reference(key), spec)
     # A short binds the more the higher it fills, so its worst price lies above the market, too.
     highest = protection_price("BUY", quote.ask, ENTRY_PROTECTION_PCT, spec.tick_size)
     # What is held is valued at the mark, which on a perpetual may stand above its quotes.

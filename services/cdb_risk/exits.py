@@ -30,6 +30,7 @@ from services.cdb_risk.situation import Outcome, Situation
 from services.common.decimals import ZERO
 from services.common.events import LayerVerdict, Side, Signal, Sizing
 from services.common.instruments import InstrumentSpec
+from services.common.price_band import within_band
 
 __all__ = ["NOTHING_TO_DO", "examine_exit"]
 
@@ -80,7 +81,7 @@ def examine_exit(
             inputs={"position": wire(held), "pending_exits": wire(pending), "attempt": wanted.attempts},
         ),
         quantity=quantity if approved else ZERO,
-        price=_price(situation, spec, quote, wanted, side),
+        price=_price(situation, key, spec, quote, wanted, side=side),
         reference_price=None if quote is None else wire(quote.mid),
     )
 
@@ -93,16 +94,19 @@ def _side(situation: Situation, key: str, signal: Signal | None) -> Side:
 
 
 def _price(
-    situation: Situation, spec: InstrumentSpec | None, quote: Quote | None, wanted: LatchedExit, side: Side
+    situation: Situation, key: str, spec: InstrumentSpec | None, quote: Quote | None, wanted: LatchedExit, *, side: Side
 ) -> Decimal | None:
     pct = (
         escalated_protection(wanted.attempts, situation.settings.MAX_SLIPPAGE_PCT)
         if wanted.protective
         else EXIT_PROTECTION_PCT
     )
+    if spec is not None and pct is None and not spec.market_orders:
+        pct = situation.settings.MAX_SLIPPAGE_PCT  # the farthest that there is, where no order goes without a price
     if spec is None or quote is None or pct is None:
         return None
-    return protection_price(side, touch(side, quote), pct, spec.tick_size)
+    price = protection_price(side, touch(side, quote), pct, spec.tick_size)
+    return within_band(side, price, situation.limit_reference(key), spec)
 
 
 def _data_quality(

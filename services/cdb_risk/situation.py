@@ -12,6 +12,7 @@ from services.cdb_risk.settings import RiskSettings
 from services.cdb_risk.state import RiskState
 from services.common.decimals import ZERO, divide
 from services.common.events import LayerVerdict, PortfolioView, Side, Sizing
+from services.common.instruments import PERPETUAL
 from services.common.portfolio import Position
 
 __all__ = ["Outcome", "Situation"]
@@ -54,6 +55,14 @@ class Situation:
         """Return the last valid quote of an instrument."""
         market = self.state.market.get(key)
         return None if market is None else market.quote
+
+    def limit_reference(self, key: str) -> Decimal | None:
+        """Return what the exchange measures limit prices from: the mark of a perpetual, else the last price."""
+        if key.startswith(PERPETUAL):
+            mark = self.state.account.portfolio.marks.get(key)
+            return None if mark is None else mark.price
+        market = self.state.market.get(key)
+        return None if market is None else market.last_price
 
     def held(self, key: str) -> Decimal:
         """Return the base units held of an instrument, signed."""

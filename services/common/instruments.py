@@ -7,9 +7,16 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from services.common.errors import ContractViolation
 
@@ -86,6 +93,12 @@ class InstrumentSpec(BaseModel):
         volume_unit: in what the exchange's own feed counts sizes and volumes; ours are always base units.
         liquidation_fee_rate: share of the value that a liquidation costs beside the maintenance margin (0 on spot).
         tiers: of a perpetual, smallest first; none on spot.
+        max_quantity: largest order, in base units; None where only the value is bounded.
+        buy_band: how far above the reference price (spot: last, perpetual: mark) a buy's limit may be, a fraction.
+        sell_band: the same for a sale, below it; None where nothing is published.
+        sides: that the exchange takes now.
+        market_orders: whether it takes orders without a price.
+        closed: why it cannot be traded now; None when it can.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -103,6 +116,24 @@ class InstrumentSpec(BaseModel):
     volume_unit: Literal["base", "contracts"] = "base"
     liquidation_fee_rate: Annotated[Decimal, Field(ge=0, lt=1)] = Decimal(0)
     tiers: tuple[RiskTier, ...] = ()
+    max_quantity: Positive | None = None
+    buy_band: Positive | None = None
+    sell_band: Positive | None = None
+    sides: tuple[Literal["BUY", "SELL"], ...] = ("BUY", "SELL")
+    market_orders: bool = True
+    closed: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_binds_nobody(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out rules that nothing is said of: facts of earlier journals have no such keys."""
+        fields: dict[str, Any] = handler(self)
+        return {name: value for name, value in fields.items() if _UNSAID.get(name, ...) != value}
+
+
+_UNSAID: Final[dict[str, Any]] = {
+    name: InstrumentSpec.model_fields[name].default
+    for name in ("max_quantity", "buy_band", "sell_band", "sides", "market_orders", "closed")
+}
 
 
 def _spot(base: str, tick: str, lot: str) -> InstrumentSpec:

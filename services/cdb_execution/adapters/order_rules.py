@@ -26,6 +26,8 @@ def rules_of(listing: Listing) -> OrderRules:
         market_orders=listing.market_orders,
         max_quantity=listing.max_quantity,
         closed=listing.closed,
+        buy_band=listing.buy_band or None,
+        sell_band=listing.sell_band or None,
     )
 
 

@@ -43,7 +43,8 @@ class LiveExecution(Reconciling):
             reconciled=live.not_reconciled(self.now) if checked else None,
             paused=live.canary.paused,
         )
-        return check_ramp(order, self.settings, exposure) or (check_rules(order, live.rules) if checked else None)
+        refusal = check_ramp(order, self.settings, exposure)
+        return refusal or (check_rules(order, live.rules, state.reference_price(key)) if checked else None)
 
     def _submit(self, order: WorkingOrder) -> None:
         """Say that an order is about to be sent; whoever publishes this first sends it, once."""

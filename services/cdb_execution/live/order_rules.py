@@ -3,26 +3,36 @@
 cdb_risk and the checks of paper use the grids that the feed has told. This is the second key: the account that orders
 go to is asked by itself, at the start and every few minutes. An exit is held only to what cannot be written down for
 the exchange at all; whether it is open to it now, the exchange says.
+
+On paper the rules are those that the feed has told, and what the exchange would say to an exit is said with its code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
+from typing import Final, Literal
 
 from services.cdb_execution.codes import Refusal, RejectCode, shown
 from services.cdb_execution.exchange import OrderRules
 from services.common.decimals import floor_to
 from services.common.events import Order
+from services.common.instruments import InstrumentSpec
+from services.common.price_band import farthest_price
 
-__all__ = ["check_rules"]
+__all__ = ["check_rules", "rules_told"]
 
 
-def check_rules(order: Order, rules: Mapping[str, OrderRules]) -> Refusal | None:
+def check_rules(
+    order: Order, rules: Mapping[str, OrderRules], reference: Decimal | None = None, *, on_paper: bool = False
+) -> Refusal | None:
     """Return the first published rule that an order breaks.
 
     Args:
         order: that passed every check of paper, so that it has a mid at decision.
         rules: by symbol, as the exchange has told them since the start.
+        reference: last price on spot, mark of a perpetual: limits may only be so far from it; None: not known.
+        on_paper: no exchange will say what is wrong with an exit, so it is said here.
     """
     rule, is_entry = rules.get(order.symbol), order.purpose == "entry"
     if rule is None:
@@ -31,20 +41,55 @@ def check_rules(order: Order, rules: Mapping[str, OrderRules]) -> Refusal | None
                 RejectCode.RULES_UNKNOWN, f"the exchange has not said which orders of {order.symbol} it takes"
             )
         return None
-    broken = (
-        (_refuses_now(order, rule) if is_entry else None)
-        or _unwritable(order, rule)
-        or _too_small_or_large(order, rule)
-    )
+    refused = _refuses_now(order, rule, reference) if is_entry or on_paper else None
+    broken = _unwritable(order, rule) or _too_small_or_large(order, rule)
+    if refused is not None and not is_entry:
+        codes, why = _CODES[order.venue], refused[1]
+        return Refusal(RejectCode.REFUSED, f"{codes[refused[0]]}: {why}")
+    if refused is not None:
+        return Refusal(RejectCode.EXCHANGE_RULE, refused[1])
     return None if broken is None else Refusal(RejectCode.EXCHANGE_RULE, broken)
 
 
-def _refuses_now(order: Order, rule: OrderRules) -> str | None:
+_Refused = Literal["closed", "side", "above", "below"]
+_CODES: Final[dict[str, dict[_Refused, str]]] = {
+    "mexc_spot": {"closed": "30016", "side": "30001", "above": "30087", "below": "30087"},
+    "mexc_perpetual": {"closed": "1002", "side": "6001", "above": "2003", "below": "2004"},
+}
+"""What the exchange answers to an order that it does not take now."""
+
+
+def rules_told(spec: InstrumentSpec) -> OrderRules:
+    """Return the rules of an instrument as the feed has told them."""
+    return OrderRules(
+        symbol=spec.symbol,
+        tick_size=spec.tick_size,
+        lot_size=spec.lot_size,
+        min_quantity=spec.min_quantity,
+        min_notional=spec.min_notional,
+        max_notional=spec.max_notional,
+        sides=spec.sides,
+        market_orders=spec.market_orders,
+        max_quantity=spec.max_quantity,
+        closed=spec.closed,
+        buy_band=spec.buy_band,
+        sell_band=spec.sell_band,
+    )
+
+
+def _refuses_now(order: Order, rule: OrderRules, reference: Decimal | None) -> tuple[_Refused, str] | None:
     if rule.closed is not None:
-        return f"{order.symbol} is closed: {rule.closed}"
+        return "closed", f"{order.symbol} is closed: {rule.closed}"
     if order.side not in rule.sides:
-        return f"{order.symbol} takes no {order.side} now"
-    return None
+        return "side", f"{order.symbol} takes no {order.side} now"
+    farthest = None if order.price is None else farthest_price(order.side, reference, rule)
+    if order.price is None or farthest is None:
+        return None
+    assert reference is not None, "a farthest price is one from a reference"
+    kind: _Refused = "above" if order.side == "BUY" else "below"
+    beyond = order.price > farthest if kind == "above" else order.price < farthest
+    why = f"price {shown(order.price)} is {kind} {shown(farthest)}, the last that the exchange takes at"
+    return (kind, f"{why} {shown(reference)}") if beyond else None
 
 
 def _unwritable(order: Order, rule: OrderRules) -> str | None:

@@ -71,6 +71,11 @@ def spot_listing(row: Row) -> Listing:
     try:
         lot = _step(row, "baseAssetPrecision")
         smallest = number(row, "baseSizePrecision")
+        online = text(row, "status") in _SPOT_ONLINE
+        sides = _SIDES.get(integer(row, "tradeSideType") if "tradeSideType" in row else 1, frozenset())
+        types = row.get("orderTypes", ())
+        bands = _percent_price(row)
+        closed = _closed_spot(row, online=online, sides=sides)
         spec = _spec(
             venue="mexc_spot",
             symbol=name,
@@ -81,15 +86,16 @@ def spot_listing(row: Row) -> Listing:
             min_quantity=max(smallest, lot),
             min_notional=positive(row, "quoteAmountPrecision"),
             max_notional=positive(row, "maxQuoteAmount"),
+            buy_band=bands[0] or None,
+            sell_band=bands[1] or None,
+            sides=tuple(sorted(sides)),
+            market_orders="MARKET" in types,
+            closed=closed,
         )
-        online = text(row, "status") in _SPOT_ONLINE
-        sides = _SIDES.get(integer(row, "tradeSideType") if "tradeSideType" in row else 1, frozenset())
-        types = row.get("orderTypes", ())
-        bands = _percent_price(row)
         return Listing(
             name=name,
             spec=spec,
-            closed=_closed_spot(row, online=online, sides=sides),
+            closed=closed,
             sides=sides,
             market_orders="MARKET" in types,
             buy_band=bands[0],
@@ -125,6 +131,9 @@ def contract_listing(row: Row) -> Listing:
     try:
         size = positive(row, "contractSize")
         largest = positive(row, "maxVol")
+        state = integer(row, "state")
+        closed = f"state {state}" if state else None if row.get("apiAllowed", True) is True else "not tradable by API"
+        bands = optional_number(row, "bidLimitPriceRate"), optional_number(row, "askLimitPriceRate")
         spec = _spec(
             venue=PERPETUAL,
             symbol=name,
@@ -138,9 +147,11 @@ def contract_listing(row: Row) -> Listing:
             volume_unit="contracts",
             liquidation_fee_rate=number(row, "liquidationFeeRate"),
             tiers=tuple(_tiers(row, largest)),
+            max_quantity=largest * size,
+            buy_band=bands[0] or None,
+            sell_band=bands[1] or None,
+            closed=closed,
         )
-        state = integer(row, "state")
-        closed = f"state {state}" if state else None if row.get("apiAllowed", True) is True else "not tradable by API"
         return Listing(
             name=name,
             spec=spec,
@@ -148,8 +159,8 @@ def contract_listing(row: Row) -> Listing:
             sides=_SIDES[1],
             market_orders=True,
             max_quantity=largest * size,
-            buy_band=optional_number(row, "bidLimitPriceRate"),
-            sell_band=optional_number(row, "askLimitPriceRate"),
+            buy_band=bands[0],
+            sell_band=bands[1],
         )
     except ExchangeAnswerInvalid as error:
         raise ExchangeAnswerInvalid(f"{name}: {error}") from None

@@ -383,7 +383,11 @@ def test_an_order_that_the_exchange_would_refuse_is_rejected(
 
 @pytest.mark.parametrize(
     "order",
-    [{"price": Decimal("42800.00")}, {"quantity": Decimal("0.000025")}, {"quantity": Decimal(100)}],
+    [
+        {"price": Decimal("42800.00"), "quantity": Decimal(90)},
+        {"quantity": Decimal("0.000025")},
+        {"quantity": Decimal(100), "price": Decimal(40_000)},
+    ],
 )
 def test_an_order_at_a_bound_is_accepted(order: dict[str, Any]) -> None:
     """Exactly 7 % over mid, exactly 1 USDT and exactly 4 million USDT pass."""

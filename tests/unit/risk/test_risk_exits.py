@@ -6,7 +6,11 @@ from decimal import Decimal
 
 import pytest
 
+from services.cdb_execution.settings import INSTRUMENTS
+from services.cdb_risk.situation import Situation
+from services.common import channels
 from services.common.events import RiskDecision
+from services.common.market_facts import instrument_details
 from tests.unit.risk.risk_desk import BTC, RiskDesk, layer
 
 pytestmark = [pytest.mark.unit, pytest.mark.risk]
@@ -437,3 +441,40 @@ def test_market_data_of_a_flat_instrument_retry_nothing() -> None:
     for second in range(5):
         desk.quote(at_ms=1_000 * second)
     assert desk.decisions == []
+
+
+def test_protective_prices_stay_where_the_exchange_takes_them() -> None:
+    """Within 0.3 % of the last price: 0.4 % under the bid is moved there, and so is 0.2 % over the ask of an entry.
+
+    Where no order goes without a price, the farthest one that there is stands for it.
+    """
+    desk = RiskDesk()
+    desk.hold()
+    band = {"sell_band": Decimal("0.003"), "buy_band": Decimal("0.001"), "market_orders": False}
+    told = [INSTRUMENTS[BTC].model_copy(update=band)]
+    desk._control("instruments", service=channels.WS, details=instrument_details(told))
+    desk.quote(at_ms=1_000, price=50_000)
+
+    desk.exit()
+    first = desk.orders[-1]
+    for attempt in range(8):
+        desk.result(desk.orders[-1], "EXPIRED")
+        desk.quote("48000", "48002", at_ms=4_000 + attempt * 3_000, price=48_001)
+    last = desk.orders[-1]
+
+    assert (first.purpose, first.price) == ("exit", Decimal(49_850))
+    assert (last.purpose, last.order_type, last.price) == ("stop_loss", "LIMIT", Decimal("47857.00"))
+
+
+def test_an_entrys_protective_price_stays_where_the_exchange_takes_it() -> None:
+    """Within 0.1 % of the last price instead of 0.2 % over the ask; on a perpetual of the mark."""
+    spot, perpetual = RiskDesk(), RiskDesk(VENUE="mexc_perpetual")
+    for desk, key in ((spot, BTC), (perpetual, "mexc_perpetual:BTCUSDT")):
+        told = [INSTRUMENTS[key].model_copy(update={"buy_band": Decimal("0.001")})]
+        desk._control("instruments", service=channels.WS, details=instrument_details(told))
+    spot.quote(at_ms=1_000, price=50_000)
+    perpetual.quote(at_ms=1_000, venue="mexc_perpetual", mark_price=Decimal(49_990))
+
+    assert spot.buy().price == Decimal(50_050)
+    assert perpetual.buy(venue="mexc_perpetual").price == Decimal("50039.9")
+    assert Situation(perpetual.machine.settings, perpetual.machine.state, 0).limit_reference("mexc_perpetual:X") is None
