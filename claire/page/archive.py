@@ -36,6 +36,10 @@ class ArchiveBusy(ClaireError):
     """Another question is still being answered."""
 
 
+class _Lost(ClaireError):
+    """The connection is gone, or there is none to be had."""
+
+
 class Archive:
     """The database of a run, for reading; questions come one after the other, each with an end."""
 
@@ -70,7 +74,13 @@ class Archive:
         if not self._lock.acquire(timeout=WAIT_SEC):
             raise ArchiveBusy("another question to the database is still being answered; try again")
         try:
-            return self._ask(question)
+            if self._connection is not None:
+                with suppress(_Lost):
+                    return self._ask(question)
+            return self._ask(question)  # anew: what was lost while nobody asked is no news
+        except _Lost as lost:
+            self._closed_for_now = (self._wall() + RETRY_SEC, str(lost))
+            raise ArchiveAway(str(lost)) from lost
         finally:
             self._lock.release()
 
@@ -79,9 +89,10 @@ class Archive:
         try:
             return question(connection)
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-            if not isinstance(error, psycopg2.errors.QueryCanceled):
-                self._drop(_words(error))
-            raise ArchiveAway(_words(error)) from error
+            if isinstance(error, psycopg2.errors.QueryCanceled):
+                raise ArchiveAway(_words(error)) from error
+            self.close()
+            raise _Lost(_words(error)) from error
         except psycopg2.errors.UndefinedTable as error:
             raise ArchiveAway("the database has no tables yet") from error
         except HistoryUnusable as error:
@@ -97,20 +108,14 @@ class Archive:
             raise ArchiveAway(self._closed_for_now[1])
         try:
             connection = self._connect()
+            with connection, connection.cursor() as cursor:
+                for statement in PREPARE:
+                    cursor.execute(statement)
+                cursor.execute("SELECT set_config('statement_timeout', %s, false)", (str(self._timeout_ms),))
         except (psycopg2.Error, ClaireError) as error:
-            self._drop(_words(error))
-            raise ArchiveAway(_words(error)) from error
-        with connection, connection.cursor() as cursor:
-            for statement in PREPARE:
-                cursor.execute(statement)
-            cursor.execute("SELECT set_config('statement_timeout', %s, false)", (str(self._timeout_ms),))
+            raise _Lost(_words(error)) from error
         self._connection = connection
         return connection
-
-    def _drop(self, why: str) -> None:
-        """Give the connection up; the next try is not before a moment."""
-        self._closed_for_now = (self._wall() + RETRY_SEC, why)
-        self.close()
 
     def close(self) -> None:
         """Close the connection, if there is one."""

@@ -8,7 +8,7 @@ from typing import Any
 from claire.page.html import UNKNOWN, amount, number, number_or, percent, price, side_class, table, text, time_of, words
 from claire.page.wording import instrument
 
-__all__ = ["orders", "outside", "positions"]
+__all__ = ["exchange", "orders", "outside", "positions"]
 
 
 def positions(status: Mapping[str, Any]) -> str:
@@ -79,3 +79,35 @@ def outside(status: Mapping[str, Any]) -> str:
     if status["next_funding"] is not None:
         parts.append(f"next funding: {time_of(status['next_funding'])} UTC")
     return " · ".join(parts)
+
+
+def exchange(live: Mapping[str, Any]) -> str:
+    """Return what was compared with the exchange, and what an operator would have to accept."""
+    compared, canary = live.get("reconciliation") or {}, live.get("canary") or {}
+    parts = [f"verdict <b>{words(compared.get('verdict'))}</b>"]
+    if canary:
+        paused = ', <b class="bad">paused</b>' if canary.get("paused") else ""
+        parts.append(f"canary: {text(canary.get('fills'))} fills{paused}")
+    parts += [
+        f"order <code>{text(order.get('order_id'))}</code> without an answer since {time_of(order.get('since'))}, "
+        f"asked {text(order.get('asked'))} times"
+        for order in live.get("unknown_orders") or ()
+    ]
+    rows = [
+        (
+            str(difference.get("name")),
+            (
+                f"<code>{text(difference.get('name'))}</code>",
+                number(difference.get("expected")),
+                number(difference.get("actual")),
+                text(difference.get("detail")),
+            ),
+        )
+        for difference in compared.get("to_accept") or ()
+    ]
+    found = table(
+        ("difference", ">expected", ">actual", "what it is"), rows, caption="Differences", nothing="No difference.",
+        css="wide",
+    )  # fmt: skip
+    fix = "<code>claire resume --accept NAME --by YOU --reason TEXT</code>" if rows else ""
+    return f"<p>{' · '.join(parts)}</p>{found}" + (f"<p>when you know why: {fix}</p>" if fix else "")

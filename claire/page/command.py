@@ -41,6 +41,7 @@ def page(
     services = find_services(data_dir, first_port, os.environ)
     chosen = services[channels.WS][1] + PORT_AFTER_FIRST if port is None else port
     if dsn:
+        _require_readable(dsn)
         app = page_of(services, lambda: connect_elsewhere(dsn, os.environ), IN_DOCKER)
     else:
         app = page_of_folder(DataFolder(data_dir or DEFAULT_FOLDER), services)
@@ -58,3 +59,16 @@ def page(
     typer.echo(f"http://{host}:{server.port}  (Ctrl-C ends it)")
     until.wait()
     server.stop()
+
+
+def _require_readable(dsn: str) -> None:
+    """Refuse a connection string that is none; what libpq says of it, perhaps with the password, is not repeated."""
+    import psycopg2
+    from psycopg2.extensions import parse_dsn
+
+    if dsn == "env":
+        return
+    try:
+        parse_dsn(dsn)
+    except psycopg2.ProgrammingError:
+        refuse("--dsn: a connection string is meant, as postgresql://USER@HOST/NAME or host=… dbname=…, or env")

@@ -42,7 +42,7 @@ def _decision(decided: Decided) -> str:
     return (
         f'<li data-key="{key}"><details><summary><span class="when">{day_clock(decision.timestamp)}</span> '
         f"<b>{name}</b> <span>{words(decision.purpose)} {decision.side.lower()}</span> "
-        f'<b class="{css}">{text(verdict)}</b><ul class="strip">{strip}</ul></summary>{_inside(decided)}</details>'
+        f'<b class="{css}">{text(verdict)}</b><span class="strip">{strip}</span></summary>{_inside(decided)}</details>'
         f'<a class="explain" href="/explain/{key}">explain<span class="unseen"> decision {key[:10]}</span></a></li>'
     )
 
@@ -66,10 +66,11 @@ def _cell(layer: LayerVerdict, purpose: str) -> str:
     unit = unit_of(layer, purpose)
     said = f"{layer_number(layer.value, unit)} of {layer_number(layer.limit, unit)}" if layer.limit is not None else ""
     status = layer.status.replace("_", " ")
+    hint = text(f"{layer.layer}: {status} {layer.code} {said}")
     return (
-        f'<li class="{layer.status}" title="{text(layer.layer)}: {text(status)} {text(layer.code)} {text(said)}">'
+        f'<span class="cell {layer.status}" title="{hint}">'
         f'<i aria-hidden="true">{STATUS_SIGNS[layer.status]}</i>{LAYER_NAMES[layer.layer]}'
-        f'<span class="unseen"> {text(status)}</span><small>{text(said)}</small></li>'
+        f'<span class="unseen"> {text(status)}</span><small>{text(said)}</small></span>'
     )
 
 

@@ -21,8 +21,11 @@ __all__ = ["Looker", "View"]
 FRESH_SEC: Final = 1.0
 """Services are asked at most once in this time, however many look."""
 CURVE_SEC: Final = 10.0
+FEW_POINTS: Final = 60
+"""A curve that has just begun is read at every look."""
 CURVE_SHARE: Final = 20
 """The curve is read at most so often that it takes the twentieth part of the database's time."""
+OF_THE_EXCHANGE: Final = ("reconciliation", "canary", "unknown_orders")
 STANDSTILL_SEC: Final = 90.0
 """Longer than a candle at its own speed; a live clock that stops is told by the services themselves, and sooner."""
 
@@ -36,6 +39,7 @@ class View:
         status: what `claire status` knows.
         quote_ages_ms: age of the last quote at risk by the run's clock, by instrument; None: there was none.
         outcomes: how often execution gave which result.
+        exchange: what execution says of the exchange itself; empty on paper.
         past: what the database knows; the last that was known when it does not answer.
         points, marks: the curve and the fills on it.
         counts, rates: events of the run so far, and a second.
@@ -46,6 +50,7 @@ class View:
     status: Mapping[str, Any]
     quote_ages_ms: Mapping[str, int | None] = field(default_factory=dict)
     outcomes: Mapping[str, int] = field(default_factory=dict)
+    exchange: Mapping[str, Any] = field(default_factory=dict)
     past: Past = field(default_factory=Past)
     points: Sequence[CurvePoint] = ()
     marks: Sequence[Mark] = ()
@@ -109,6 +114,7 @@ class Looker:
             status=status,
             quote_ages_ms=dict(risk.get("quote_age_ms") or {}),
             outcomes=dict(execution.get("order_results") or {}),
+            exchange={name: execution[name] for name in OF_THE_EXCHANGE if name in execution},
             past=self._past,
             points=self._with_this_moment(status),
             marks=self._curve[1],
@@ -144,7 +150,8 @@ class Looker:
                 try:
                     self._curve = self._archive.ask(read_curve)
                 finally:
-                    self._curve_due = began + max(CURVE_SEC, CURVE_SHARE * (self._wall() - began))
+                    pause = CURVE_SEC if len(self._curve[0]) > FEW_POINTS else FRESH_SEC
+                    self._curve_due = began + max(pause, CURVE_SHARE * (self._wall() - began))
         except (ArchiveAway, ArchiveBusy) as away:
             fault = str(away)
         since = self._lasts("database", bad=bool(fault), now=now)

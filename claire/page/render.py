@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from claire.page.book import orders, outside, positions
+from claire.page.book import exchange, orders, outside, positions
 from claire.page.curve import curves
 from claire.page.decisions import decisions, verdicts
 from claire.page.head import banners, header, title
@@ -30,6 +30,7 @@ def render(view: View) -> str:
         f'<div class="pair">{section("curve", "Equity and drawdown", curves(view), run)}'
         f"{section('limits', 'Limits', limits(status))}</div>"
         + _book(status)
+        + (section("exchange", "Exchange", exchange(view.exchange)) if view.exchange else "")
         + section("symbols", "Why no trade now", symbols(view))
         + section("decisions", "Last decisions", decisions(view), verdicts(view))
         + section("flow", "Flow", flow(view), "count of the run, rate of the last minute")

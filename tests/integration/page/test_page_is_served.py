@@ -80,6 +80,15 @@ def test_claire_page_serves_until_ctrl_c(
     assert done.output.startswith("http://127.0.0.1:")
 
 
+def test_a_connection_string_that_is_none_is_not_repeated() -> None:
+    """What cannot be read may hold a password: it is not on the screen."""
+    done = CliRunner().invoke(app, ["page", "--port", "0", "--dsn", "user:made-up-word@host"])
+
+    assert done.exit_code == 2
+    assert "--dsn" in done.output
+    assert "made-up-word" not in done.output
+
+
 def test_a_taken_port_says_who_may_be_there(port: int) -> None:
     """Exit code 1 with the address to look at."""
     done = CliRunner().invoke(app, ["page", "--port", str(port)])

@@ -44,6 +44,7 @@ class FakeArchive:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.past = Past("run-1", NOON, (), (), {"signals": 4})
+        self.curve = curve(*([100] * 61), 101)
         self.away = ""
         self.curve_fails = False
 
@@ -52,7 +53,7 @@ class FakeArchive:
         self.asked.append(question.__name__)
         if self.away or (self.curve_fails and question.__name__ == "read_curve"):
             raise ArchiveAway(self.away or "too long")
-        return self.past if question.__name__ == "read_past" else (curve(100, 101), [])
+        return self.past if question.__name__ == "read_past" else (self.curve, [])
 
 
 class Desk:
@@ -60,7 +61,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.wall, self.archive, self.asked = Wall(), FakeArchive(), 0
-        self.now: str | None = "2021-05-19T12:05:00.000000Z"
+        self.now: str | None = "2021-05-19T13:05:00.000000Z"
         self.finished, self.ticks = False, 100
         self.looker = Looker(self.ask, self.archive, wall=self.wall, clock=self.wall.clock)  # type: ignore[arg-type]
 
@@ -77,7 +78,7 @@ class Desk:
         return {service: Answer({"run_id": "run-1"}, {}) for service in EVERYONE} | {
             channels.RISK: Answer({"run_id": "run-1", "machine": risk}, {}),
             channels.WS: Answer({"config": {"FEED": "recorded"}, "feed": feed, "run_id": "run-1"}, {}),
-            channels.EXECUTION: Answer({"machine": {"order_results": {"FILLED": 2}}}, {}),
+            channels.EXECUTION: Answer({"machine": {"order_results": {"FILLED": 2}, "canary": {"fills": 1}}}, {}),
         }
 
     def look(self, after_sec: float = 2.0) -> Any:
@@ -112,8 +113,9 @@ def test_a_look_knows_rates_ages_and_the_present() -> None:
     assert view.counts == {"market_data": 150, "signals": 4}
     assert view.quote_ages_ms == {"mexc_spot:BTCUSDT": 3}
     assert view.outcomes == {"FILLED": 2}
+    assert view.exchange == {"canary": {"fills": 1}}
     assert view.points[-1].equity == Decimal("100.5")
-    assert [point.equity for point in view.points[:-1]] == [100, 101]
+    assert [point.equity for point in view.points[-3:-1]] == [100, 101]
     assert view.stale == []
 
 
@@ -121,13 +123,23 @@ def test_the_present_is_not_drawn_on_the_curve_of_another_run() -> None:
     """While the database still shows the run before, its curve stays as it is; a new run's begins anew."""
     desk = Desk()
     desk.archive.past = Past("run-0")
-    assert [point.equity for point in desk.look().points] == [100, 101]
+    assert [point.equity for point in desk.look().points[-2:]] == [100, 101]
     desk.archive.past = Past("run-1")
 
-    assert [point.equity for point in desk.look().points] == [100, 101, Decimal("100.5")]
+    assert [point.equity for point in desk.look().points[-2:]] == [101, Decimal("100.5")]
     assert desk.archive.asked.count("read_curve") == 2
     desk.now = "2021-05-19T12:00:00.000000Z"
-    assert len(desk.look().points) == 2
+    assert desk.look().points[-1].equity == 101
+
+
+def test_a_young_curve_is_read_at_every_look() -> None:
+    """Who has just started does not wait ten seconds for the first line."""
+    desk = Desk()
+    desk.archive.curve = []
+    desk.look()
+    desk.look()
+
+    assert desk.archive.asked.count("read_curve") == 2
 
 
 def test_no_answer_is_stale_since_the_first_of_it() -> None:
@@ -138,7 +150,7 @@ def test_no_answer_is_stale_since_the_first_of_it() -> None:
     (said,) = desk.look(60).stale
 
     assert said == "Stale since 12:00:02 UTC: no service answers."
-    desk.now = "2021-05-19T12:06:00.000000Z"
+    desk.now = "2021-05-19T13:06:00.000000Z"
     assert desk.look().stale == []
 
 
@@ -171,7 +183,7 @@ def test_a_clock_that_stands_still_is_named() -> None:
     assert said.startswith("The run's clock stands still since 12:00:02 UTC")
     desk.finished = True
     assert desk.look().stale == []
-    desk.finished, desk.now = False, "2021-05-19T12:05:01.000000Z"
+    desk.finished, desk.now = False, "2021-05-19T13:05:01.000000Z"
     assert desk.look().stale == []
 
 
@@ -200,7 +212,7 @@ class FakeConnection:
 
     def __init__(self) -> None:
         self.statements: list[Any] = []
-        self.rolled_back = self.closed = 0
+        self.rolled_back = self.was_closed = 0
 
     def __enter__(self) -> FakeConnection:
         return self
@@ -222,7 +234,7 @@ class FakeConnection:
 
     def close(self) -> None:
         """Note it."""
-        self.closed += 1
+        self.was_closed += 1
 
 
 def archive_with(connections: list[FakeConnection], wall: Wall) -> Archive:
@@ -249,14 +261,31 @@ def test_one_connection_serves_all_questions() -> None:
     assert connections[0].rolled_back == 3
 
 
-def test_a_lost_connection_is_opened_again_after_a_moment() -> None:
-    """The loss is told; for two seconds nobody tries; then it works again. A question that took too long keeps it."""
+def lost(_: Any) -> None:
+    """Be a question during which the server goes away."""
+    raise psycopg2.OperationalError("server closed the connection\nunexpectedly")
+
+
+def test_what_was_lost_while_nobody_asked_is_no_news() -> None:
+    """A connection that turns out to be dead is opened again at once, and the answer comes."""
+    connections: list[FakeConnection] = []
+    archive = archive_with(connections, Wall())
+    archive.ask(lambda _: 1)
+
+    def dead_at_first(connection: Any) -> int:
+        if connection is connections[0]:
+            lost(connection)
+        return 7
+
+    assert archive.ask(dead_at_first) == 7
+    assert [connection.was_closed for connection in connections] == [1, 0]
+
+
+def test_a_database_that_is_gone_is_tried_again_after_a_moment() -> None:
+    """The loss is told; for two seconds nobody tries; then it works. A slow question costs no connection."""
     connections: list[FakeConnection] = []
     wall = Wall()
     archive = archive_with(connections, wall)
-
-    def lost(_: Any) -> None:
-        raise psycopg2.OperationalError("server closed the connection\nunexpectedly")
 
     def slow(_: Any) -> None:
         raise psycopg2.errors.QueryCanceled("canceling statement")
@@ -265,7 +294,6 @@ def test_a_lost_connection_is_opened_again_after_a_moment() -> None:
         archive.ask(lost)
     with pytest.raises(ArchiveAway, match="server closed"):
         archive.ask(lambda _: 1)
-    assert connections[0].closed == 1
     assert len(connections) == 1
     wall.seconds += 2.1
     assert archive.ask(lambda _: 1) == 1
@@ -274,7 +302,7 @@ def test_a_lost_connection_is_opened_again_after_a_moment() -> None:
     assert archive.ask(lambda _: 2) == 2
     assert len(connections) == 2
     archive.close()
-    assert connections[1].closed == 1
+    assert connections[1].was_closed == 1
 
 
 def test_what_the_database_lacks_is_told() -> None:

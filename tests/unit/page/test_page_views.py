@@ -168,8 +168,8 @@ def test_each_decision_shows_its_seven_layers_and_an_explain_link() -> None:
     text = words(html)
 
     assert len(shown) == 4
-    assert html.count('<ul class="strip">') == 4
-    cells = re.findall(r'<li class="(pass|fail|bypass|not_evaluated)"', html)
+    assert html.count('<span class="strip">') == 4
+    cells = re.findall(r'<span class="cell (pass|fail|bypass|not_evaluated)"', html)
     assert len(cells) == 4 * 7
     assert "fail" in cells
     for decided in shown:
@@ -244,6 +244,29 @@ def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere() -> None:
     assert "http://" not in html.replace("http-equiv", "")
     identities = [attributes["id"] for _, attributes in reader.tags if "id" in attributes]
     assert len(identities) == len(set(identities))
+
+
+def test_live_shows_what_was_compared_with_the_exchange() -> None:
+    """Verdict, canary, unanswered orders, and each difference with the command that accepts it; nothing on paper."""
+    exchange = {
+        "reconciliation": {
+            "verdict": "differs",
+            "to_accept": [{"name": "balance:BTC", "expected": "0.10", "actual": "0.2", "detail": "<more>"}],
+        },
+        "canary": {"fills": 3, "paused": True},
+        "unknown_orders": [{"order_id": "ord-7", "since": "2021-05-19T13:00:00Z", "asked": 4}],
+    }
+    text = words(render(a_view(screen(mode="live"), exchange=exchange)))
+
+    for part in (
+        "verdict differs · canary: 3 fills, paused",
+        "order ord-7 without an answer since 2021-05-19 13:00:00, asked 4 times",
+        "balance:BTC 0.1 0.2 &lt;more&gt;",
+        "claire resume --accept NAME --by YOU --reason TEXT",
+    ):
+        assert part in re.sub(r" (?=,)", "", text), f"{part!r} is missing in:\n{text}"
+    assert "No difference" in render(a_view(exchange={"reconciliation": {"verdict": "agrees", "to_accept": []}}))
+    assert 'id="exchange"' not in render(a_view())
 
 
 def test_the_curve_is_drawn_with_its_fills() -> None:
