@@ -19,6 +19,7 @@ from services.cdb_execution.codes import (  # noqa: E402 - runs without an insta
     ExpiryCode,
     RejectCode,
     UnknownCode,
+    ValidationCode,
 )
 from services.cdb_risk.codes import MEANINGS  # noqa: E402
 
@@ -40,6 +41,7 @@ def page() -> str:
         ("Warum execution eine Order ablehnt (REJECTED)", ((code, code.meaning) for code in RejectCode)),
         ("Warum eine Order ohne Ausführung endet (EXPIRED)", ((code, code.meaning) for code in ExpiryCode)),
         ("Warum der Rest einer Order aufgegeben wird (CANCELED)", ((code, code.meaning) for code in CancelCode)),
+        ("Wie eine Order im Schattenbetrieb geprüft wurde (NEW)", ((code, code.meaning) for code in ValidationCode)),
         ("Warum niemand weiß, was aus einer Order wurde (UNKNOWN)", ((code, code.meaning) for code in UnknownCode)),
     )
     return _INTRODUCTION + "".join(_table(title, rows) for title, rows in tables)

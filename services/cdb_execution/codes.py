@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple, Self
 
-__all__ = ["CancelCode", "ExpiryCode", "Refusal", "RejectCode", "UnknownCode", "shown"]
+__all__ = ["CancelCode", "ExpiryCode", "Refusal", "RejectCode", "UnknownCode", "ValidationCode", "shown"]
 
 
 class _Code(StrEnum):
@@ -74,6 +74,13 @@ class RejectCode(_Code):
     NOT_SENT = "NOT_SENT", "live: not a byte left this machine (too old, no clock, rate limit, grids changed)"
     REFUSED = "REFUSED", "the exchange has refused the order; on paper it would have, with this code of its own"
     NOT_VALIDATED = "NOT_VALIDATED", "shadow: the exchange's test endpoint gave no answer"
+
+
+class ValidationCode(_Code):
+    """How an order was found valid in shadow mode (status NEW): nothing was placed."""
+
+    TEST_ENDPOINT = "TEST_ENDPOINT", "shadow: the exchange's test endpoint has accepted it; it fills on paper"
+    PUBLISHED_RULES = "PUBLISHED_RULES", "shadow: perpetuals have no test endpoint; rules and price limits are kept"
 
 
 class ExpiryCode(_Code):

@@ -8,7 +8,7 @@ times are microseconds since the epoch on the exchange's clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal, Protocol
 
@@ -24,6 +24,7 @@ __all__ = [
     "OrderRules",
     "PlaceOutcome",
     "PositionReport",
+    "Pushed",
     "StreamState",
     "Trade",
     "UserStream",
@@ -42,6 +43,7 @@ class OrderRequest:
         quantity: base units, on the lot grid.
         leverage: 1 on spot.
         not_after: wall time of this machine, microseconds, after which it must not leave any more; None: no such time.
+        wanted: asked just before it leaves; False when it was withdrawn meanwhile (a halt).
     """
 
     client_order_id: str
@@ -55,6 +57,7 @@ class OrderRequest:
     reduce_only: bool = False
     leverage: int = 1
     not_after: int | None = None
+    wanted: Callable[[], bool] = field(default=lambda: True, repr=False, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,10 +172,14 @@ class StreamState:
     reason: str = ""
 
 
+Pushed = OrderReport | Trade | Balance | PositionReport | StreamState
+"""What a user stream delivers."""
+
+
 class UserStream(Protocol):
     """What the exchange pushes of one account. It reconnects by itself, in a thread of its own."""
 
-    def start(self, deliver: Callable[[OrderReport | Trade | StreamState], None]) -> None:
+    def start(self, deliver: Callable[[Pushed], None]) -> None:
         """Begin to deliver; `deliver` may be called from any thread and never blocks."""
         ...
 
@@ -265,6 +272,10 @@ class Exchange(Protocol):
 
     def funding(self, symbol: str, since: int) -> list[FundingPayment]:
         """Return every settlement of funding on a perpetual since a time, oldest first; none on spot."""
+        ...
+
+    def clock_offset_ms(self) -> int:
+        """Return what the exchange's clock is ahead of this machine's, as last measured; 0 before. Asks nothing."""
         ...
 
     def rules(self, symbols: Sequence[str]) -> list[OrderRules]:

@@ -110,7 +110,7 @@ class MexcCaller:
             return LIMITED
         now_ms = self.clock.now_ms() if call.signed else 0
         if not may_leave():
-            return TransportFailure("too_old", sent=False)
+            return TransportFailure("too_late", sent=False)
         request = self._dialect.request(self._base, call, self._keys, now_ms)
         answer = self._transport.send(request, self._timeout_sec)
         if isinstance(answer, TransportFailure):

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 import structlog
 
+from services.cdb_execution.codes import ValidationCode
 from services.cdb_execution.exchange import (
+    Balance,
     Exchange,
-    OrderReport,
     OrderRequest,
     OrderRules,
     PlaceOutcome,
+    PositionReport,
+    Pushed,
     StreamState,
     Trade,
 )
@@ -30,7 +33,7 @@ from services.cdb_execution.state import ExecutionState
 from services.common.errors import ExchangeRefused, ExchangeUnreachable
 from services.common.events import Order
 from services.common.instruments import PERPETUAL
-from services.common.timestamps import MINUTE_US, MS_US
+from services.common.timestamps import MINUTE_US, MS_US, SECOND_US
 
 __all__ = ["Dispatch", "ExchangeDesk", "Lane", "request_of"]
 
@@ -41,9 +44,10 @@ _CLOCKS_APART_US: Final = MINUTE_US
 """So much earlier than an order its fills are asked for, whatever the exchange's clock says."""
 _STRAY_US: Final = MINUTE_US
 _RULES_EVERY_US: Final = 5 * MINUTE_US
+_EARLY_US: Final = 5 * SECOND_US
 
 
-def request_of(order: Order, max_age_ms: int) -> OrderRequest:
+def request_of(order: Order, max_age_ms: int, wanted: Callable[[], bool] = lambda: True) -> OrderRequest:
     """Return an order as it is sent; waiting for its turn must not make it older than it may be."""
     return OrderRequest(
         client_order_id=order.client_order_id,
@@ -57,16 +61,18 @@ def request_of(order: Order, max_age_ms: int) -> OrderRequest:
         reduce_only=order.reduce_only,
         leverage=order.leverage,
         not_after=order.timestamp + max_age_ms * MS_US,
+        wanted=wanted,
     )
 
 
 @dataclass
 class _Done:
-    """How far this process has caught up with what the state wants of one order."""
+    """How far this process has caught up with what the state wants of one order; `again`: a question came too early."""
 
     queries: int = 0
     cancels: int = 0
     asking: bool = False
+    again: bool = False
 
 
 @dataclass
@@ -94,6 +100,10 @@ class ExchangeDesk:
     _rules_at: int = 0
     _looking: bool = False
     _nudged: bool = False
+    _moved: bool = False
+    _looked_at: int | None = None
+    _leaving: set[str] = field(default_factory=set)
+    _withdrawn: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Log under the service's name."""
@@ -109,44 +119,59 @@ class ExchangeDesk:
         self.dispatch("send", lambda: self._place(order))
 
     def _place(self, order: Order) -> None:
+        self._leaving.add(order.order_id)
         late_ms = (self.wall_us() - order.timestamp) // MS_US
         hindrance = self.hindrance()
         if late_ms > self.settings.ORDER_MAX_AGE_MS:
             why = f"{late_ms} ms old when it was to be sent, at most {self.settings.ORDER_MAX_AGE_MS} ms"
             outcome = PlaceOutcome(verdict="not_sent", code="too_old", detail=why)
+        elif not self._is_wanted(order):
+            outcome = PlaceOutcome(verdict="not_sent", code="withdrawn", detail="trading was halted before it left")
         elif hindrance is not None:
             outcome = PlaceOutcome(verdict="not_sent", detail=hindrance)
         elif self.settings.TRADING_MODE == "shadow":
             outcome = self._validate(order)
         else:
             try:
-                outcome = self.exchange.place(request_of(order, self.settings.ORDER_MAX_AGE_MS))
+                outcome = self.exchange.place(self._request(order))
             except Exception as error:  # the edge: the order may be there, whatever went wrong here
                 self._log.error("place_failed", error=f"{type(error).__name__}", exc_info=True)
                 outcome = PlaceOutcome(verdict="unknown", code=type(error).__name__)
         self._answer(order, outcome)
 
+    def _is_wanted(self, order: Order) -> bool:
+        return order.order_id not in self._withdrawn
+
+    def _request(self, order: Order) -> OrderRequest:
+        return request_of(order, self.settings.ORDER_MAX_AGE_MS, lambda: self._is_wanted(order))
+
     def _validate(self, order: Order) -> PlaceOutcome:
         try:
-            outcome = self.exchange.test(request_of(order, self.settings.ORDER_MAX_AGE_MS))
+            outcome = self.exchange.test(self._request(order))
         except (ExchangeUnreachable, ExchangeRefused) as error:
             return PlaceOutcome(verdict="not_sent", code="not_validated", detail=str(error))
         if outcome.verdict == "unknown":
             return PlaceOutcome(verdict="not_sent", code="not_validated", detail=outcome.detail)
+        if outcome.verdict == "accepted":
+            how = ValidationCode.PUBLISHED_RULES if order.venue == PERPETUAL else ValidationCode.TEST_ENDPOINT
+            return replace(outcome, detail=f"{how}: {how.meaning.removeprefix('shadow: ')}")
         return outcome
 
     def _answer(self, order: Order, outcome: PlaceOutcome) -> None:
         self._log.info("order_placed", order_id=order.order_id, verdict=outcome.verdict, code=outcome.code)
         self.inbox.append(Placed(order.order_id, outcome))
+        self._leaving.discard(order.order_id)
 
     # the user stream
 
-    def deliver(self, message: OrderReport | Trade | StreamState) -> None:
+    def deliver(self, message: Pushed) -> None:
         """Take what the user stream pushes; from any thread."""
         if isinstance(message, StreamState):
             self._log.info("user_stream", connected=message.connected, reason=message.reason)
             self.interrupted = not message.connected
             self._nudged = self._nudged or message.connected
+        elif isinstance(message, Balance | PositionReport):
+            self._moved = True  # whatever moved the account: it is compared early
         else:
             self.inbox.append(message)
 
@@ -160,9 +185,12 @@ class ExchangeDesk:
         for order in list(state.sent()):
             self._look_at(order, now, nudged=nudged)
         self._done = {order.order_id: done for order in state.sent() if (done := self._done.get(order.order_id))}
-        live = state.live
-        if (live.reconciles > self._reconciles or nudged) and not self._looking:
-            self._reconciles, self._looking = live.reconciles, True
+        self._withdrawn &= set(self._done)
+        live, early = state.live, self._moved and self._may_look_early(state, now)
+        if self._looking:
+            self._nudged = self._nudged or nudged  # what is being read may be of before
+        elif live.reconciles > self._reconciles or nudged or early:
+            self._reconciles, self._looking, self._looked_at, self._moved = live.reconciles, True, now, False
             symbols = {*self.settings.LIVE_SYMBOLS, *(key.partition(":")[2] for key in state.positions)}
             revision, since = live.revision, live.trades_since
             if not live.opened:
@@ -170,17 +198,27 @@ class ExchangeDesk:
             asks_rules = not live.rules or now - self._rules_at >= _RULES_EVERY_US
             self.dispatch("ask", lambda: self._snapshot(revision, since, sorted(symbols), now if asks_rules else None))
 
+    def _may_look_early(self, state: ExecutionState, now: int) -> bool:
+        """Whether a pushed change of the account is worth a comparison now: not while orders move it, nor too often."""
+        idle = all(order.live is None for order in state.working)
+        return idle and (self._looked_at is None or now - self._looked_at >= _EARLY_US)
+
     def _look_at(self, order: WorkingOrder, now: int, *, nudged: bool) -> None:
         live = order.live
         assert live is not None, "orders at the exchange are followed"
         done = self._done.setdefault(order.order_id, _Done())
         ended = order.status in TERMINAL
+        if live.cancels > done.cancels:
+            self._withdrawn.add(order.order_id)
+        if order.order_id in self._leaving:
+            return  # what is asked or cancelled before it has left, or not, tells nothing
         cancel = live.cancels > done.cancels and (not ended or now - (live.cancel_at or 0) <= _STRAY_US)
-        ask = not ended and (live.queries > done.queries or (nudged and order.status != "SUBMITTING"))
-        done.cancels = live.cancels
+        nudged = (nudged or done.again) and order.status != "SUBMITTING"
+        ask = not ended and (live.queries > done.queries or nudged)
+        done.again = done.asking and nudged
         if (not ask and not cancel) or done.asking:
             return
-        done.queries, done.asking = live.queries, True
+        done.cancels, done.queries, done.asking = live.cancels, live.queries, True
         self.dispatch("ask", lambda: self._ask(order, live.sent_at, done, cancel=cancel))
 
     def _ask(self, order: WorkingOrder, sent_at: int, done: _Done, *, cancel: bool) -> None:

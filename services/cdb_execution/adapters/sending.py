@@ -10,5 +10,5 @@ __all__ = ["may_still_leave"]
 
 
 def may_still_leave(request: OrderRequest) -> bool:
-    """Whether an order is still young enough by this machine's clock; waiting for its turn may have made it too old."""
-    return request.not_after is None or time_ns() // 1_000 <= request.not_after
+    """Whether an order is still wanted, and young enough by this machine's clock; it may have waited for its turn."""
+    return request.wanted() and (request.not_after is None or time_ns() // 1_000 <= request.not_after)

@@ -73,6 +73,8 @@ class LiveShell(ExecutionShell):
             hindrance=self._hindrance,
             dispatch=self._lanes.dispatch,
         )
+        assert isinstance(self._metrics, ExecutionMetrics)
+        self._metrics.clock_offset.set_function(lambda: exchange.clock_offset_ms() / 1_000)
         self._stated = 0  # the journal number up to which what was stated has to be folded before the next
         life.check("user_stream", lambda: "not connected" if self._desk.interrupted else None)
 
@@ -131,6 +133,8 @@ class LiveShell(ExecutionShell):
             if stated.event is not None:
                 number = self._publisher.next_number(SOURCE)
                 self._stated = self._publisher.publish_numbered(SOURCE, number, [stated.event]).head
+            if stated.fault is not None:
+                self._life.log.error("exchange_message_left_out", reason=stated.fault)
             if stated.done:
                 inbox.popleft()
             if stated.event is not None:

@@ -170,6 +170,10 @@ class MexcSpot:
         self._listings.update({listing.spec.symbol: listing for listing in read})
         return read
 
+    def clock_offset_ms(self) -> int:
+        """Return what the exchange's clock is ahead of ours, as last measured."""
+        return self.caller.clock.offset_ms
+
     def rules(self, symbols: Sequence[str]) -> list[OrderRules]:
         """Return which orders the exchange takes now."""
         return [rules_of(listing) for listing in self.listings(symbols)]

@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from services.cdb_execution.adapters.stream_dialects import Heard, StreamDialect
-from services.cdb_execution.exchange import Balance, OrderReport, PositionReport, StreamState, Trade
+from services.cdb_execution.exchange import Pushed, StreamState
 from services.common.decimals import use_fixed_context
 from services.common.errors import ExchangeRefused, ExchangeUnreachable
 from services.common.runtime.backoff import Backoff
@@ -32,6 +32,7 @@ _REFRESH_AGAIN_SEC: Final = 60.0
 _ROTATE_SEC: Final = 23 * 3_600 + 50 * 60.0
 _LOOK_SEC: Final = 0.5
 _JOIN_SEC: Final = 5.0
+_FAILURES_OF_A_KEY: Final = 3
 _LARGEST_FRAME: Final = 4 * 1024 * 1024
 
 
@@ -55,7 +56,7 @@ Connect = Callable[[str], Socket]
 """Opens a connection; raises ExchangeUnreachable, without showing the address."""
 
 
-Deliver = Callable[[OrderReport | Trade | StreamState], None]
+Deliver = Callable[[Pushed], None]
 
 
 class _Moments:
@@ -85,7 +86,6 @@ class MexcUserStream:
         *,
         open_socket: Connect | None = None,
         clock: Callable[[], float] = monotonic,
-        on_account: Callable[[Balance | PositionReport], None] | None = None,
     ) -> None:
         """Connect to nothing yet.
 
@@ -93,12 +93,10 @@ class MexcUserStream:
             dialect: of the venue.
             open_socket: opens connections; over the network by default.
             clock: seconds.
-            on_account: told pushed balances and positions; they repeat what fills say and are asked for regularly.
         """
         self._dialect = dialect
         self._connect = open_socket or connect_socket
         self._clock = clock
-        self._on_account = on_account
         self._stop = threading.Event()
         self._backoff = Backoff(self._stop, first_sec=0.5, cap_sec=30.0)
         self._thread: threading.Thread | None = None
@@ -118,7 +116,12 @@ class MexcUserStream:
         use_fixed_context()
         stopping = False
         while not stopping:
-            reason = self.listen_once(deliver)
+            try:
+                reason = self.listen_once(deliver)
+            except Exception as error:  # the edge of this thread: whatever a frame did, the account must be heard again
+                reason = f"{type(error).__name__} while listening"
+            if self._backoff.attempts and not self._backoff.attempts % _FAILURES_OF_A_KEY:
+                self._dialect.leave()  # what it was opened with may be dead without anybody saying so
             if not self._stop.is_set():
                 deliver(StreamState(connected=False, reason=reason))
             stopping = self._backoff.wait()
@@ -166,10 +169,8 @@ class MexcUserStream:
             at.ready = True
             self._backoff.reset()
             deliver(StreamState(connected=True))
-        if isinstance(heard.report, OrderReport | Trade):
+        if heard.report is not None:
             deliver(heard.report)
-        elif heard.report is not None and self._on_account is not None:
-            self._on_account(heard.report)
 
     def _refresh(self) -> bool:
         try:

@@ -83,7 +83,7 @@ class Account(BaseModel):
 
     venue: Venue
     revision: int = Field(ge=0)
-    balances: dict[str, NonNegative]
+    balances: dict[str, Number]
     open_orders: list[OpenOrder]
     positions: list[Held]
     foreign_trades: dict[str, str]

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from services.cdb_execution.exchange import Balance, FundingPayment, OrderReport, OrderRules, PositionReport, Trade
-from services.cdb_execution.live.account import describe
+from services.cdb_execution.live.account import describe, read_account
 from services.cdb_execution.live.intake import (
     Answered,
     Message,
@@ -25,6 +25,7 @@ from services.cdb_execution.order_state import WorkingOrder
 from services.cdb_execution.state import ExecutionState
 from services.common import channels
 from services.common.decimals import ZERO, quantise
+from services.common.errors import ContractViolation
 from services.common.events import Control, Event, OrderResult
 from services.common.identity import derive_id
 from services.common.instruments import PERPETUAL, instrument_key
@@ -59,10 +60,12 @@ class Stated:
     Attributes:
         event: to be journalled; None when there is nothing new in it.
         done: whether the message is used up; otherwise it is asked again when the event has been folded.
+        fault: why it is left out although it says something: what cannot be folded must not be journalled.
     """
 
     event: Event | None
     done: bool
+    fault: str | None = None
 
 
 def state_next(machine: ExecutionMachine, message: Message | Snapshot, number: int) -> Stated:
@@ -80,7 +83,7 @@ def state_next(machine: ExecutionMachine, message: Message | Snapshot, number: i
         for payment in message.funding:
             if payment.payment_id not in machine.state.live.payments and _is_ours(machine.state, payment):
                 return Stated(_funding(machine, payment, number), done=False)
-        return Stated(_account(machine, message, number), done=True)
+        return _account(machine, message, number)
     news = news_of(machine.state, message)
     if not news:
         return Stated(None, done=True)
@@ -98,14 +101,14 @@ def _result(machine: ExecutionMachine, fields: dict[str, Any], number: int) -> O
     )
 
 
-def _account(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> Control:
+def _account(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> Stated:
     totals: dict[str, Decimal] = {}
     for balance in snapshot.balances:
         total = totals.get(balance.currency, ZERO) + balance.free + balance.locked
         totals[balance.currency] = quantise(total, _DECIMALS)
     foreign = [trade for trade in snapshot.trades if _is_foreign(machine.state, trade, snapshot.trades)]
     covered = _covered(machine.state, snapshot.trades)
-    return Control(
+    event = Control(
         event_id=derive_id(str(machine.fold.run_id), channels.EXECUTION, SOURCE, number),
         timestamp=machine.now,
         producer=channels.EXECUTION,
@@ -142,6 +145,11 @@ def _account(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> Cont
             **(_money(snapshot.balances) if machine.settings.VENUE == PERPETUAL else {}),
         },
     )
+    try:
+        read_account(event)
+    except ContractViolation as error:
+        return Stated(None, done=True, fault=str(error))
+    return Stated(event, done=True)
 
 
 def _new_rules(state: ExecutionState, rules: Sequence[OrderRules] | None) -> dict[str, list[dict[str, Any]]]:

@@ -98,7 +98,7 @@ def _placed(order: WorkingOrder, outcome: PlaceOutcome) -> list[dict[str, Any]]:
     if order.status not in _UNANSWERED or order.filled_quantity or order.live.exchange_order_id is not None:
         return []
     if outcome.verdict == "accepted":
-        return [_result(order, "NEW", exchange_order_id=outcome.exchange_order_id)]
+        return [_result(order, "NEW", exchange_order_id=outcome.exchange_order_id, reason=outcome.detail or None)]
     if outcome.verdict == "refused":
         return [_result(order, "REJECTED", reason=f"{RejectCode.REFUSED}: {said}")]
     if outcome.verdict == "not_sent":

@@ -30,6 +30,7 @@ from services.common.decimals import ZERO, clamp
 from services.common.events import Alert, Control, OrderResult
 from services.common.instruments import PERPETUAL, InstrumentSpec, instrument_key
 from services.common.perpetual_facts import read_payment
+from services.common.timestamps import format_timestamp
 
 __all__ = ["Reconciling"]
 
@@ -115,6 +116,9 @@ class Reconciling(PaperExecution):
         live = self.state.live
         if self.settings.TRADING_MODE != "live":
             return
+        if live.is_overdue(self.now):
+            message = "the account could not be compared with the books for 5 minutes: nothing is entered until it is"
+            self._tell("CRITICAL", "RECONCILIATION_OVERDUE", message, {"since": format_timestamp(live.waiting_since)})
         if live.reconcile_at is None or self.now >= live.reconcile_at:
             live.reconciles += 1
             live.reconcile_at = self.now + 2 * RECONCILE_AGAIN_US  # again, should no snapshot come
@@ -127,6 +131,7 @@ class Reconciling(PaperExecution):
         live = self.state.live
         live.agreed_at, live.reconcile_at = None, None
         live.rules = {}
+        live.waiting_since = self.now
 
     # what comes in
 
@@ -135,12 +140,13 @@ class Reconciling(PaperExecution):
         live = self.state.live
         if account.rules is not None:
             live.rules = {rules.symbol: rules for rules in account.rules}
-        foreign = strangers(account, self._is_working, live.accepted)
+        stale = account.revision != live.revision
+        foreign = strangers(account, lambda order: self._explains(order, ended=stale), live.accepted)
         if not live.opened:
             self._open(account, foreign)
             return
         self._cancel_strays(account)
-        busy = account.revision != live.revision or any(order.live is not None for order in self.state.working)
+        busy = stale or any(order.live is not None for order in self.state.working)
         moved = [] if busy else self._compare(account)
         if live.awaits_funding(self.now) and moved and all(found.kind in _MONEY for found in moved):
             busy, moved = True, []
@@ -216,6 +222,7 @@ class Reconciling(PaperExecution):
     def _say(self, verdict: str, again_us: int, found: list[Difference] | None = None, **more: Any) -> None:
         live = self.state.live
         live.last = Reconciliation(self.now, verdict)
+        live.waiting_since, live.overdue = self.now, False
         live.reconcile_at = self.now + again_us
         details = {
             "verdict": verdict,
@@ -235,9 +242,10 @@ class Reconciling(PaperExecution):
                 order.live.trades += [name.partition("/")[0] for name in names]
                 self.state.live.remember_trades(names)
 
-    def _is_working(self, found: OpenOrder) -> bool:
-        working = (order for order in self.state.working if order.live is not None)
-        return find_order(working, found.client_order_id, found.exchange_order_id) is not None
+    def _explains(self, found: OpenOrder, *, ended: bool) -> bool:
+        """Whether an open order is one of ours; `ended` for a snapshot that may be older than an order's end."""
+        sent = self.state.sent() if ended else (order for order in self.state.working if order.live is not None)
+        return find_order(sent, found.client_order_id, found.exchange_order_id) is not None
 
     def _cancel_strays(self, account: Account) -> None:
         """Have orders of ours cancelled that work at the exchange although they have ended here."""

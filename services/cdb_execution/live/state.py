@@ -63,6 +63,8 @@ class LiveState:
         leverages: of the last entry of each perpetual, by symbol.
         payments: ids of the last fundings that are booked.
         funding_due: by instrument key, the settlement (microseconds) whose funding the exchange has not told yet.
+        waiting_since: the last verdict, or the last start, microseconds.
+        overdue: whether it was told that no verdict came for too long.
         mode: the trading mode in which the orders of this run were sent; None before the first.
     """
 
@@ -85,6 +87,8 @@ class LiveState:
     leverages: dict[str, int] = field(default_factory=dict)
     payments: list[str] = field(default_factory=list)
     funding_due: dict[str, int] = field(default_factory=dict)
+    waiting_since: int = 0
+    overdue: bool = False
     mode: str | None = None
 
     def not_reconciled(self, now: int) -> str | None:
@@ -94,6 +98,12 @@ class LiveState:
         if now - self.agreed_at > _STALE_US:
             return f"books and exchange have not agreed for {(now - self.agreed_at) // SECOND_US} s"
         return None
+
+    def is_overdue(self, now: int) -> bool:
+        """Return whether no verdict has come for too long; once, until one comes."""
+        found = not self.overdue and bool(self.waiting_since) and now - self.waiting_since > _STALE_US
+        self.overdue = self.overdue or found
+        return found
 
     @property
     def pnl(self) -> Decimal | None:

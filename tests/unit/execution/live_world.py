@@ -192,6 +192,10 @@ class ModelExchange:
         """Return none."""
         return []
 
+    def clock_offset_ms(self) -> int:
+        """Return none."""
+        return 0
+
     def rules(self, symbols: Sequence[str]) -> list[OrderRules]:
         """Return the rules of BTCUSDT."""
         return [RULES]

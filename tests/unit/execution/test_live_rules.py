@@ -129,6 +129,14 @@ def test_mexc_s_listings_are_told_in_our_words() -> None:
     assert contract.market_orders
 
 
+def test_the_clocks_are_told_as_they_were_measured() -> None:
+    """0 before the first measurement, then what the exchange's clock is ahead of ours."""
+    near, far = spot(Script()), perpetual(Script())
+    assert (near.clock_offset_ms(), far.clock_offset_ms()) == (0, 0)
+    near.caller.clock.measure()
+    assert near.clock_offset_ms() == 250
+
+
 bounds = st.fixed_dictionaries(
     {
         "lot_size": st.sampled_from([Decimal("0.000001"), Decimal("0.0001"), Decimal("0.03")]),

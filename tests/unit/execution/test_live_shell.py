@@ -8,12 +8,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import SecretStr
 
 from services.cdb_execution import service
 from services.cdb_execution.adapters.connect import connect
 from services.cdb_execution.adapters.keys import MexcAddresses
 from services.cdb_execution.adapters.lanes import Lanes
+from services.cdb_execution.adapters.metrics import ExecutionMetrics
 from services.cdb_execution.adapters.shells import ExecutionShell, LiveShell
 from services.cdb_execution.exchange import PlaceOutcome
 from services.cdb_execution.live.intake import Placed
@@ -138,11 +140,11 @@ def test_the_shell_begins_and_ends_its_stream(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_shell_is_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A live shell has a desk with the settings of the process and tells when its stream is away."""
+    """A live shell has a desk with the settings of the process, tells when its stream is away, and shows the clocks."""
     checks: dict[str, Any] = {}
 
     def begin(self: Any, life: Any, *_: Any) -> None:
-        self._life = life
+        self._life, self._metrics = life, ExecutionMetrics(CollectorRegistry(), dict)
 
     monkeypatch.setattr(MachineShell, "__init__", begin)
     life: Any = SimpleNamespace(
@@ -151,7 +153,10 @@ def test_the_shell_is_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
         clock=SimpleNamespace(stalled=lambda: None),
     )
     world = World(1)
+    world.exchange.clock_offset_ms = lambda: -1_500  # type: ignore[method-assign]
     shell: Any = LiveShell(life, world.exchange, None)
+
+    assert "cdb_exchange_clock_offset_seconds -1.5" in generate_latest(shell._metrics.clock_offset).decode()
     life.clock = SimpleNamespace(stalled=lambda: "no event of cdb_ws for 6 s")
 
     assert checks["user_stream"]() is None

@@ -107,7 +107,8 @@ def test_an_order_that_has_become_too_old_is_not_sent() -> None:
     """The last look at the clock is just before it leaves."""
     script = Script()
 
-    assert spot(script).place(order(not_after=1)) == PlaceOutcome(verdict="not_sent", code="too_old")
+    assert spot(script).place(order(not_after=1)) == PlaceOutcome(verdict="not_sent", code="too_late")
+    assert spot(script).place(order(wanted=lambda: False)) == PlaceOutcome(verdict="not_sent", code="too_late")
     assert script.to("/api/v3/order") == []
 
 

@@ -301,6 +301,21 @@ class Line:
         self.closed = True
 
 
+class Quiet(Line):
+    """A connection that says what a script says, and then nothing more until it is closed."""
+
+    def __init__(self, *frames: str | bytes | float | Exception) -> None:
+        super().__init__(*frames)
+        self._over = threading.Event()
+
+    def receive(self, timeout_sec: float) -> str | bytes | None:
+        """Say the next frame, or wait shortly."""
+        if self.frames:
+            return super().receive(timeout_sec)
+        self._over.wait(0.01)
+        return None
+
+
 def near_stream(line: Line, script: Script | None = None, **options: Any) -> MexcUserStream:
     """Return the spot stream on a line."""
     script = script or Script()
@@ -315,23 +330,12 @@ def test_what_is_pushed_is_delivered_in_order_repeated_or_not() -> None:
     """Connected once all is confirmed; repetitions are passed on: their ids tell."""
     line = Line(ACK, push("privateDeals", DEAL), push("privateDeals", DEAL), push("privateAccount", ACCOUNT), ACK)
     told: list[Any] = []
-    account: list[Any] = []
 
-    reason = near_stream(line, on_account=account.append).listen_once(told.append)
+    reason = near_stream(line).listen_once(told.append)
 
-    assert [type(each) for each in told] == [StreamState, Trade, Trade]
+    assert [type(each) for each in told] == [StreamState, Trade, Trade, Balance]
     assert told[0] == StreamState(connected=True)
-    assert [type(each) for each in account] == [Balance]
     assert (reason, line.closed) == ("cut", True)
-
-
-def test_balances_are_nobodys_business_unless_asked_for() -> None:
-    """Without a taker they are passed over."""
-    told: list[Any] = []
-
-    near_stream(Line(ACK, push("privateAccount", ACCOUNT))).listen_once(told.append)
-
-    assert told == [StreamState(connected=True)]
 
 
 @pytest.mark.parametrize(
@@ -395,8 +399,7 @@ def test_a_thread_delivers_until_it_is_stopped_and_gives_the_key_back() -> None:
     """Each end is told, each new beginning too; stopped, it says nothing more."""
     lines: queue.SimpleQueue[Line] = queue.SimpleQueue()
     lines.put(Line(ACK))
-    waiting = Line(ACK, *[0.0] * 10_000_000)
-    lines.put(waiting)
+    lines.put(Quiet(ACK))
     script = (
         Script().on(f"POST {LISTEN}", answer({"listenKey": "k"})).on(f"DELETE {LISTEN}", answer({"listenKey": "k"}))
     )
@@ -416,6 +419,49 @@ def test_a_thread_delivers_until_it_is_stopped_and_gives_the_key_back() -> None:
     assert not stream._thread.is_alive()
     assert told.empty()
     assert script.sent[-1].method == "DELETE"
+
+
+def test_what_no_frame_should_do_ends_the_connection_and_not_the_stream() -> None:
+    """An error that nobody thought of is told, and the account is heard again."""
+    lines = [Line(ACK, RuntimeError("odd")), Quiet(ACK)]
+    script = Script().on(f"POST {LISTEN}", answer({"listenKey": "k"})).on(f"DELETE {LISTEN}", answer({}))
+    dialect = SpotStreamDialect(spot(script).caller, "wss://x")
+    stream = MexcUserStream(dialect, open_socket=lambda _: lines.pop(0), clock=lambda: 0.0)
+    stream._backoff._first_sec = 0.0
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    stream.start(told.put)
+    heard = [told.get(timeout=5) for _ in range(3)]
+    stream.stop()
+
+    assert [state.connected for state in heard] == [True, False, True]
+    assert heard[1].reason == "RuntimeError while listening"
+
+
+def test_a_key_that_opens_nothing_any_more_is_given_back() -> None:
+    """Three connections in a row that never were confirmed: the next one asks for another key."""
+    script = Script().on(f"POST {LISTEN}", answer({"listenKey": "old"}), answer({"listenKey": "new"}))
+    script.on(f"DELETE {LISTEN}", answer({}))
+    tried: list[str] = []
+
+    def open_socket(address: str) -> Line:
+        tried.append(address)
+        if "old" in address:
+            raise ExchangeUnreachable("the stream cannot be opened (InvalidStatus)")
+        return Quiet(ACK)
+
+    stream = MexcUserStream(
+        SpotStreamDialect(spot(script).caller, "wss://x"), open_socket=open_socket, clock=lambda: 0.0
+    )
+    stream._backoff._first_sec = 0.0
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    stream.start(told.put)
+    while not told.get(timeout=5).connected:
+        pass
+    stream.stop()
+
+    assert len(tried) == 5
+    assert "new" in tried[-1]
 
 
 def test_a_stopped_stream_listens_to_nothing() -> None:
