@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from itertools import compress
 from operator import not_
-from typing import Final, cast
+from typing import Final
 
-from services.cdb_ws.numbers import milliseconds, not_negative, plain_number, positive, signed_fraction
+from services.cdb_ws.numbers import milliseconds, not_negative, positive, signed_fraction
 from services.cdb_ws.observation import NO_VOLUME, Observation
 from services.cdb_ws.stretches import TickBlock, Ticks
+from services.cdb_ws.tick_columns import NOT_NEGATIVE, POSITIVE, NotPlainError, columns_of, lines_by_symbol, times_of
 from services.common.decimals import divide, wire_form
 from services.common.errors import FeedInputInvalid
-from services.common.timestamps import MS_US
 
 __all__ = ["MARKED_TICK_COLUMNS", "SIZED_TICK_COLUMNS", "TICK_COLUMNS", "TickReader"]
 
@@ -24,7 +23,6 @@ MARKED_TICK_COLUMNS: Final = (*SIZED_TICK_COLUMNS, "mark_price", "funding_rate")
 """Of a perpetual whose recorder also wrote down its mark price and funding rate, each where it is known."""
 
 _SIDES: Final = frozenset({"buy", "sell", ""})
-_PLAIN_MS: Final = re.compile(r"[1-9][0-9]{11,13}")
 
 
 class TickReader:
@@ -71,71 +69,60 @@ class TickReader:
             funding_rate=signed_fraction("funding_rate", row["funding_rate"]) if row.get("funding_rate") else None,
         )
 
-    def read_block(
-        self, rows: Sequence[Sequence[str]], known: Mapping[str, str | None], after_us: int
-    ) -> TickBlock | None:
+    def read_block(self, lines: Sequence[str], known: Mapping[str, str | None], after_us: int) -> TickBlock | None:
         """Return in columns what `read` returns of rows with SIZED_TICK_COLUMNS, without those that are not played.
 
         Nearly all rows have a whole quote and plain numbers and follow a trade, and there are millions. None: some are
         not so, or not in order of time; `read` knows what each row is, or what is wrong with it.
 
         Args:
-            rows: as they stand in the file.
+            lines: a row each, without its end and without a quoted field.
             known: what the file's symbols are played as; None for those that are not.
             after_us: no row may lie before it, nor before the one before it.
         """
+        block = []
         try:
-            columns = list(zip(*rows, strict=True))
-            played = [(raw, known[raw]) for raw in sorted(set(columns[1]))]
-        except (ValueError, KeyError, IndexError):
+            for raw, share in lines_by_symbol(lines).items():
+                symbol, columns = known[raw], columns_of(share, len(SIZED_TICK_COLUMNS))
+                if symbol is not None:
+                    block.append(self._share(symbol, columns))
+        except (KeyError, NotPlainError):
             return None
-        if len(columns) != len(SIZED_TICK_COLUMNS) or not all(map(_PLAIN_MS.fullmatch, columns[0])):
+        if len({share.symbol for share in block}) < len(block) or any(share.times[0] < after_us for share in block):
             return None
-        times = list(map(int, columns[0]))
-        if times[0] * MS_US < after_us or times != sorted(times):
-            return None
-        if len(played) == 1:
-            shares = [(played[0][1], columns)]
-        else:
-            masks = [(symbol, [raw == found for found in columns[1]]) for raw, symbol in played]
-            shares = [(symbol, [tuple(compress(column, mask)) for column in columns]) for symbol, mask in masks]
-        block = [self._share(symbol, share) for symbol, share in shares if symbol is not None]
-        ticks = tuple(share for share in block if share is not None)
-        if len(ticks) < len(block) or len({share.symbol for share in ticks}) < len(ticks):
-            return None
-        self._last_trade.update((share.symbol, share.prices[-1]) for share in ticks if share.prices)
-        return ticks
+        self._last_trade.update((share.symbol, share.prices[-1]) for share in block if share.prices)
+        return tuple(block)
 
-    def _share(self, symbol: str, columns: Sequence[Sequence[str]]) -> Ticks | None:
-        """Return the rows of one instrument in columns, or None (see `read_block`)."""
-        ts_ms, _, price_texts, qty_texts, sides, *quote = columns
+    def _share(self, symbol: str, columns: Sequence[Sequence[str]]) -> Ticks:
+        """Return the rows of one instrument in columns.
+
+        Raises:
+            NotPlainError: see `read_block`.
+        """
+        stamps, _, price_texts, qty_texts, sides, bids, asks, bid_sizes, ask_sizes = columns
         traded = list(map(bool, price_texts))
         if (
             traded != list(map(bool, qty_texts))
             or not _SIDES.issuperset(sides)
             or any(compress(sides, map(not_, traded)))
         ):
-            return None
-        try:
-            bids, asks = (_numbers(column, above_zero=True) for column in quote[:2])
-            bid_sizes, ask_sizes = (_numbers(column) for column in quote[2:])
-            prices = _numbers(filter(None, price_texts), above_zero=True)
-            volumes = _numbers(filter(None, qty_texts), above_zero=True)
-        except FeedInputInvalid:
-            return None
+            raise NotPlainError
+        prices, volumes = POSITIVE.of(filter(None, price_texts)), POSITIVE.of(filter(None, qty_texts))
         price_before = prices[0] if traded[0] else self._last_trade.get(symbol)
-        times = [value * MS_US for value in map(int, ts_ms)]
         if price_before is None:
-            return None
-        traded_at = list(compress(range(len(times)), traded))
-        return Ticks(symbol, times, bids, asks, bid_sizes, ask_sizes, traded_at, prices, volumes, price_before)
-
-
-def _numbers(texts: Iterable[str], *, above_zero: bool = False) -> Sequence[Decimal]:
-    values = tuple(map(plain_number, texts))
-    if not all(values) and (above_zero or None in values):
-        raise FeedInputInvalid("not only plain numbers")
-    return cast("tuple[Decimal, ...]", values)
+            raise NotPlainError
+        return Ticks(
+            symbol,
+            times_of(stamps),
+            POSITIVE.of(bids),
+            POSITIVE.of(asks),
+            NOT_NEGATIVE.of(bid_sizes),
+            NOT_NEGATIVE.of(ask_sizes),
+            list(compress(range(len(traded)), traded)),
+            prices,
+            volumes,
+            price_before,
+        )
 
 
 def _quote(row: Mapping[str, str]) -> tuple[Decimal | None, Decimal | None, Decimal | None, Decimal | None]:

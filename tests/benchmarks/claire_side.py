@@ -89,6 +89,8 @@ def _replay(options: dict[str, Any]) -> dict[str, Any]:
 
 def _from_file(options: dict[str, Any]) -> dict[str, Any]:
     """Files through everything, each event encoded and hashed into the chain."""
+    # as on the other side, loading code is not part of the run; nor is finding out which code this is
+    deciding_machines(), code_version()
     began = time.process_time()
     run = run_paper(PaperSpec(tuple(map(Path, options["files"])), options["settings"]))
     return {

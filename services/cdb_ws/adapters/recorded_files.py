@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
-import zlib
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
+from services.cdb_ws.adapters.csv_lines import ReadRows, as_lines, as_rows, csv_rows, opened, row_blocks
 from services.cdb_ws.adapters.raw_files import is_raw
 from services.cdb_ws.candles import CANDLE_COLUMNS, candle_path, parse_candle
 from services.cdb_ws.observation import Observation, RejectedRow
@@ -36,11 +32,8 @@ _KINDS: Final[Mapping[tuple[str, ...], FileKind]] = {
 }
 _ParsedT = TypeVar("_ParsedT")
 _HASH_CHUNK: Final = 1 << 20
-CHUNK: Final = 8_192
-"""Lines that are read as one."""
 PIECE: Final = 32
 """Lines that are read one by one, where some are not plain."""
-_UNUSABLE: Final = (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error)
 
 
 @dataclass(frozen=True)
@@ -78,8 +71,8 @@ class RecordedFile:
             ) from error
         if is_raw(path):
             return cls(path, "raw", digest.hexdigest(), size)
-        with _lines(path) as lines:
-            header = next(lines, None)
+        with opened(path) as text:
+            header = next(csv_rows(text), None)
         if header is None:
             raise FeedInputInvalid(f"{path}: the file is empty; a header and rows are meant")
         kind = _KINDS.get(tuple(header))
@@ -208,48 +201,46 @@ class _Stream:
     def ticks(self) -> BlockSource:
         """Yield the rows in order: many as one where they are plain, else one observation a row."""
         reader, number = TickReader(), 2
-        with _lines(self._path) as lines:
-            header = next(lines)
-            sized = tuple(header) == SIZED_TICK_COLUMNS
-            for rows in _chunks(lines):
-                yield from (
-                    self._plain_ticks(reader, number, header, rows)
-                    if sized
-                    else self._single_ticks(reader, number, header, rows)
-                )
-                number += len(rows)
+        with opened(self._path) as file:
+            header = next(csv_rows(file))
+        sized = tuple(header) == SIZED_TICK_COLUMNS
+        for rows in row_blocks(self._path):
+            yield from self._plain_ticks(reader, number, header, rows, sized=sized)
+            number += len(rows)
 
     def _plain_ticks(
-        self, reader: TickReader, first_number: int, header: list[str], rows: Sequence[list[str]]
+        self, reader: TickReader, first_number: int, header: list[str], rows: list[str] | ReadRows, *, sized: bool
     ) -> BlockSource:
         """Yield as one what is plain: all rows, or those of a half, of a half of it, and so on."""
-        block = self._block(reader, rows)
+        block = self._block(reader, rows) if sized else None
         if block is not None:
             if block:
                 yield block
-        elif len(rows) <= PIECE:
+        elif len(rows) <= PIECE or not sized:
             yield from self._single_ticks(reader, first_number, header, rows)
         else:
             half = len(rows) // 2
-            yield from self._plain_ticks(reader, first_number, header, rows[:half])
-            yield from self._plain_ticks(reader, first_number + half, header, rows[half:])
+            yield from self._plain_ticks(reader, first_number, header, rows[:half], sized=sized)
+            yield from self._plain_ticks(reader, first_number + half, header, rows[half:], sized=sized)
 
-    def _block(self, reader: TickReader, rows: Sequence[list[str]]) -> TickBlock | None:
+    def _block(self, reader: TickReader, rows: list[str] | ReadRows) -> TickBlock | None:
         """Return plain rows as a block; None when they are to be read one by one."""
-        block = None if self._gaps else reader.read_block(rows, self._reader.known, self._last_us)
-        if block is None:
+        lines = None if self._gaps else as_lines(rows, len(SIZED_TICK_COLUMNS))
+        block = None if lines is None else reader.read_block(lines, self._reader.known, self._last_us)
+        if block is None or lines is None:
             return None
         counts = self._reader.counts
         counts.rows += (played := sum(map(len, block)))
-        if played < len(rows):
-            counts.ignored.update(row[1] for row in rows if self._reader.known[row[1]] is None)
+        if played < len(lines):
+            symbols = (line.split(",", 2)[1] for line in lines)
+            counts.ignored.update(raw for raw in symbols if self._reader.known[raw] is None)
         self._last_us = max((ticks.last_us for ticks in block), default=self._last_us)
         return block
 
     def _single_ticks(
-        self, reader: TickReader, first_number: int, header: list[str], rows: Sequence[list[str]]
+        self, reader: TickReader, first_number: int, header: list[str], rows: list[str] | ReadRows
     ) -> Source:
-        for number, values in enumerate(rows, first_number):
+        for number, values in enumerate(as_rows(rows), first_number):
             row = self._to_play(number, header, values)
             if row is None:
                 continue
@@ -274,7 +265,8 @@ class _Stream:
             yield from rest
 
     def _rows(self) -> Iterator[_Row]:
-        with _lines(self._path) as lines:
+        with opened(self._path) as file:
+            lines = csv_rows(file)
             header = next(lines)
             for number, values in enumerate(lines, start=2):
                 row = self._to_play(number, header, values)
@@ -336,34 +328,3 @@ def _in_rows(source: BlockSource) -> Source:
             yield from in_order(item)
         else:
             yield item
-
-
-def _chunks(lines: Iterator[list[str]]) -> Iterator[list[list[str]]]:
-    """Yield many lines as one; an error comes after everything before it."""
-    while True:
-        rows: list[list[str]] = []
-        try:
-            rows.extend(islice(lines, CHUNK))
-        except _UNUSABLE:
-            yield rows  # what came before the error is there
-            raise
-        if rows:
-            yield rows
-        if len(rows) < CHUNK:
-            return
-
-
-@contextmanager
-def _lines(path: Path) -> Generator[Iterator[list[str]]]:
-    """Open a CSV file, plain or gzip; whatever is wrong with it as a whole is a FeedInputInvalid with its name."""
-    packed = path.suffix == ".gz"
-    try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-            if packed
-            else path.open(encoding="utf-8-sig", newline="") as file
-        ):
-            yield csv.reader(file, strict=True)
-    except _UNUSABLE as error:
-        form = "CSV in gzip" if packed else "CSV"
-        raise FeedInputInvalid(f"{path}: cannot be read as {form}: {error}") from error

@@ -96,7 +96,7 @@ def ticks(values: Sequence[str]) -> tuple[Observation | None, Observation | str]
     readers = TickReader(), TickReader()
     for reader in readers:
         reader.read(dict(zip(SIZED_TICK_COLUMNS, GOOD, strict=True)), "BTCUSDT")
-    block = readers[0].read_block([values], {"BTCUSDT": "BTCUSDT"}, 0)
+    block = readers[0].read_block([",".join(values)], {"BTCUSDT": "BTCUSDT"}, 0)
     short = None if block is None else block[0].rows()[0]
     try:
         return short, readers[1].read(dict(zip(SIZED_TICK_COLUMNS, values, strict=True)), "BTCUSDT")

@@ -12,12 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cdb_ws.adapters import recorded_files
+from services.cdb_ws import tick_columns
+from services.cdb_ws.adapters import csv_lines, recorded_files
 from services.cdb_ws.adapters.recorded_files import Reader, RecordedFile
 from services.cdb_ws.merging import BlockSource
 from services.cdb_ws.observation import Observation, merge
 from services.cdb_ws.recorded import Batch, RecordedFeed
 from services.cdb_ws.stretches import Stretch, Ticks, divide_at
+from services.cdb_ws.tick_columns import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    NotPlainError,
+    columns_of,
+    lines_by_symbol,
+    times_of,
+)
 from services.cdb_ws.ticks import SIZED_TICK_COLUMNS, TickReader
 from services.common.errors import FeedInputInvalid
 
@@ -28,6 +37,17 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT")
 PRICES = st.sampled_from(["99.5", "100", "100.50", "101.25"])
 QUANTITIES = st.sampled_from(["0.1", "2", "3.250", "0.00000001"])
 SIZES = st.sampled_from(["0", "1", "2.5"])
+ODD = ["0", "00.0", "-1", "+1", "1_0", " 1", "1 ", "1e3", "1E+30", "\u0663", ".5", "5.", "nan", "DOGEUSDT", "btc_usdt"]
+ODD += [
+    "sell",
+    "hold",
+    "1",
+    "0621382400000",
+    "16213824000000",
+    "162138240000",
+    "1.62138240e12",
+    "1621382400\u0660\u0660\u0660",
+]
 
 
 @st.composite
@@ -36,12 +56,18 @@ def lines(draw: st.DrawFn, *, ragged: bool = False) -> list[list[str]]:
     made, now_ms = [], T0_MS
     for _ in range(draw(st.integers(1, 40))):
         now_ms += draw(st.sampled_from([0, 1, 100, 249, 250, 60_000]))
+        if ragged and draw(st.integers(0, 60)) == 0:
+            now_ms -= 1
         trade = draw(st.booleans())
         price, qty = (draw(PRICES), draw(QUANTITIES)) if trade else ("", "")
         quote = [draw(PRICES), draw(PRICES), draw(SIZES), draw(SIZES)]
         if ragged and draw(st.integers(0, 5)) == 0:
             quote = ["", "", "", ""] if trade else [*quote[:2], "", ""]
         made.append([str(now_ms), draw(st.sampled_from(SYMBOLS)), price, qty, "buy" if trade else "", *quote])
+        if ragged and draw(st.integers(0, 30)) == 0:
+            made[-1][draw(st.integers(0, 8))] = draw(st.sampled_from(ODD))
+        if ragged and draw(st.integers(0, 60)) == 0:
+            made[-1] = draw(st.sampled_from([[], made[-1][:-1], [*made[-1], "1"], [*made[-1][:8], '"1.5"']]))
     return made
 
 
@@ -64,7 +90,7 @@ def one_symbol(rows: list[list[str]]) -> Ticks | None:
     reader = TickReader()
     first = [str(T0_MS), "BTCUSDT", "100.75", "1", "sell", "100", "101", "1", "1"]
     reader.read(dict(zip(SIZED_TICK_COLUMNS, first, strict=True)), "BTCUSDT")
-    block = reader.read_block([[row[0], "BTCUSDT", *row[2:]] for row in rows], {"BTCUSDT": "BTCUSDT"}, 0)
+    block = reader.read_block([",".join([row[0], "BTCUSDT", *row[2:]]) for row in rows], {"BTCUSDT": "BTCUSDT"}, 0)
     return block[0] if block else None
 
 
@@ -104,22 +130,31 @@ def test_a_sum_of_volumes_beyond_28_digits_is_refused() -> None:
 @given(
     st.lists(lines(ragged=True), min_size=1, max_size=2),
     st.sampled_from([1, 4, 1_000]),
-    st.sampled_from([0, 0, 1]),
+    st.tuples(st.sampled_from([0, 0, 1]), st.booleans()),
     st.integers(1, 9),
 )
 def test_a_feed_of_blocks_plays_what_a_feed_of_rows_does(
-    tmp_path_factory: pytest.TempPathFactory, files: list[list[list[str]]], max_hz: int, warmup_min: int, chunk: int
+    tmp_path_factory: pytest.TempPathFactory,
+    files: list[list[list[str]]],
+    max_hz: int,
+    how: tuple[int, bool],
+    chunk: int,
 ) -> None:
     """The same batches or the same mistake: rows that are not plain, warm-up, and files that overlap."""
+    warmup_min, skip = how
     folder = tmp_path_factory.mktemp("ticks")
     recordings = [written(folder / f"{index}.csv", rows) for index, rows in enumerate(files)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recorded_files, "CHUNK", 4 * chunk)
+        patch.setattr(csv_lines, "BLOCK", 300 * chunk)
+        patch.setattr(csv_lines, "CHUNK", 4 * chunk)
         patch.setattr(recorded_files, "PIECE", chunk)
-        blocks = played(Reader(SYMBOLS, {}).blocks(recordings), max_hz, warmup_min)
+        fast, careful = (Reader(SYMBOLS, {}, skip_bad_rows=skip) for _ in range(2))
+        blocks = played(fast.blocks(recordings), max_hz, warmup_min)
         patch.setattr(TickReader, "read_block", lambda *_: None)
-        rows = played([*Reader(SYMBOLS, {}).sources(recordings)], max_hz, warmup_min)
+        rows = played([*careful.sources(recordings)], max_hz, warmup_min)
     assert repr(blocks) == repr(rows)
+    if not isinstance(rows, str):
+        assert fast.counts == careful.counts
 
 
 def test_a_mistake_within_a_chunk_is_named_by_its_line(tmp_path: Path) -> None:
@@ -151,3 +186,51 @@ def test_the_rows_before_a_broken_line_are_played(tmp_path: Path) -> None:
     assert [next(source).timestamp_us for _ in range(5)] == [T0_MS * 1_000] * 5
     with pytest.raises(FeedInputInvalid, match="cannot be read as CSV"):
         next(source)
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        "162138240000",
+        "16213824000000",
+        "0621382400000",
+        "1.62138240e12",
+        "1621382400\u0660\u0660\u0660",
+        " 162138240000",
+        "-162138240000",
+        "162_138240000",
+        '"1621382400"',
+        "[1621382400]",
+        "",
+    ],
+)
+def test_times_that_are_not_13_digits_are_not_plain(stamp: str) -> None:
+    """Also between two that are; those two are microseconds."""
+    good = str(T0_MS)
+    assert times_of([good, good]) == [T0_MS * 1_000] * 2
+    for stamps in ([stamp], [good, stamp, good]):
+        with pytest.raises(NotPlainError):
+            times_of(stamps)
+
+
+def test_lines_that_are_not_all_alike_are_not_plain() -> None:
+    """As many fields on the whole are not enough, and lines are in order of time whatever they are of."""
+    assert columns_of(["1,2,3", "4,5,6"], 3) == [["1", "4"], ["2", "5"], ["3", "6"]]
+    for lines in (["1,2", "1,2,3,4"], ["1,2,3,4", "1,2"], ["1,2,3", "1,2"], ["1,2,3", "1,2,3,4"]):
+        with pytest.raises(NotPlainError):
+            columns_of(lines, 3)
+    later, earlier = f"{T0_MS + 1},BTCUSDT,1", f"{T0_MS},ETHUSDT,1"
+    assert lines_by_symbol([earlier, later]) == {"ETHUSDT": [earlier], "BTCUSDT": [later]}
+    for lines in ([later, earlier], [earlier, ""], [earlier, str(T0_MS)]):
+        with pytest.raises(NotPlainError):
+            lines_by_symbol(lines)
+
+
+def test_numbers_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text is read once while it is remembered; zero is no price."""
+    monkeypatch.setattr(tick_columns, "_REMEMBERED", 2)
+    NOT_NEGATIVE.clear()
+    assert NOT_NEGATIVE.of(["1.50", "0", "2", "1.50"]) == (Decimal("1.5"), Decimal(0), Decimal(2), Decimal("1.5"))
+    assert len(NOT_NEGATIVE) <= 2
+    with pytest.raises(NotPlainError):
+        POSITIVE.of(["1", "0.00"])
