@@ -30,6 +30,8 @@ class FeedFold:
         last_market: number of the last batch with market data; what lies between the two was withheld.
         chosen, leaving: what the screener chose last in this run, and what was then still watched beside it.
         holdings: what is held in this run.
+        exchange: address of the exchange that this play listens to; None of a recording.
+        heard: address of the exchange that the run has market data of.
     """
 
     runs: list[str] = field(default_factory=list)
@@ -40,6 +42,8 @@ class FeedFold:
     chosen: list[str] | None = None
     leaving: list[str] = field(default_factory=list)
     holdings: Holdings = field(default_factory=Holdings)
+    exchange: str | None = None
+    heard: str | None = None
 
     def fold(self, entry: Entry) -> None:
         """Take note of one entry; those of producers that tell nothing of the feed or of holdings are passed over."""
@@ -51,6 +55,7 @@ class FeedFold:
             self.last = cause.number
             if entry.channel == MARKET_DATA:
                 self.last_market = cause.number
+                self.heard = self.exchange
             elif b'"action":"symbols"' in entry.data and isinstance(event := entry.event, Control):
                 self.chosen = [str(symbol) for symbol in event.details.get("symbols", ())]
                 self.leaving = [str(symbol) for symbol in event.details.get("leaving", ())]
@@ -60,10 +65,12 @@ class FeedFold:
     def _announced(self, event: Control) -> None:
         if event.action == "started" and event.run_id is not None and event.run_id not in self.runs[-1:]:
             self.runs.append(event.run_id)
-            self.chosen, self.leaving = None, []
+            self.chosen, self.leaving, self.heard = None, [], None
             self.holdings = Holdings()
             self.base = self.last_market = self.last
         elif event.action == "config" and event.details.get("play") != self.play:
+            live = event.details.get("live")
+            self.exchange = str(live.get("MEXC_REST_URL")) if isinstance(live, dict) else None
             self.play = event.details.get("play")
             self.base = self.last_market = self.last
 

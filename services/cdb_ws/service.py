@@ -20,6 +20,7 @@ from services.cdb_ws.adapters.feed_metrics import FeedMetrics
 from services.cdb_ws.adapters.live_metrics import LiveMetrics
 from services.cdb_ws.adapters.live_play import LivePlay
 from services.cdb_ws.adapters.live_session import LiveSession, Stamp
+from services.cdb_ws.adapters.neighbour import is_there
 from services.cdb_ws.adapters.others import Others
 from services.cdb_ws.adapters.pacing import Pace, WallFeedClock, wait_until
 from services.cdb_ws.adapters.publishing import Publishing
@@ -32,6 +33,7 @@ from services.cdb_ws.live_settings import LiveSettings
 from services.cdb_ws.mint import Mint
 from services.cdb_ws.recorded import Batch
 from services.cdb_ws.settings import FeedSettings, PlaybackSettings
+from services.cdb_ws.stand_in import choose_exchange
 from services.common.channels import TURNSTILE_ORDER, WS
 from services.common.codec import encode
 from services.common.errors import FeedInputInvalid, FenceLost, SettingsInvalid, StateMismatch
@@ -60,10 +62,9 @@ class FeedService:
         self._playback = life.settings_of(PlaybackSettings)
         self._recording = Recording(life.settings_of(FeedSettings))
         self._settings = self._recording.settings
-        self._live = life.settings_of(LiveSettings)
+        self._live = self._given = life.settings_of(LiveSettings)
+        self._notice = ""
         self._play = self._recording.play
-        if self._settings.live:
-            self._play = sha256(encode({"play": self._play, "live": canonical_settings(self._live)})).hexdigest()
         self._journal = FeedJournal(life)
         self._metrics = FeedMetrics(
             life,
@@ -194,9 +195,10 @@ class FeedService:
 
     def _listen(self) -> None:
         """Listen to the exchange; the clock ticks from the start, also when there is no way to it."""
-        run, settings, live = self._journal.run, self._settings, self._live
+        run, settings = self._journal.run, self._settings
         self._run_id = self._choose_run(run.run_id, self._journal.fold.runs)
         going_on = self._run_id == run.run_id
+        live = self._choose_exchange(going_on=going_on)
         wall = WallFeedClock(Decimal(1), run.now if going_on else None)
         mint = self._begin(wall.start_us)
         market, fold = market_of(settings.VENUE, live), self._journal.fold
@@ -220,12 +222,28 @@ class FeedService:
             held=lambda: self._journal.fold.holdings.of(settings.VENUE),
         )
         self._life.log.info("listening", venue=settings.VENUE, rest=market.rest_url, websocket=market.socket_url)
+        if self._notice:
+            self._journal.alert("FEED_SANDBOX", self._notice, {"rest": market.rest_url})
         try:
             play.wait(lambda: self._journal.missing(TURNSTILE_ORDER))
             play.run()
         finally:
             if writer is not None:
                 writer.close()
+
+    def _choose_exchange(self, *, going_on: bool) -> LiveSettings:
+        """Listen to MEXC, or to the sandbox that compose has started (see `stand_in`)."""
+        fold, sandbox = self._journal.fold, self._playback.MEXC_SANDBOX
+        exchange = choose_exchange(
+            self._given,
+            sandbox,
+            paper=self._life.infra.TRADING_MODE == "paper",
+            present=bool(sandbox) and is_there(sandbox),
+            began_on=fold.heard if going_on else None,
+        )
+        self._live, self._notice = exchange
+        self._play = sha256(encode({"play": self._recording.play, "live": canonical_settings(self._live)})).hexdigest()
+        return self._live
 
     def _publish_next(self, batch: Batch, mint: Mint) -> None:
         """Publish a batch under the next number."""

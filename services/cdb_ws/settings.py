@@ -128,6 +128,7 @@ class PlaybackSettings(BaseModel):
         CLOCK_SPEED: feed seconds per wall second of the feed `external`.
         RUN_ID: the run to begin or to go on with; empty: the journal's own, or a new one.
         NEW_RUN: begin a new run at this start. Whoever restarts a process gives RUN_ID instead.
+        MEXC_SANDBOX: address of the sandbox that compose may have started; while it is there, a new run listens to it.
         FEED_RECORD_DIR: folder that a live feed keeps its raw frames in; empty: they are not kept.
     """
 
@@ -139,4 +140,5 @@ class PlaybackSettings(BaseModel):
     CLOCK_SPEED: Decimal = Field(Decimal(1), gt=0, le=10_000, allow_inf_nan=False)
     RUN_ID: str = Field("", max_length=64)
     NEW_RUN: bool = False
+    MEXC_SANDBOX: str = Field("", pattern=r"^(https?://[^/]+)?$")
     FEED_RECORD_DIR: str = ""

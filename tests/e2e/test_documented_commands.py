@@ -109,7 +109,7 @@ class Reader:
         services = self.stack.services
         if "up" not in words or any(word.startswith("cdb_") for word in words) or "cdb_grafana" in services:
             return words
-        if SANDBOX in words:
+        if SANDBOX in words or "sandbox" in words:
             return [*words, *(name for name in services if not name.startswith("e2e_")), "cdb_sandbox"]
         return [*words, *services]
 
@@ -184,11 +184,14 @@ def test_the_page_about_passwords(reader: Reader) -> None:
 
 
 def test_the_page_about_the_sandbox(reader: Reader) -> None:
-    """A sandbox beside the stack; then the whole stack on the sandbox, healthy, with its own volumes, and gone."""
+    """The profile alone: the stack listens to the sandbox. Then with the settings for it, on volumes of its own."""
     stack = reader.stack
-    reader.types("docker compose --profile sandbox up -d cdb_sandbox")
-    eventually(lambda: stack.health("cdb_sandbox") == "healthy", "the sandbox is well", 60)
-    stack.compose("--profile", "sandbox", "down", "--volumes")
+    reader.types("docker compose --profile sandbox up -d --build", {"E2E_FEED": "mexc_spot"})
+    eventually(lambda: stack.health("cdb_ws") == "healthy", "market data come", 120)
+    shown = requests.get(f"http://127.0.0.1:{OFFSET + 8000}/status", timeout=5).json()["exchange"]
+    assert shown["rest"] == "http://cdb_sandbox:8100"
+    assert all(one["age_sec"] < 30 for one in shown["instruments"].values()), "SOLUSDT too, which has no recording"
+    reader.types("docker compose --profile sandbox down -v")
     try:
         reader.types("docker compose --env-file backoffice/docker/sandbox.env up -d --build --wait")
         assert requests.get(f"http://127.0.0.1:{OFFSET + 8000}/health", timeout=5).json()["status"] == "ok"
