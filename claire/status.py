@@ -153,7 +153,7 @@ def _money(machine: Mapping[str, Any]) -> dict[str, Decimal | None]:
 
 
 def _limits(risk: Answer) -> list[dict[str, Any]]:
-    """Return each limit with what is used of it; a fraction each."""
+    """Return each limit with what is used of it; a fraction each, a count, or USDT of the live ramp."""
     left = risk.machine.get("headroom") or {}
     limits = []
     for name, setting in LIMITS:
@@ -176,6 +176,23 @@ def _limits(risk: Answer) -> list[dict[str, Any]]:
         most = _number(risk.config.get(setting))
         if most:
             limits.append({"limit": name, "of": most, "used": amount, "headroom": most - amount})
+    return limits + _ramp(risk)
+
+
+def _cents(value: Any) -> Decimal | None:
+    exact = _number(value)
+    return None if exact is None else round(exact, 2)
+
+
+def _ramp(risk: Answer) -> list[dict[str, Any]]:
+    """Return what is used of the live ramp, in USDT; nothing on paper."""
+    ramp: Mapping[str, Any] = risk.machine.get("ramp") or {}
+    limits = []
+    for name, part in (("ramp_position", "position"), ("ramp_daily_loss", "daily_loss")):
+        told = ramp.get(part)
+        if told is not None:
+            used, most, left = (_cents(told.get(number)) for number in ("value", "limit", "headroom"))
+            limits.append({"limit": name, "of": most, "used": used, "headroom": left})
     return limits
 
 

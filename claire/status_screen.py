@@ -39,8 +39,10 @@ LIMIT_NAMES: Final = {
     "largest_position": "largest position",
     "positions": "positions",
     "losses_in_a_row": "lost in a row",
+    "ramp_position": "live position, USDT",
+    "ramp_daily_loss": "live daily loss, USDT",
 }
-COUNTS: Final = frozenset({"positions", "losses_in_a_row"})
+COUNTS: Final = frozenset({"positions", "losses_in_a_row", "ramp_position", "ramp_daily_loss"})
 
 
 def render_status(status: Mapping[str, Any], width: int) -> RenderableType:

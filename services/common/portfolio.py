@@ -223,11 +223,8 @@ class Portfolio:
     ) -> None:
         """Change a position by what came or went without a fill of ours, at a price and without cash.
 
-        On spot what went is written off at its cost, since what was received for it is not known here (cash is
-        adjusted by itself); a perpetual is changed like by a fill with this leverage.
-
-        Raises:
-            IllegalTransition: more goes from a spot position than is held.
+        On spot what went (at most what is held) is written off at its cost, since what was received for it is not known
+        here (cash is adjusted by itself); a perpetual is changed like by a fill with this leverage.
         """
         key = instrument_key(venue, symbol)
         position = self.positions.setdefault(key, Position(venue, symbol))
@@ -243,8 +240,7 @@ class Portfolio:
             position.quantity += change
             position.cost += change * price
         else:
-            if -change > position.quantity:
-                raise IllegalTransition(f"{-change} {symbol} went, it says, but {position.quantity} is held")
+            change = max(change, -position.quantity)  # a fill may have crossed the operator's word
             whole = -change == position.quantity
             share = position.cost if whole else divide(position.cost * -change, position.quantity)
             position.quantity += change

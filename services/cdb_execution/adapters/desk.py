@@ -45,6 +45,7 @@ _CLOCKS_APART_US: Final = MINUTE_US
 _STRAY_US: Final = MINUTE_US
 _RULES_EVERY_US: Final = 5 * MINUTE_US
 _EARLY_US: Final = 5 * SECOND_US
+_UNHEARD: Final = 5
 
 
 def request_of(order: Order, max_age_ms: int, wanted: Callable[[], bool] = lambda: True) -> OrderRequest:
@@ -63,6 +64,12 @@ def request_of(order: Order, max_age_ms: int, wanted: Callable[[], bool] = lambd
         not_after=order.timestamp + max_age_ms * MS_US,
         wanted=wanted,
     )
+
+
+def _unheard_of(state: ExecutionState) -> list[WorkingOrder]:
+    """Return the last orders that ended by a rule or by hand and of which the exchange never said anything."""
+    ended = (order for order in state.ended.values() if order.status in {"CANCELED", "EXPIRED"})
+    return [order for order in ended if order.live is not None and order.live.exchange_order_id is None][-_UNHEARD:]
 
 
 @dataclass
@@ -196,7 +203,17 @@ class ExchangeDesk:
             if not live.opened:
                 since = now
             asks_rules = not live.rules or now - self._rules_at >= _RULES_EVERY_US
+            for order in _unheard_of(state):
+                self._ask_once_more(order)
             self.dispatch("ask", lambda: self._snapshot(revision, since, sorted(symbols), now if asks_rules else None))
+
+    def _ask_once_more(self, order: WorkingOrder) -> None:
+        """Ask for an order that has ended without ever being heard of: its fills could not be told from others'."""
+        done, live = self._done[order.order_id], order.live
+        assert live is not None, "orders at the exchange are followed"
+        if not done.asking:
+            done.asking = True
+            self.dispatch("ask", lambda: self._ask(order, live.sent_at, done, cancel=False))
 
     def _may_look_early(self, state: ExecutionState, now: int) -> bool:
         """Whether a pushed change of the account is worth a comparison now: not while orders move it, nor too often."""

@@ -148,6 +148,20 @@ def test_perpetuals_show_liquidation_and_funding() -> None:
     assert "next funding: 2021-05-18 08:00:00 UTC" in text
 
 
+def test_live_shows_the_ramp_in_usdt() -> None:
+    """Position and day loss against their caps, to the cent; what is unknown is shown as unknown."""
+    ramp = {
+        "position": {"value": "49.98765", "limit": 150, "headroom": "100.01235"},
+        "daily_loss": {"value": None, "limit": 25, "headroom": None},
+    }
+    found = put_together(answers(cdb_risk={"machine": {**RISK, "ramp": ramp}}))
+    assert found["limits"][-2:] == [
+        {"limit": "ramp_position", "of": 150, "used": Decimal("49.99"), "headroom": Decimal("100.01")},
+        {"limit": "ramp_daily_loss", "of": 25, "used": None, "headroom": None},
+    ]
+    assert "live position, USDT 49.99 150.00 100.01" in re.sub(r"\s+", " ", shown(found))
+
+
 def test_the_nearest_stop_counts() -> None:
     """A trailing stop that has come nearer than the stop loss is the one whose distance is shown."""
     trailing = {**POSITION, "trailing_stop_price": "49400", "take_profit_price": "52000"}

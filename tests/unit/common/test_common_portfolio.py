@@ -246,3 +246,14 @@ def test_facts_of_what_was_never_traded_are_named() -> None:
         Portfolio().fund("mexc_perpetual:BTCUSDT", Decimal(1))
     with pytest.raises(IllegalTransition, match=r"^liquidation of mexc_perpetual:BTCUSDT, which is no perpetual"):
         Portfolio().liquidate("mexc_perpetual:BTCUSDT")
+
+
+def test_of_coins_that_went_no_more_go_than_are_held() -> None:
+    """An operator's word that a sale has crossed takes what is left, and no book goes below zero."""
+    portfolio = Portfolio.with_cash(Decimal(1_000))
+    portfolio.book(fill("BUY", "1"))
+
+    portfolio.adjust("mexc_spot", "BTCUSDT", Decimal(-3), Decimal(100), 1)
+
+    position = portfolio.position("mexc_spot", "BTCUSDT")
+    assert (position.quantity, position.cost, position.opened_at) == (0, 0, None)

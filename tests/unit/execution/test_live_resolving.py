@@ -219,6 +219,22 @@ def test_an_order_that_execution_never_saw_is_followed_once_an_operator_ended_it
     assert "LATE_FILL" in world.alerts()
 
 
+@pytest.mark.parametrize("outcome", ["canceled", "never_arrived"])
+def test_a_fill_without_our_id_of_an_order_never_heard_of_is_found_by_asking(outcome: str) -> None:
+    """Perpetuals tell fills by the exchange's order id alone: an order that ended unheard of is asked for once more."""
+    world = opened()
+    order = stuck(world)
+    resolved(world, order, outcome)
+    fills_there(world, order, "0.1", "T1", client_order_id=None)
+    world.exchange.orders[order.client_order_id] = report(order, "CANCELED", "0.1")
+
+    world.settle(70)
+
+    assert world.machine.state.held(BTC) == Decimal("0.1")
+    assert world.alerts().count("LATE_FILL") == 1
+    assert world.machine.state.live.differences == []
+
+
 def test_fills_of_orders_long_gone_are_known_by_their_ids_and_asked_for_no_longer() -> None:
     """An order that is not followed any more: its booked fills are no strangers, a fill that was not booked is one."""
     world = opened()

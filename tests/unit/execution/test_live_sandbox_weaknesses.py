@@ -53,7 +53,7 @@ def resent_on_time_out(patch: Patch) -> None:
 
 def fills_counted_twice(patch: Patch) -> None:
     """A fill that is told twice is booked twice."""
-    patch.setattr(intake, "_is_known", lambda order, trade: trade.quantity > order.remaining)
+    patch.setattr(intake, "_is_known", lambda _state, order, trade: trade.quantity > order.remaining)
 
 
 def sent_again_after_a_restart(patch: Patch) -> None:
@@ -127,7 +127,10 @@ def ended_before_its_fills_are_told(patch: Patch) -> None:
     def at_its_word(order: Any, report: Any) -> Any:
         return reported(order, replace(report, filled_quantity=order.filled_quantity))
 
-    patch.setattr(intake, "_is_known", lambda order, trade: order.status in TERMINAL or is_known(order, trade))
+    def ended_or_known(state: Any, order: Any, trade: Any) -> bool:
+        return order.status in TERMINAL or is_known(state, order, trade)
+
+    patch.setattr(intake, "_is_known", ended_or_known)
     patch.setattr(intake, "_reported", at_its_word)
 
 
