@@ -39,6 +39,7 @@ class Execution:
         coin_fees: taken in the coin that was traded, in that coin: worth what it is worth at the end.
         rejected: it ended as REJECTED.
         status: last one told.
+        reason: last one told, for people.
     """
 
     quantity: Fraction = field(default_factory=Fraction)
@@ -50,6 +51,7 @@ class Execution:
     coin_fees: Fraction = field(default_factory=Fraction)
     rejected: bool = False
     status: str | None = None
+    reason: str | None = field(default=None, compare=False)
 
     def fill(
         self, direction: int, quantity: Decimal, price: Decimal, *, decided: Decimal, mid: Decimal, touch: Decimal

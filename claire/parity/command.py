@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from decimal import Decimal
+from fractions import Fraction
+
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from claire.commands_history import DEFAULT_FOLDER, AsJson, DataDir, Dsn, ExportDir, Journal, refusing
+from claire.explain.wording import price, quantity, short
+from claire.parity.attribution import Execution, as_decimal
 from claire.parity.compare import ParityResult
 from services.common.decimals import use_fixed_context
 
@@ -22,7 +28,9 @@ _MEANING = {
     "funding": "settlements of perpetuals",
     "liquidation": "margin lost beyond the position's value",
 }
+_RARE = frozenset({"funding", "liquidation"})
 _SHOWN = 10
+_CENTS = Decimal("0.0001")
 
 
 def register_parity(app: typer.Typer) -> None:
@@ -57,30 +65,51 @@ def parity(
 
 
 def render(result: ParityResult) -> list[Table]:
-    """Return what is shown: the parts, and the orders that differ most."""
+    """Return what is shown: the parts, and the orders that differ most with what was said of them."""
     figures = result.as_json()
     modes = ", ".join(result.modes) or "no results"
     parts = Table(title=f"run {result.run_id} ({modes}) against paper, {len(result.orders)} orders, USDT")
     for heading in ("what", "", "USDT"):
         parts.add_column(heading, justify="right" if heading == "USDT" else "left")
-    parts.add_row("paper", "profit on paper", f"{figures['paper_pnl']:+.6f}")
+    parts.add_row("paper", f"profit on paper, {_filled(each.paper for each in result.orders)}", _usdt(result.paper_pnl))
     for name, amount in figures["parts"].items():
-        parts.add_row(name, _MEANING[name], f"{amount:+.6f}")
-    parts.add_row("real", "profit as recorded", f"{figures['real_pnl']:+.6f}", style="bold")
-    orders = Table(title="orders that differ most")
-    for heading in ("order", "symbol", "side", "real", "paper", "difference"):
-        orders.add_column(heading, justify="right" if heading in {"real", "paper", "difference"} else "left")
+        if amount or name not in _RARE:
+            parts.add_row(name, _MEANING[name], _usdt(amount))
+    parts.add_row(
+        "real", f"profit as recorded, {_filled(each.real for each in result.orders)}", _usdt(figures["real_pnl"]),
+        style="bold",
+    )  # fmt: skip
+    parts.add_row("difference", "real less paper: the sum of the parts", _usdt(figures["difference"]))
+    orders = Table(title="orders that differ most, real less paper")
+    for heading in ("order", "side", "real", "paper", "USDT"):
+        orders.add_column(heading, justify="right" if heading == "USDT" else "left")
     by_difference = sorted(result.orders, key=lambda compared: -abs(compared.parts.total))
     for compared in by_difference[:_SHOWN]:
-        shown = compared.as_json()
+        order = compared.order
         orders.add_row(
-            compared.order.client_order_id,
-            compared.order.symbol,
-            f"{compared.order.side} ({compared.order.purpose})",
-            *(
-                f"{each['quantity']:f} at {each['average_price']:f}" if each["quantity"] else str(each["status"] or "-")
-                for each in (shown["real"], shown["paper"])
-            ),
-            f"{shown['parts']['total']:+.6f}",
+            f"{short(order.order_id.removeprefix('ord-'))} {order.symbol}",
+            f"{order.side} {order.purpose}",
+            _outcome(compared.real),
+            _outcome(compared.paper),
+            _usdt(compared.parts.total),
         )
     return [parts, orders]
+
+
+def _usdt(amount: Decimal | Fraction) -> str:
+    return f"{as_decimal(Fraction(amount)):+,.4f}"
+
+
+def _filled(executions: Iterable[Execution]) -> str:
+    outcomes = list(executions)
+    return f"{sum(bool(each.quantity) for each in outcomes)} orders filled, {sum(e.rejected for e in outcomes)} refused"
+
+
+def _outcome(execution: Execution) -> str:
+    """Return what became of an order, in one line: what filled at which price, and the code of why not all."""
+    code = (execution.reason or "").partition(":")[0]
+    why = f" ({code})" if code and execution.status != "FILLED" else ""
+    if not execution.quantity:
+        return f"{execution.status or 'nothing told'}{why}"
+    average = price(as_decimal(execution.paid / execution.quantity).quantize(_CENTS))
+    return f"{quantity(as_decimal(execution.quantity))} at {average}{why}"

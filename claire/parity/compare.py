@@ -1,8 +1,8 @@
 """A recorded run and its orders on the paper exchange, side by side.
 
 The paper exchange gets what execution got: market data, decisions, orders, the clock and the operator, but nothing of
-what the exchange answered. An order that paper would have filled otherwise leaves another position behind, so a later
-exit may be too large for paper: it is rejected there, and that is a part of the difference, too.
+what the exchange answered. Each order meets the position that the recorded run had (`holdings.py`), so that one order
+is compared with one order, and not with what another one has left behind.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import Any, Final
 
 from claire.parity.attribution import Execution, Parts, as_decimal, attribute
+from claire.parity.holdings import Holdings
 from services.cdb_execution.machine import ExecutionMachine
 from services.common import channels
 from services.common.codec import decode
@@ -124,6 +125,7 @@ class Parity:
         self._quotes: dict[str, _Quote] = {}
         self._modes: dict[str, None] = {}
         self._real, self._paper = _World(), _World()
+        self._holdings = Holdings()
 
     def observe_all(self, entries: Iterable[Entry]) -> ParityResult:
         """Fold all entries and return the comparison."""
@@ -138,6 +140,7 @@ class Parity:
             if event.run_id != self._run_id:
                 self._begin(event.run_id)
         elif isinstance(event, Order):
+            self._holdings.settle(event, self._machine.state)
             self._on_order(event)
         elif isinstance(event, MarketData):
             self._see(event)
@@ -149,6 +152,8 @@ class Parity:
             self._take(self._paper, output)
 
     def _on_order(self, order: Order) -> None:
+        if order.order_id not in self._orders:
+            self._holdings.ordered(order)
         self._orders.setdefault(order.order_id, order)
         decided = order.reference_price or order.price
         if decided is not None:
@@ -175,15 +180,19 @@ class Parity:
             details = event.details
             key = instrument_key(details["venue"], details["symbol"])
             world.liquidations.append((key, details["quantity"], details["entry"], details["margin"]))
+            if world is self._real:
+                self._holdings.liquidated(key)
 
     def _take_result(self, world: _World, result: OrderResult) -> None:
         order = self._orders.get(result.order_id)
         if order is None:
             return
         execution = world.executions.setdefault(result.order_id, Execution())
-        execution.status = result.status
+        execution.status, execution.reason = result.status, result.reason or execution.reason
         execution.rejected = execution.rejected or result.status == "REJECTED"
         added = result.filled_quantity - world.seen.get(result.order_id, ZERO)
+        if world is self._real:
+            self._holdings.told(order, result, added)
         if added <= ZERO or result.last_price is None:
             return
         world.seen[result.order_id] = result.filled_quantity
@@ -268,4 +277,5 @@ def _shown(execution: Execution, final: Decimal) -> dict[str, Any]:
         "quantity": as_decimal(execution.quantity),
         "average_price": average,
         "fees": as_decimal(execution.costs(final)["fees"]),
+        "reason": execution.reason,
     }
