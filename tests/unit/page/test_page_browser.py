@@ -144,6 +144,24 @@ def test_it_renews_itself_and_keeps_the_place(browser: Chromium, desk: Desk) -> 
     assert browser.ask("document.title").startswith("+0.02 % ACTIVE")
 
 
+def test_rows_that_change_places_are_moved_not_made_anew(browser: Chromium, desk: Desk) -> None:
+    """An order that becomes UNKNOWN goes to the top as the same row; what ended goes, what is new comes."""
+    orders = [{**ORDER, "order_id": f"ord-{n}", "status": "NEW"} for n in range(3)]
+    desk.view = desk.showing(working_orders=orders)
+    browser.open(desk.address)
+    keys = "[...document.querySelectorAll('#orders tbody tr')].map((row) => row.dataset.key).join()"
+    assert browser.ask(keys) == "ord-0,ord-1,ord-2"
+    browser.ask("window.rows = [...document.querySelectorAll('#orders tbody tr')]; true")
+
+    desk.view = desk.showing(
+        working_orders=[orders[0], {**ORDER, "order_id": "ord-2"}, {**ORDER, "order_id": "ord-9", "status": "NEW"}]
+    )
+    browser.wait(f"{keys} === 'ord-2,ord-0,ord-9'")
+
+    same = "[...document.querySelectorAll('#orders tbody tr')].map((row) => window.rows.indexOf(row)).join()"
+    assert browser.ask(same) == "2,0,-1"
+
+
 def test_it_says_since_when_it_is_old(browser: Chromium, desk: Desk) -> None:
     """Without its server the page turns grey and says so; when the server is back it goes on by itself."""
     browser.open(desk.address)
