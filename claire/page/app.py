@@ -11,6 +11,7 @@ import flask
 from claire.page.archive import ArchiveAway, ArchiveBusy
 from claire.page.html import text
 from claire.page.look import View
+from claire.page.past import RUN, SPANS
 from claire.page.render import render
 from claire.page.story import Told, is_id, story_page
 from services.common.version import VERSION
@@ -37,38 +38,29 @@ ASSETS: Final = {
 
 
 def create_page(
-    look: Callable[[], View],
+    look: Callable[[str], View],
     tell: Callable[[str], Told],
     commands: Sequence[str] = ("claire explain {id}",),
 ) -> flask.Flask:
     """Return the application.
 
     Args:
-        look: puts together what the page shows.
+        look: puts together what the page shows, with the curve of a span.
         tell: tells the story of an id.
         commands: for the terminal, with `{id}` where the id belongs.
     """
     app = flask.Flask("cdb_page", static_folder=None)
     assets = {name: files("claire.page").joinpath(name).read_text(encoding="utf-8") for name in ASSETS}
 
-    @app.before_request
-    def only_this_machine() -> None:
-        """Refuse other names for this address (a page elsewhere could have one that points here), and to change."""
-        if flask.request.method not in METHODS:
-            flask.abort(405)
-        host = flask.request.host
-        name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
-        if name not in HOSTS:
-            flask.abort(421)
-
-    @app.after_request
-    def harden(response: flask.Response) -> flask.Response:
-        response.headers.update(HEADERS)
-        return response
+    app.before_request(_refuse_strangers)
+    app.after_request(_harden)
 
     @app.get("/", provide_automatic_options=False)
     def page() -> str:
-        return render(look())
+        span = flask.request.args.get("span", RUN)
+        if span not in SPANS:
+            flask.abort(404)
+        return render(look(span))
 
     @app.get("/explain/<id_>", provide_automatic_options=False)
     def explain(id_: str) -> tuple[str, int]:
@@ -91,3 +83,18 @@ def create_page(
         return {"status": "ok", "service": "cdb_page", "version": VERSION}
 
     return app
+
+
+def _refuse_strangers() -> None:
+    """Refuse other names for this address (a page elsewhere could have one that points here), and what would change."""
+    if flask.request.method not in METHODS:
+        flask.abort(405)
+    host = flask.request.host
+    name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
+    if name not in HOSTS:
+        flask.abort(421)
+
+
+def _harden(response: flask.Response) -> flask.Response:
+    response.headers.update(HEADERS)
+    return response

@@ -11,14 +11,15 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Final
 
-from claire.page.html import amount, percent
+from claire.page.html import amount, percent, text
 from claire.page.look import View
-from claire.page.past import Mark
+from claire.page.past import RUN, SPANS, Mark
 from claire.report.axes import number_ticks, time_ticks
 from claire.report.charts import HEIGHT, WIDTH, Frame, frame_around, line_points, unit
 
-__all__ = ["curves"]
+__all__ = ["curves", "spans"]
 
+NAMES: Final = {"run": "run", "week": "7 days", "day": "today"}
 GLYPHS: Final = {"buy": "▲", "sell": "▼"}
 
 
@@ -48,11 +49,26 @@ class Drawing:
     marks: str = ""
 
 
+def spans(view: View) -> str:
+    """Return the choice of the curve's time."""
+    links = (
+        f'<a href="{"/" if name == RUN else f"/?span={name}"}"{" aria-current=page" if name == view.span else ""}>'
+        f"{NAMES[name]}</a>"
+        for name in SPANS
+    )
+    return f'<nav aria-label="Time of the curve">{"".join(links)}</nav>'
+
+
 def curves(view: View) -> str:
     """Return the two pictures, or why there is none."""
+    old = view.curve_fault and not view.stale
+    note = f'<p class="warn">not renewed: {text(view.curve_fault)}</p>' if old else ""
     if len(view.points) < 2:
-        return '<p class="soft">No curve yet: the writer stores the portfolio once a minute of the run\'s clock.</p>'
-    return _chart(_equity(view)) + _chart(_drawdown(view))
+        return (
+            note
+            + '<p class="soft">No curve yet: the writer stores the portfolio once a minute of the run\'s clock.</p>'
+        )
+    return note + _chart(_equity(view)) + _chart(_drawdown(view))
 
 
 def _equity(view: View) -> Drawing:

@@ -21,7 +21,10 @@ def verdicts(view: View) -> str:
         return "counts unknown: cdb_risk does not answer"
     refused = counted.get("refused") or {}
     parts = [f"{text(counted.get('approved', UNKNOWN))} approved"]
-    parts += [f"{text(count)} refused by {words(name)}" for name, count in refused.items()]
+    parts += [f"{text(count)} refused by {words(name)}" for name, count in refused.items() if name not in NOTHING_TO_DO]
+    idle = sum(count for name, count in refused.items() if name in NOTHING_TO_DO)
+    if idle:
+        parts.append(f"{idle} with nothing to do")
     return " · ".join(parts)
 
 

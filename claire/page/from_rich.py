@@ -76,9 +76,10 @@ def _table(drawn: Table) -> str:
     names = [_cell(column.header) for column in columns]
     head = "".join(f"<th scope=col{c}>{name}</th>" for c, name in zip(css, names, strict=True))
     body = "".join(
-        "<tr>"
+        f"<tr><th scope=row>{_cell(row[0])}</th>"
         + "".join(
-            f'<td{c} data-label="{name}">{_cell(cell)}</td>' for c, name, cell in zip(css, names, row, strict=True)
+            f'<td{c} data-label="{name}">{_cell(cell)}</td>'
+            for c, name, cell in zip(css[1:], names[1:], row[1:], strict=True)
         )
         + "</tr>"
         for row in rows

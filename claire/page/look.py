@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from threading import Lock
@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from claire.page.archive import Archive, ArchiveAway, ArchiveBusy
 from claire.page.flow import Rates
-from claire.page.past import CurvePoint, Mark, Past, read_curve, read_past
+from claire.page.past import RUN, CurvePoint, Mark, Past, read_past
+from claire.page.shelf import Shelf
 from claire.status import Answer, put_together
 from services.common import channels
 
@@ -20,11 +21,6 @@ __all__ = ["Looker", "View"]
 
 FRESH_SEC: Final = 1.0
 """Services are asked at most once in this time, however many look."""
-CURVE_SEC: Final = 10.0
-FEW_POINTS: Final = 60
-"""A curve that has just begun is read at every look."""
-CURVE_SHARE: Final = 20
-"""The curve is read at most so often that it takes the twentieth part of the database's time."""
 OF_THE_EXCHANGE: Final = ("reconciliation", "canary", "unknown_orders")
 STANDSTILL_SEC: Final = 90.0
 """Longer than a candle at its own speed; a live clock that stops is told by the services themselves, and sooner."""
@@ -41,7 +37,9 @@ class View:
         outcomes: how often execution gave which result.
         exchange: what execution says of the exchange itself; empty on paper.
         past: what the database knows; the last that was known when it does not answer.
+        span: of the curve: run, week or day.
         points, marks: the curve and the fills on it.
+        curve_fault: why it is old; empty when it is not.
         counts, rates: events of the run so far, and a second.
         stale: what is old, since when and why; each a sentence.
     """
@@ -52,8 +50,10 @@ class View:
     outcomes: Mapping[str, int] = field(default_factory=dict)
     exchange: Mapping[str, Any] = field(default_factory=dict)
     past: Past = field(default_factory=Past)
+    span: str = RUN
     points: Sequence[CurvePoint] = ()
     marks: Sequence[Mark] = ()
+    curve_fault: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
     rates: Mapping[str, Decimal] = field(default_factory=dict)
     stale: Sequence[str] = ()
@@ -86,18 +86,17 @@ class Looker:
         self._last: tuple[float, View] | None = None
         self._rates = Rates()
         self._past = Past()
-        self._curve: tuple[Sequence[CurvePoint], Sequence[Mark]] = ((), ())
-        self._curve_due = 0.0
+        self._shelf = None if archive is None else Shelf(archive, wall)
         self._since: dict[str, datetime] = {}
         self._clock_seen: tuple[Any, float, datetime] | None = None
 
-    def look(self) -> View:
-        """Return what is known at this moment."""
+    def look(self, span: str = RUN) -> View:
+        """Return what is known at this moment, with the curve of a span (`run`, `week` or `day`)."""
         with self._lock:
             if self._last is None or self._wall() - self._last[0] >= FRESH_SEC:
                 view = self._look()
                 self._last = self._wall(), view
-            return self._last[1]
+            return self._with_curve(self._last[1], span)
 
     def _look(self) -> View:
         answers = self._ask()
@@ -116,8 +115,6 @@ class Looker:
             outcomes=dict(execution.get("order_results") or {}),
             exchange={name: execution[name] for name in OF_THE_EXCHANGE if name in execution},
             past=self._past,
-            points=self._with_this_moment(status),
-            marks=self._curve[1],
             counts=counts,
             rates=self._rates.note(self._wall(), counts),
             stale=stale,
@@ -137,21 +134,14 @@ class Looker:
 
     def _read(self, now: datetime) -> list[str]:
         """Read the database; what was read before stays when it does not answer."""
-        if self._archive is None:
+        if self._archive is None or self._shelf is None:
             return []
         fault = ""
         try:
             past = self._archive.ask(read_past)
             if past.run_id != self._past.run_id:
-                self._curve, self._curve_due = ((), ()), 0.0
+                self._shelf.clear()
             self._past = past
-            if self._wall() >= self._curve_due:
-                began = self._wall()
-                try:
-                    self._curve = self._archive.ask(read_curve)
-                finally:
-                    pause = CURVE_SEC if len(self._curve[0]) > FEW_POINTS else FRESH_SEC
-                    self._curve_due = began + max(pause, CURVE_SHARE * (self._wall() - began))
         except (ArchiveAway, ArchiveBusy) as away:
             fault = str(away)
         since = self._lasts("database", bad=bool(fault), now=now)
@@ -167,15 +157,24 @@ class Looker:
             return []
         return [f"The run's clock stands still since {self._clock_seen[2]:%H:%M:%S} UTC: nothing is decided meanwhile."]
 
-    def _with_this_moment(self, status: Mapping[str, Any]) -> Sequence[CurvePoint]:
-        """Return the curve with what risk says now at its end."""
-        points, money, moment = self._curve[0], status["money"], status["now"]
-        if not isinstance(moment, str) or money["equity"] is None or status["run_id"] != self._past.run_id:
-            return points
-        at = int(datetime.fromisoformat(moment).timestamp())
-        if points and at <= points[-1].at:
-            return points
-        equity = money["equity"]
-        # under the peak that the curve knows: risk has seen more moments and may know a higher one
-        peak = points[-1].equity / (1 - points[-1].fall) if points and points[-1].fall < 1 else equity
-        return [*points, CurvePoint(at, equity, 1 - equity / peak if 0 < equity < peak else Decimal(0))]
+    def _with_curve(self, view: View, span: str) -> View:
+        if self._shelf is None:
+            return view
+        drawn = self._shelf.curve(span)
+        points = (
+            _to_this_moment(drawn.points, view.status) if view.status["run_id"] == view.past.run_id else drawn.points
+        )
+        return replace(view, span=span, points=points, marks=drawn.marks, curve_fault=drawn.fault)
+
+
+def _to_this_moment(points: Sequence[CurvePoint], status: Mapping[str, Any]) -> Sequence[CurvePoint]:
+    """Return the curve with what risk says now at its end."""
+    equity, moment = status["money"]["equity"], status["now"]
+    if not isinstance(moment, str) or equity is None:
+        return points
+    at = int(datetime.fromisoformat(moment).timestamp())
+    if points and at <= points[-1].at:
+        return points
+    # under the peak that the curve knows: risk has seen more moments and may know a higher one
+    peak = points[-1].equity / (1 - points[-1].fall) if points and points[-1].fall < 1 else equity
+    return [*points, CurvePoint(at, equity, 1 - equity / peak if 0 < equity < peak else Decimal(0))]

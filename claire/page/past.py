@@ -14,8 +14,10 @@ from claire.stats import current_run
 from services.common import channels
 from services.common.events import Alert, RiskDecision, parse_event
 
-__all__ = ["CurvePoint", "Decided", "Mark", "Past", "read_curve", "read_past"]
+__all__ = ["RUN", "SPANS", "CurvePoint", "Decided", "Mark", "Past", "read_curve", "read_past"]
 
+RUN: Final = "run"
+SPANS: Final = (RUN, "week", "day")
 DECISIONS: Final = 25
 ALERTS: Final = 8
 MARKS: Final = 120
@@ -26,11 +28,14 @@ COUNTED: Final = (channels.SIGNALS, channels.RISK_DECISIONS, channels.ORDERS, ch
 CURVE: Final = """
 WITH run AS (
     SELECT extract(epoch FROM timestamp)::numeric AS at, total_equity::numeric AS equity, drawdown_pct::numeric AS fall
-    FROM portfolio_snapshots WHERE run_id = %s
+    FROM portfolio_snapshots WHERE run_id = %(run)s AND timestamp >= (
+        SELECT CASE %(span)s WHEN 'day' THEN date_trunc('day', max(timestamp))
+                             WHEN 'week' THEN max(timestamp) - interval '7 days' ELSE '-infinity' END
+        FROM portfolio_snapshots WHERE run_id = %(run)s)
 ), span AS (SELECT min(at) AS first, max(at) AS last FROM run), kept AS (
     SELECT min(ARRAY[equity, at, fall]) AS low, max(ARRAY[equity, at, fall]) AS high,
            max(ARRAY[fall, at, equity]) AS deep, max(ARRAY[at, equity, fall]) AS ends
-    FROM run, span GROUP BY CASE WHEN last > first THEN floor((at - first) * %s / (last - first)) ELSE 0 END
+    FROM run, span GROUP BY CASE WHEN last > first THEN floor((at - first) * %(buckets)s / (last - first)) ELSE 0 END
 )
 SELECT low[2], low[1], low[3] FROM kept UNION SELECT high[2], high[1], high[3] FROM kept
 UNION SELECT deep[2], deep[3], deep[1] FROM kept
@@ -140,11 +145,16 @@ def _outcomes(cursor: Any, decisions: Sequence[RiskDecision]) -> dict[str, tuple
     return {row[0]: row[1:] for row in cursor.fetchall()}
 
 
-def read_curve(connection: psycopg2.extensions.connection) -> tuple[list[CurvePoint], list[Mark]]:
-    """Return the curve of the run going on, thinned out by the database, and its last fills."""
+def read_curve(connection: psycopg2.extensions.connection, span: str = RUN) -> tuple[list[CurvePoint], list[Mark]]:
+    """Return the curve of the run going on, thinned out by the database, and its last fills.
+
+    Args:
+        connection: to its database.
+        span: `run`: all of it; `week`: its last seven days; `day`: since 00:00 UTC; by the run's clock.
+    """
     run_id = current_run(connection)
     with connection.cursor() as cursor:
-        cursor.execute(CURVE, (run_id, BUCKETS))
+        cursor.execute(CURVE, {"run": run_id, "span": span, "buckets": BUCKETS})
         points = [CurvePoint(int(at), equity, fall) for at, equity, fall in cursor.fetchall()]
         cursor.execute(MARKED, (run_id, MARKS))
         marks = [

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from claire.page.book import exchange, orders, outside, positions
-from claire.page.curve import curves
+from claire.page.curve import curves, spans
 from claire.page.decisions import decisions, verdicts
 from claire.page.head import banners, header, title
 from claire.page.html import document, section, text
@@ -27,7 +27,7 @@ def render(view: View) -> str:
     run = f"run {text(view.past.run_id or status['run_id'])}"
     body = (
         f'{header(view)}<main>{banners(view)}<section id="money" aria-label="Money">{tiles(status)}</section>'
-        f'<div class="pair">{section("curve", "Equity and drawdown", curves(view), run)}'
+        f'<div class="pair">{section("curve", "Equity and drawdown", curves(view), run + spans(view))}'
         f"{section('limits', 'Limits', limits(status))}</div>"
         + _book(status)
         + (section("exchange", "Exchange", exchange(view.exchange)) if view.exchange else "")

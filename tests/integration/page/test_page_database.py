@@ -115,6 +115,11 @@ def test_the_curve_keeps_its_extremes_and_is_thinned_out(archive: Archive, infra
     assert min(point.equity for point in points) == low
     assert max(point.equity for point in points) == high
     assert max(point.fall for point in points) == deep
+    week, _ = archive.ask(lambda connection: read_curve(connection, "week"))
+    today, _ = archive.ask(lambda connection: read_curve(connection, "day"))
+    assert week == points, "it is three and a half days long"
+    assert today[0].at == last // 86_400 * 86_400
+    assert today[-1] == points[-1]
     assert any(point.equity % 1 == Decimal("0.123456789") for point in points)
 
 

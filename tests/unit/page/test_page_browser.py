@@ -72,7 +72,7 @@ class Desk:
 
     def serve(self, port: int) -> HttpServer:
         """Serve at a port."""
-        return HttpServer(create_page(lambda: self.view, lambda _: Told("<h2>Risk</h2>")), "127.0.0.1", port).start()
+        return HttpServer(create_page(lambda _: self.view, lambda _: Told("<h2>Risk</h2>")), "127.0.0.1", port).start()
 
     @property
     def address(self) -> str:

@@ -15,7 +15,7 @@ from claire.page import look as look_module
 from claire.page.archive import Archive, ArchiveAway, ArchiveBusy
 from claire.page.flow import Rates
 from claire.page.look import Looker
-from claire.page.past import Past
+from claire.page.past import Past, read_past
 from claire.status import Answer
 from services.common import channels
 from tests.unit.page.page_desk import EVERYONE, NOON, curve
@@ -50,10 +50,11 @@ class FakeArchive:
 
     def ask(self, question: Callable[..., Any]) -> Any:
         """Answer."""
-        self.asked.append(question.__name__)
-        if self.away or (self.curve_fails and question.__name__ == "read_curve"):
+        past = question is read_past
+        self.asked.append("read_past" if past else "read_curve")
+        if self.away or (self.curve_fails and not past):
             raise ArchiveAway(self.away or "too long")
-        return self.past if question.__name__ == "read_past" else (self.curve, [])
+        return self.past if past else (self.curve, [])
 
 
 class Desk:
@@ -81,10 +82,10 @@ class Desk:
             channels.EXECUTION: Answer({"machine": {"order_results": {"FILLED": 2}, "canary": {"fills": 1}}}, {}),
         }
 
-    def look(self, after_sec: float = 2.0) -> Any:
+    def look(self, after_sec: float = 2.0, span: str = "run") -> Any:
         """Look again, so much later."""
         self.wall.seconds += after_sec
-        return self.looker.look()
+        return self.looker.look(span)
 
 
 def test_services_and_database_are_asked_once_for_many_lookers() -> None:
@@ -92,10 +93,10 @@ def test_services_and_database_are_asked_once_for_many_lookers() -> None:
     desk = Desk()
     first = desk.looker.look()
 
-    assert desk.look(0.5) is first
+    assert desk.look(0.5).at is first.at
     assert desk.asked == 1
     later = desk.look(1)
-    assert later is not first
+    assert later.at is not first.at
     assert desk.asked == 2
     assert desk.archive.asked == ["read_past", "read_curve", "read_past"]
     desk.look(10)
@@ -142,6 +143,17 @@ def test_a_young_curve_is_read_at_every_look() -> None:
     assert desk.archive.asked.count("read_curve") == 2
 
 
+def test_each_span_has_a_curve_of_its_own() -> None:
+    """Two lookers with two spans: services are asked once, each curve is read for itself."""
+    desk = Desk()
+
+    assert desk.look(span="day").span == "day"
+    assert desk.look(0.1, span="week").span == "week"
+    assert desk.look(0.1, span="day").span == "day"
+    assert desk.asked == 1
+    assert desk.archive.asked == ["read_past", "read_curve", "read_curve"]
+
+
 def test_no_answer_is_stale_since_the_first_of_it() -> None:
     """The moment at which nobody answered any more stays; when one answers it is over."""
     desk = Desk()
@@ -169,7 +181,9 @@ def test_the_database_gone_keeps_what_was_known_and_says_since_when() -> None:
     desk.archive.curve_fails = True
     desk.look(20)
     asked = desk.archive.asked.count("read_curve")
-    assert desk.look().stale == []
+    later = desk.look()
+    assert (later.stale, later.curve_fault) == ([], "too long")
+    assert later.points[:62] == view.points[:62]
     assert desk.archive.asked.count("read_curve") == asked
 
 

@@ -20,6 +20,7 @@ from claire.page import story as story_module
 from claire.page.app import create_page
 from claire.page.archive import Archive, ArchiveAway
 from claire.page.from_rich import as_html
+from claire.page.look import View
 from claire.page.serve import IN_DOCKER, page_of_folder
 from claire.page.story import Told, is_id, teller
 from services.common.events import RiskDecision
@@ -31,7 +32,7 @@ pytestmark = [pytest.mark.unit, pytest.mark.security]
 
 def test_it_is_hardened() -> None:
     """A strict policy on every answer, errors too; no script or style but its own files."""
-    client = create_page(a_view, no_story).test_client()
+    client = create_page(lambda _: a_view(), no_story).test_client()
 
     for path in (
         "/",
@@ -56,11 +57,30 @@ def test_it_is_hardened() -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
 def test_nothing_can_be_changed(method: str) -> None:
     """GET and HEAD are all there is."""
-    client = create_page(a_view, no_story).test_client()
+    client = create_page(lambda _: a_view(), no_story).test_client()
 
     for path in ("/", "/explain/abcdefgh", "/style.css", "/health"):
         assert client.open(path, method=method).status_code == 405
     assert client.head("/").status_code == 200
+
+
+def test_the_span_of_the_curve_is_one_of_three() -> None:
+    """Run, seven days, today; the chosen one is marked; nothing else is asked of the database."""
+    asked: list[str] = []
+
+    def look(span: str) -> View:
+        asked.append(span)
+        return a_view(span=span, curve_fault="too <slow>")
+
+    client = create_page(look, no_story).test_client()
+    week = client.get("/?span=week").get_data(as_text=True)
+
+    assert '<a href="/?span=week" aria-current=page>7 days</a>' in week
+    assert '<a href="/">run</a>' in week
+    assert "not renewed: too &lt;slow&gt;" in week
+    assert client.get("/?span=%27%3B--").status_code == 404
+    assert client.get("/?span=day").status_code == 200
+    assert asked == ["week", "day"]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +92,7 @@ def test_nothing_can_be_changed(method: str) -> None:
 )  # fmt: skip
 def test_it_answers_under_the_names_of_this_machine_alone(host: str, code: int) -> None:
     """A page elsewhere whose name was made to point here gets nothing."""
-    assert create_page(a_view, no_story).test_client().get("/", headers={"Host": host}).status_code == code
+    assert create_page(lambda _: a_view(), no_story).test_client().get("/", headers={"Host": host}).status_code == code
 
 
 @pytest.mark.parametrize("id_", ["short", "a" * 65, "drop table;--", "../../etc/passwd", "%3Cscript%3E", "a'b'c'd'e'"])
@@ -82,21 +102,23 @@ def test_an_id_that_cannot_be_one_is_not_looked_for(id_: str) -> None:
     def must_not(_: str) -> Told:
         raise AssertionError("it was asked")
 
-    assert create_page(a_view, must_not).test_client().get(f"/explain/{id_}").status_code == 404
+    assert create_page(lambda _: a_view(), must_not).test_client().get(f"/explain/{id_}").status_code == 404
     assert not is_id(id_)
 
 
 def test_the_story_names_the_commands_that_go_on() -> None:
     """The id stands in each command; the database away is a 503 with the reason, escaped."""
     page = (
-        create_page(a_view, no_story, ("claire explain {id} --data-dir <x>",)).test_client().get("/explain/ord-12345")
+        create_page(lambda _: a_view(), no_story, ("claire explain {id} --data-dir <x>",))
+        .test_client()
+        .get("/explain/ord-12345")
     )
     text = page.get_data(as_text=True)
 
     def away(_: str) -> Told:
         raise ArchiveAway("<b>gone</b>")
 
-    gone = create_page(a_view, away).test_client().get("/explain/ord-12345")
+    gone = create_page(lambda _: a_view(), away).test_client().get("/explain/ord-12345")
 
     assert "claire explain ord-12345 --data-dir &lt;x&gt;" in text
     assert '<script src="/copy.js" defer></script>' in text

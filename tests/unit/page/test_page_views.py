@@ -75,7 +75,7 @@ def test_numbers_are_those_of_risk() -> None:
         equity="100123.45", daily_pnl="-23.4", start_of_day_equity="100146.85", peak_equity="100200", cash="99000",
         drawdown="0.0008", exposure="220", fees="1.5", positions=[POSITION, SHORT], working_orders=[order],
         headroom={"daily_drawdown": "0.04", "circuit_breaker": "-0.01", "total_exposure": "0.31"},
-        decisions={"approved": 3, "refused": {"spread_check": 2}},
+        decisions={"approved": 3, "refused": {"spread_check": 2, "EXIT_WORKING": 1, "NO_POSITION": 4}},
         execution={"working_orders": [{"order_id": "o-1", "obstacle": "NO_QUOTE", "price": "99.5"}]},
     )  # fmt: skip
     text = words(render(a_view(status)))
@@ -87,7 +87,7 @@ def test_numbers_are_those_of_risk() -> None:
         "BTCUSDT long dust 2 100.00 110.00 220.00 0.22 % +20.00 99.00 10.00 %",
         "ETHUSDT perp short -3 0.5 0.4 -1.20 0.00 % +0.30 0.51 27.50 % 0.9 125.00 %",
         "o-1 BTCUSDT stop loss sell 0 of 1.5 99.5 UNKNOWN 2021-05-19 13:04:00 NO_QUOTE",
-        "order o-1 is UNKNOWN", "3 approved", "2 refused by spread check",
+        "order o-1 is UNKNOWN", "3 approved", "2 refused by spread check · 5 with nothing to do",
         "next funding: 2021-05-19 16:00:00 UTC", "last reconciliation: none: paper",
     ):  # fmt: skip
         assert part in text, f"{part!r} is missing in:\n{text}"
