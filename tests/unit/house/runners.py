@@ -60,7 +60,7 @@ def claire_line(command: Shown) -> list[str] | None:
 def docker_line(command: Shown) -> list[str] | None:
     """Return the words of a whole command line for the stack, None when it is none."""
     words = command.words
-    if words[0] not in {"docker", "curl"} or (words[0] == "docker" and len(words) == 2):
+    if words[0] not in {"docker", "curl"} or "…" in words or (words[0] == "docker" and len(words) == 2):
         return None
     return words
 

@@ -30,7 +30,7 @@ def rendered(overlay: str = "") -> dict[str, Any]:
         pytest.skip("no docker command here")
     files = ["-f", "docker-compose.yml", *(["-f", overlay] if overlay else [])]
     command = ["docker", "compose", "--profile", "*", *files, "--env-file", os.devnull, "config", "--format", "json"]
-    keys = {"MEXC_API_KEY_FILE": "/keys/access", "MEXC_API_SECRET_FILE": "/keys/secret"}
+    keys = dict.fromkeys(("MEXC_API_KEY_FILE", "MEXC_API_SECRET_FILE", "NOTIFY_URLS_FILE"), "/keys/one")
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **keys}, capture_output=True, text=True, check=False)
     if "is not a docker command" in done.stderr or "unknown flag" in done.stderr:
         pytest.skip("no Docker Compose v2 here")
@@ -122,6 +122,17 @@ def test_the_overlay_for_live_trading_opens_one_way_for_one_container() -> None:
     assert {secret["source"] for secret in after["secrets"]} == {"mexc_api_key", "mexc_api_secret"}
     assert after["environment"]["MEXC_API_KEY_FILE"] == "/run/secrets/mexc_api_key"
     assert {name for name in before if before[name] != after.get(name)} == {"networks", "environment"}
+
+
+def test_the_overlay_for_addresses_of_people_gives_them_to_the_notifier_as_a_file() -> None:
+    """Nothing but cdb_notifier differs, and in it only where the addresses are read."""
+    plain, changed = rendered()["services"], rendered("backoffice/docker/notify.yml")["services"]
+    assert {name for name in changed if changed[name] != plain.get(name)} == {"cdb_notifier"}
+    notifier = changed["cdb_notifier"]
+
+    assert notifier["environment"]["NOTIFY_URLS_FILE"] == "/run/secrets/notify_urls"
+    assert [secret["source"] for secret in notifier["secrets"]] == ["notify_urls"]
+    assert {name for name in plain["cdb_notifier"] if plain["cdb_notifier"][name] != notifier[name]} <= {"environment"}
 
 
 def test_without_the_overlay_only_who_must_can_leave() -> None:

@@ -167,3 +167,14 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         if not linked.exists() or (anchor and anchor not in anchors(linked)):
             dead.append(target)
     assert not dead
+
+
+def test_what_the_threat_model_calls_tested_is_tested() -> None:
+    """Each test file and each test function that security.md names is there."""
+    text = (ROOT / "backoffice" / "docs" / "security.md").read_text(encoding="utf-8")
+    files = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")}
+    named = set(re.findall(r"`(_?(?:test|check)_\w+(?:\.py)?)`", text))
+
+    assert len(named) > 15
+    for name in named:
+        assert name in files or any(f"def {name}(" in source for source in files.values()), name
