@@ -86,10 +86,13 @@ def look_at_ports(ports: Mapping[str, tuple[str, int]]) -> Iterator[Finding]:
         elif _is_ours(port):
             ours.append(str(port))
         else:
+            words = f"port {port} ({name}) is taken by another program"
+            if not _answers(port):
+                words = f"port {port} ({name}) is held and silent: by ours, which starts or is stuck, or by another"
             yield Finding(
                 "ports",
                 Level.problem,
-                f"port {port} ({name}) is taken by another program",
+                words,
                 f"lsof -nP -iTCP:{port} -sTCP:LISTEN  # stop it, or choose another: --first-port, "
                 f"{name.upper()}_PORT in .env",
             )
@@ -116,6 +119,18 @@ def _is_ours(port: int) -> bool:
         return True
     grafana = read_json(port, "/api/health") or {}
     return "database" in grafana or "Prometheus" in _text(port, "/-/healthy")
+
+
+def _answers(port: int) -> bool:
+    """Return whether HTTP is spoken there at all."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=2.0)
+    try:
+        connection.request("GET", "/")
+        return bool(connection.getresponse().status)
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _text(port: int, path: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -132,6 +134,22 @@ def test_a_port_is_free_ours_or_taken(web: Callable[[Answers], str]) -> None:
     assert f"lsof -nP -iTCP:{stranger}" in taken.mend
     assert fine.words == f"ours: {port}, {grafana}, {prometheus}; free: 1"
     assert next(look_at_ports({"far": ("cdb_ws", 8000)})).level is Level.not_checked
+
+
+def test_a_port_that_is_held_in_silence_may_be_ours() -> None:
+    """A container that starts listens before it answers: that is not called another program."""
+
+    def hang_up(held: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                held.accept()[0].close()
+
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        threading.Thread(target=hang_up, args=(held,), daemon=True).start()
+        (found,) = list(look_at_ports({"cdb_core": ("127.0.0.1", port)}))[:1]
+
+    assert found.words == f"port {port} (cdb_core) is held and silent: by ours, which starts or is stuck, or by another"
 
 
 def test_disks_are_judged_by_what_is_free(tmp_path: Path) -> None:
