@@ -153,7 +153,7 @@ class Stack:
 
     def down(self) -> None:
         """Remove containers, networks and volumes of the test project (of no other)."""
-        self.compose("down", "--volumes", "--timeout", "20")
+        self.compose("--profile", "*", "down", "--volumes", "--timeout", "20")
         self.profile = None
 
     def compose(self, *arguments: str, environ: Mapping[str, str] | None = None, project: str = PROJECT) -> str:

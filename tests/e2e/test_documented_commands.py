@@ -198,6 +198,7 @@ def test_the_page_about_the_sandbox(reader: Reader) -> None:
     assert shown["rest"] == "http://cdb_sandbox:8100"
     assert all(one["age_sec"] < 30 for one in shown["instruments"].values()), "SOLUSDT too, which has no recording"
     reader.types("docker compose --profile sandbox down -v")
+    stack.profile = None
     try:
         reader.types("docker compose --env-file backoffice/docker/sandbox.env up -d --build --wait")
         assert requests.get(f"http://127.0.0.1:{OFFSET + 8000}/health", timeout=5).json()["status"] == "ok"
