@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import hiredis
 import redis
 from redis.backoff import NoBackoff
 from redis.connection import Connection, UnixDomainSocketConnection
@@ -95,7 +96,8 @@ class Link:
             self.ensure()
             connection = self._connection
             try:
-                connection.send_command(*command, check_health=False)
+                # as send_command does, which looks at the type of every part first: those of a publish are many
+                connection.send_packed_command((hiredis.pack_command(command),), check_health=False)
                 if timeout_sec == CALL_TIMEOUT_SEC:
                     return connection.read_response()
                 return connection.read_response(timeout=timeout_sec)

@@ -83,6 +83,8 @@ class MachineShell:
         life.status.add("finished", lambda: life.clock.finished)
         life.status.add("journal", self._journal_status)
         life.status.add("machine", self._machine_summary)
+        life.metrics.lag.set_function(lambda: self._bus.lag)
+        life.metrics.position.set_function(lambda: 0 if self._folded is None else self._folded.n)
         self._metrics = metrics(life.metrics.registry, lambda: life.status.read().get("machine"))
 
     def _cursors(self) -> dict[str, int]:
@@ -161,7 +163,6 @@ class MachineShell:
             self._life.redis_back()
         else:
             self._life.redis_lost(self._bus.problem)
-        self._life.metrics.lag.set(self._bus.lag)
         return entries
 
     def _handle(self, entry: Entry) -> bool:
@@ -246,8 +247,6 @@ class MachineShell:
         if self._bus.at_head:
             self._publisher.announce(self._settings)
         self._admission.admit(self._bus)
-        if self._folded is not None:
-            self._life.metrics.position.set(self._folded.n)
 
     def _advance(self) -> None:
         """Say how far this service is, without outputs."""
