@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from claire.explain.wording import base_of, bps, clock, money, number, percent, price, quantity, short
+from claire.explain.wording import base_of, bps, clock, fee, money, number, percent, price, quantity, short
 from services.common.events import OrderResult
 from services.common.timestamps import parse_timestamp
 
@@ -40,10 +40,8 @@ def fill_lines(result: OrderResult) -> list[str]:
     elif fill is not None:
         told.append(f"rule: {fill.get('rule')}: {fill.get('by', '')}")
     rate = None if fill is None else _number(fill, "fee_rate")
-    told.append(
-        f"cost: slippage against mid {bps(result.slippage_bps)}; fee {number(result.fee or Decimal(0), 4)} "
-        f"{result.fee_currency or ''}" + ("" if rate is None else f" ({percent(rate)})")
-    )
+    paid = fee(result.fee or Decimal(0), result.fee_currency) + ("" if rate is None else f" ({percent(rate)})")
+    told.append(f"cost: slippage against mid {bps(result.slippage_bps)}; fee {paid}")
     return told
 
 

@@ -64,6 +64,7 @@ _LABELS: Final = frozenset(
     )
 )
 _STATUS: Final = {"not_evaluated": "not evaluated"}
+_WITHOUT_REASON: Final = {"SUBMITTING": "journalled, and then sent to the exchange"}
 _DETAILED_PATHS: Final = 3
 
 
@@ -234,7 +235,13 @@ def _path(path: Path, last_us: int | None, width: int) -> Iterator[RenderableTyp
             continue
         title = "fill" if result.last_quantity else result.status.lower()
         yield heading(f"Execution: {title}", result.timestamp, after)
-        yield lines(*(fill_lines(result) if result.last_quantity else [rounded(result.reason or "no reason given")]))
+        yield lines(
+            *(
+                fill_lines(result)
+                if result.last_quantity
+                else [rounded(result.reason or _WITHOUT_REASON.get(result.status, "no reason given"))]
+            )
+        )
 
 
 def layer_table(decision: RiskDecision, *, wide: bool) -> Table:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 from claire.explain.lookup import Hit, Lookup, chain_id
-from claire.explain.wording import base_of, bps, day_clock, duration, money, price, quantity, rounded, unit_of
+from claire.explain.wording import base_of, bps, day_clock, duration, fee, money, price, quantity, rounded, unit_of
 from services.common import channels
 from services.common.codec import decode
 from services.common.decimals import ZERO
@@ -246,10 +247,14 @@ def _tell_fill(path: Path, signal: Signal | None) -> str:
     order, filled, average = path.order, last.filled_quantity, last.average_price or ZERO
     what = f"{'Bought' if last.side == 'BUY' else 'Sold'} {quantity(filled)} {base_of(last.symbol)}"
     part = "" if last.status == "FILLED" or order is None else f" of {quantity(order.quantity)}"
-    fee = sum((fill.fee or ZERO for fill in fills), ZERO)
+    paid: dict[str, Decimal] = {}
+    for fill in fills:
+        coin = fill.fee_currency or "USDT"
+        paid[coin] = paid.get(coin, ZERO) + (fill.fee or ZERO)
+    fees = " and ".join(money(sum_) if coin == "USDT" else fee(sum_, coin) for coin, sum_ in paid.items())
     since = signal.timestamp if signal is not None else path.decision.timestamp
     origin = "signal" if signal is not None else "decision"
     return (
         f"{what}{part} at {price(average)} ({money(filled * average)}), {duration(fills[-1].timestamp - since)} after "
-        f"the {origin}; slippage {bps(fills[-1].slippage_bps)}, fee {money(fee)}."
+        f"the {origin}; slippage {bps(fills[-1].slippage_bps)}, fee {fees}."
     )

@@ -11,8 +11,8 @@ from services.common.instruments import DEFAULT_INSTRUMENTS, PERPETUAL
 from services.common.timestamps import HOUR_US, MINUTE_US, MS_US, SECOND_US, format_timestamp
 
 __all__ = [
-    "Unit", "amount", "base_of", "bps", "clock", "day_clock", "duration", "instrument_name", "layer_number", "money",
-    "number", "percent", "price", "quantity", "quote_line", "rounded", "short", "unit_of",
+    "Unit", "amount", "base_of", "bps", "clock", "day_clock", "duration", "fee", "instrument_name", "layer_number",
+    "money", "number", "percent", "price", "quantity", "quote_line", "rounded", "short", "unit_of",
 ]  # fmt: skip
 
 Unit = Literal["fraction", "usdt", "base", "seconds", "count"]
@@ -97,6 +97,11 @@ def money(value: Decimal | None) -> str:
     if abs(value) >= Decimal(10) ** 6:
         return f"{value / Decimal(10) ** 6:,.2f} M USDT"
     return f"{value:,.2f} USDT"
+
+
+def fee(value: Decimal, coin: str | None) -> str:
+    """Return a fee in the coin that it was taken in: dollars to 1/100 of a cent, other coins to ten decimals."""
+    return f"{number(value, 4 if coin in {None, 'USDT'} else 10)} {coin or ''}".rstrip()
 
 
 def price(value: Decimal | None) -> str:

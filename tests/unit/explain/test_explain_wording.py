@@ -11,6 +11,7 @@ from claire.explain.wording import (
     Unit,
     bps,
     duration,
+    fee,
     instrument_name,
     layer_number,
     money,
@@ -113,3 +114,10 @@ def test_a_fill_that_an_operator_told_names_him() -> None:
     )  # fmt: skip
 
     assert "rule: operator: ana: seen there" in fill_lines(result)
+
+
+def test_a_fee_is_told_in_its_own_coin_with_all_that_is_known() -> None:
+    """A fee of a spot buy is a sliver of the coin that was bought: to the cent it would be nothing."""
+    assert fee(Decimal("0.0000004155"), "BTC") == "0.0000004155 BTC"
+    assert fee(Decimal("0.0246001"), "USDT") == "0.0246 USDT"
+    assert fee(Decimal("0.5"), None) == "0.5"
