@@ -55,6 +55,7 @@ class StackOptions:
 def settings_models() -> dict[str, tuple[type[BaseModel], ...]]:
     """Return the settings models of each service."""
     from services.cdb_core.settings import CoreSettings
+    from services.cdb_execution.adapters.keys import MexcAddresses
     from services.cdb_execution.settings import ExchangeAccess, ExecutionSettings
     from services.cdb_notifier.settings import NotifierSettings
     from services.cdb_risk.settings import RiskSettings
@@ -66,7 +67,7 @@ def settings_models() -> dict[str, tuple[type[BaseModel], ...]]:
         channels.WS: (FeedSettings, PlaybackSettings, LiveSettings),
         channels.CORE: (CoreSettings,),
         channels.RISK: (RiskSettings,),
-        channels.EXECUTION: (ExecutionSettings, ExchangeAccess),
+        channels.EXECUTION: (ExecutionSettings, ExchangeAccess, MexcAddresses),
         channels.WRITER: (WriterSettings, WriterShellSettings),
         channels.NOTIFIER: (NotifierSettings,),
     }
