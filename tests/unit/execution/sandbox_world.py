@@ -30,10 +30,10 @@ from tests.unit.execution.live_world import live_settings
 from tests.unit.execution.stepped_process import Journal, Killed, SteppedShell
 from tests.unit.execution.stepped_sandbox import SteppedSandbox
 
-__all__ = ["SandboxWorld", "simulated_time"]
+__all__ = ["ORDER_WHERE", "SandboxWorld", "simulated_time"]
 
 _LOT: Final = Decimal("0.0001")
-_ORDER_WHERE: Final = {"mexc_spot": "POST /api/v3/order", PERPETUAL: "POST /api/v1/private/order/create"}
+ORDER_WHERE: Final = {"mexc_spot": "POST /api/v3/order", PERPETUAL: "POST /api/v1/private/order/create"}
 _SENDING: Final[tuple[tuple[FaultKind, dict[str, Any]], ...]] = (
     (FaultKind.TIMEOUT_BEFORE, {}),
     (FaultKind.TIMEOUT_AFTER, {}),
@@ -79,6 +79,7 @@ class SandboxWorld:
         fault: how likely something goes wrong with a request or a push.
         kill: how likely the process ends at each point at which it can.
         calm: nothing goes wrong any more, and nothing takes time.
+        doomed: the point at which the process ends when it comes there next.
     """
 
     def __init__(self, seed: int, venue: Venue = "mexc_spot", **changed: Any) -> None:
@@ -87,6 +88,7 @@ class SandboxWorld:
         self.key = instrument_key(venue, "BTCUSDT")
         self.at_ms, self.calm, self.fault, self.kill = 0, True, 0.0, 0.0
         self.deaths: Counter[str] = Counter()
+        self.doomed: str | None = None
         self.lanes: dict[str, deque[Callable[[], None]]] = {"send": deque(), "ask": deque()}
         self._busy: set[str] = set()
         self._ticked_ms = 0
@@ -124,7 +126,8 @@ class SandboxWorld:
     def point(self, name: str) -> None:
         """Be killed here, perhaps; around sending an order more often than elsewhere."""
         likely = self.kill * (4 if "order" in name or "SUBMITTING" in name else 1)
-        if likely and self.random.random() < likely:
+        if name == self.doomed or (likely and self.random.random() < likely):
+            self.doomed = None
             self.deaths[name] += 1
             raise Killed
 
@@ -285,7 +288,7 @@ class SandboxWorld:
     def arm(self) -> None:
         """Let something go wrong soon: with an order, a question or a push."""
         random = self.random
-        where = _ORDER_WHERE[self.venue]
+        where = ORDER_WHERE[self.venue]
         which = random.randrange(4)
         if which <= 1:
             kind, details = random.choice(_SENDING)
@@ -304,7 +307,7 @@ class SandboxWorld:
     def burst(self) -> None:
         """Let risk want two things at once, of which the first keeps the second waiting, which then arrives late."""
         if self.fault:
-            faults, where = self.sandbox.house.faults, _ORDER_WHERE[self.venue]
+            faults, where = self.sandbox.house.faults, ORDER_WHERE[self.venue]
             faults.add(Fault(kind=FaultKind.SLOW, where=where, delay_ms=self.random.choice([2_000, 4_000])))
             faults.add(Fault(kind=FaultKind.LATE, where=where, delay_ms=self.random.choice([4_900, 9_800])))
         self.trade()
@@ -340,7 +343,7 @@ class SandboxWorld:
         for _ in range(most_sec):
             self.advance(1_000)
             for _ in range(400):
-                if not self._stir():
+                if not self.stir():
                     break
             if self._rests(since):
                 return
@@ -362,12 +365,13 @@ class SandboxWorld:
             self.work("ask")
             self.catch_up()
 
-    def _stir(self) -> bool:
+    def stir(self) -> bool:
+        """Let each thread do something; return whether there is more to do."""
         entries = len(self.journal.entries)
         self.alive(self.listen)
         self.alive(lambda: self.work("send"))
         self.alive(lambda: self.work("ask"))
-        self.catch_up()
+        self.alive(self.catch_up)
         waiting = any(self.lanes.values()) or self.sandbox.frames or self.shell.desk.inbox
         return bool(waiting or self.shell.behind or len(self.journal.entries) > entries)
 

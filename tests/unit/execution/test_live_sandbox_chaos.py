@@ -15,8 +15,8 @@ from tests.unit.execution.sandbox_world import SandboxWorld, simulated_time
 
 pytestmark = [pytest.mark.unit, pytest.mark.risk, pytest.mark.chaos, pytest.mark.no_cover]
 
-SEEDS = int(os.environ.get("LIVE_CHAOS_SEEDS", "600"))
-"""How many histories `make test-local` plays: what one processor does in about forty seconds. More: set it."""
+SEEDS = int(os.environ.get("LIVE_CHAOS_SEEDS", "300"))
+"""How many histories `make test-local` plays: what one processor does in about twenty seconds. More: set it."""
 FEW = (0, 1, 6, 11, 15, 18)
 """These have found weaknesses (test_live_sandbox_weaknesses)."""
 
