@@ -79,6 +79,7 @@ class DecidingMachine(StateMachine[RiskSettings, RiskState]):
             symbol=symbol,
             side=outcome.side,
             order_type="MARKET" if outcome.price is None else "LIMIT",
+            time_in_force=outcome.time_in_force,
             quantity=outcome.quantity,
             price=outcome.price,
             reduce_only=purpose != "entry",

@@ -48,7 +48,14 @@ from services.cdb_risk.layers.spread_check import check_slippage, check_spread
 from services.cdb_risk.layers.timeout_check import check_age
 from services.cdb_risk.layers.total_exposure import check_exposure
 from services.cdb_risk.market import UNKNOWN_VOLATILITY, InstrumentMarket, Quote, plausible_price
-from services.cdb_risk.prices import ENTRY_PROTECTION_PCT, expected_slippage, protection_price, touch, worst_price
+from services.cdb_risk.prices import (
+    ENTRY_PROTECTION_PCT,
+    expected_slippage,
+    protection_price,
+    resting_price,
+    touch,
+    worst_price,
+)
 from services.cdb_risk.situation import Outcome, Situation
 from services.cdb_risk.sizing import Request, headroom_quantity, round_to_lot
 from services.cdb_risk.sizing_request import requested_size
@@ -127,6 +134,7 @@ def examine_entry(situation: Situation, signal: Signal) -> Outcome:
         quantity=plan.quantity if approved else ZERO,
         price=plan.limit_price or None,
         reference_price=None if quote is None else wire(quote.mid),
+        time_in_force=situation.settings.ENTRY_TIME_IN_FORCE,
     )
 
 
@@ -146,6 +154,8 @@ def _plan(situation: Situation, key: str, spec: InstrumentSpec | None, quote: Qu
         lacking = Finding(Code.SIZING_INPUT_UNKNOWN, "size is zero: mark or grid is not known", value=ZERO)
         return _Plan(replace(request, quantity=None, refusal=request.refusal or lacking), side)
     limit_price = protection_price(side, touch(side, quote), ENTRY_PROTECTION_PCT, spec.tick_size)
+    if settings.ENTRY_TIME_IN_FORCE == "GTC":
+        limit_price = resting_price(side, quote, spec.tick_size)
     limit_price = within_band(side, limit_price, situation.limit_reference(key), spec)
     # A short binds the more the higher it fills, so its worst price lies above the market, too.
     highest = protection_price("BUY", quote.ask, ENTRY_PROTECTION_PCT, spec.tick_size)

@@ -15,6 +15,7 @@ __all__ = [
     "expected_slippage",
     "opposing_size",
     "protection_price",
+    "resting_price",
     "touch",
     "worst_price",
 ]
@@ -43,6 +44,11 @@ def protection_price(side: Side, at: Decimal, pct: Decimal, tick: Decimal) -> De
     if side == "BUY":
         return max(floor_to(at * (ONE + pct), tick), ceil_to(at, tick))
     return min(ceil_to(at * (ONE - pct), tick), max(floor_to(at, tick), tick))
+
+
+def resting_price(side: Side, quote: Quote, tick: Decimal) -> Decimal:
+    """Return the price at which an order rests at the touch of its own side, on the tick grid away from the other."""
+    return max(floor_to(quote.bid, tick), tick) if side == "BUY" else ceil_to(quote.ask, tick)
 
 
 def escalated_protection(attempt: int, most: Decimal) -> Decimal | None:

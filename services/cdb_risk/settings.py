@@ -59,6 +59,7 @@ class RiskSettings(LiveSettings):
         MAX_ENTRIES_PER_MINUTE: approved entries of one symbol within 60 seconds.
         MAX_ORDERS_PER_MINUTE: orders of all symbols within 60 seconds, exits counted, after which entries wait.
         MAX_ORDER_NOTIONAL_USDT: largest entry at its worst price; larger requests are capped.
+        ENTRY_TIME_IN_FORCE: IOC takes what is offered; GTC (on paper alone) rests at the touch of its own side.
         ENTRY_SPACING_SEC: least time between entries in the same direction, over all symbols.
         PAPER_TAKER_FEE, PAPER_PERP_TAKER_FEE: fee rate of a fill at the touch, part of an order's worst price.
         SIGNAL_ALLOW_SHORT: whether perpetuals may be sold short; spot never is.
@@ -99,6 +100,7 @@ class RiskSettings(LiveSettings):
     MAX_ENTRIES_PER_MINUTE: int = Field(6, ge=0, le=1000)
     MAX_ORDERS_PER_MINUTE: int = Field(30, ge=0, le=10_000)
     MAX_ORDER_NOTIONAL_USDT: Amount = Field(Decimal(20_000), ge=1, le=1_000_000_000)
+    ENTRY_TIME_IN_FORCE: Literal["IOC", "GTC"] = "IOC"
     ENTRY_SPACING_SEC: int = Field(60, ge=0, le=86_400)
     PAPER_TAKER_FEE: Fraction = Field(Decimal("0.0005"), le=Decimal("0.05"))
     PAPER_PERP_TAKER_FEE: Fraction = Field(Decimal("0.0008"), le=Decimal("0.05"))
@@ -117,6 +119,18 @@ class RiskSettings(LiveSettings):
                 f"STOP_LOSS_PCT={self.STOP_LOSS_PCT}, or an entry could be guarded at once"
             )
         return self
+
+    @model_validator(mode="after")
+    def _rests_on_paper_alone(self) -> Self:
+        if self.ENTRY_TIME_IN_FORCE == "GTC" and self.sends:
+            raise ValueError(
+                f"ENTRY_TIME_IN_FORCE=GTC: entries rest on paper alone; TRADING_MODE={self.TRADING_MODE} needs IOC"
+            )
+        return self
+
+    def undecided(self) -> frozenset[str]:
+        """Return the settings that say nothing by their value."""
+        return frozenset({"ENTRY_TIME_IN_FORCE"}) if self.ENTRY_TIME_IN_FORCE == "IOC" else frozenset()
 
     @classmethod
     def unused_on_paper(cls) -> frozenset[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Literal
 
 from services.cdb_risk.finding import wire
 from services.cdb_risk.market import InstrumentMarket, Quote
@@ -27,6 +28,7 @@ class Outcome:
         quantity: base units to order; 0 when refused.
         price: protection price; None for MARKET.
         reference_price: mid at the decision; None when unknown.
+        time_in_force: IOC takes, GTC rests.
     """
 
     approved: bool
@@ -37,6 +39,7 @@ class Outcome:
     quantity: Decimal
     price: Decimal | None
     reference_price: Decimal | None
+    time_in_force: Literal["IOC", "GTC"] = "IOC"
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,12 @@ class LiveSettings(MachineSettings):
     @model_serializer(mode="wrap")
     def _without_what_decides_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields: dict[str, Any] = handler(self)
-        unused = self.unused_on_paper() if self.TRADING_MODE == "paper" else frozenset()
+        unused = self.undecided() | (self.unused_on_paper() if self.TRADING_MODE == "paper" else frozenset())
         return {name: value for name, value in fields.items() if name not in unused}
+
+    def undecided(self) -> frozenset[str]:
+        """Return the settings that say nothing by their value, so that earlier configurations keep their hash."""
+        return frozenset()
 
     @classmethod
     def unused_on_paper(cls) -> frozenset[str]:
