@@ -76,6 +76,7 @@ _WORK = Row(
             width=6,
             height=5,
             unit="dateTimeAsIso",
+            texts={"0": ("noch kein Takt", "orange")},
             about="Die Uhr der Ereignisse; bei einer Aufzeichnung deren Zeit.",
         ),
         Panel(

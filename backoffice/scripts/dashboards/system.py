@@ -126,7 +126,8 @@ _SERVERS = Row(
             width=6,
             height=5,
             unit="dateTimeAsIso",
-            about="1970: von keiner ist etwas bekannt.",
+            texts={"0": ("keine bekannt", "orange")},
+            about="Was cdb_writer in BACKUP_DIR sieht.",
         ),
         Panel(
             "Größte Tabellen",

@@ -14,6 +14,12 @@ from backoffice.scripts.dashboards.panel import SCHEMA_VERSION, as_json
 
 pytestmark = pytest.mark.unit
 
+UNITS = {"short", "s", "bytes", "percentunit", "currencyUSD", "cps", "dateTimeAsIso"}
+"""Of Grafana's value formats (@grafana/data, valueFormats/categories) those that are used here."""
+
+LETTERS_PER_COLUMN = 8
+"""Of a title at Grafana's size, on a screen 1,920 points wide."""
+
 PAGES = {dashboard.name: as_json(dashboard) for dashboard in make_dashboards.DASHBOARDS}
 
 
@@ -74,6 +80,32 @@ def test_every_panel_asks_one_source_and_has_a_title(name: str) -> None:
         assert len({target["refId"] for target in targets}) == len(targets)
         for target in targets:
             assert target["datasource"] == panel["datasource"]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_row_of_panels_leaves_no_hole(name: str) -> None:
+    """Side by side the panels fill all 24 columns, so that nothing slides when Grafana closes gaps upwards."""
+    panels: list[dict[str, Any]] = PAGES[name]["panels"]
+    places = [panel["gridPos"] for panel in panels]
+
+    assert sum(place["w"] * place["h"] for place in places) == 24 * max(place["y"] + place["h"] for place in places)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_panel_can_be_read(name: str) -> None:
+    """Its unit is one that Grafana knows, its limits rise from the base, and its title fits above it."""
+    for panel in PAGES[name]["panels"]:
+        if panel["type"] == "row":
+            continue
+        defaults = panel["fieldConfig"]["defaults"]
+        limits = [step["value"] for step in defaults["thresholds"]["steps"]]
+
+        assert defaults["unit"] in UNITS, panel["title"]
+        assert limits[0] is None
+        assert limits[1:] == sorted(set(limits[1:])), panel["title"]
+        assert len(panel["title"]) <= LETTERS_PER_COLUMN * panel["gridPos"]["w"], panel["title"]
+        if defaults["unit"].startswith("dateTime"):  # a time of 0 would be shown as the year 1970
+            assert any("0" in mapping["options"] for mapping in defaults["mappings"]), panel["title"]
 
 
 def test_variables_are_defined_before_they_are_used() -> None:
