@@ -99,6 +99,8 @@ class Reader:
             return self._with_images(["docker", "compose", "--env-file", SANDBOX, *words[2:]])
         if words[2] == "-p":
             del words[2:4]
+        if words[2:4] == ["-f", "docker-compose.yml"]:
+            del words[2:4]
         files = [part for path in FILES for part in ("-f", str(path))]
         return self._with_images(
             ["docker", "compose", "-p", PROJECT, *files, "--env-file", os.devnull, *words[2:]],
@@ -223,7 +225,7 @@ def test_the_page_about_live_trading(reader: Reader, tmp_path: Path) -> None:
 
         def compared() -> bool:
             status = requests.get(f"http://127.0.0.1:{PORTS['cdb_execution']}/status", timeout=5).json()
-            last = status.get("machine", {}).get("reconciliation", {})
+            last = (status.get("machine") or {}).get("reconciliation") or {}
             return last.get("verdict") in {"opened", "agreed"} and last["differences"] == 0
 
         eventually(compared, "books and account are compared", 90)

@@ -76,6 +76,17 @@ def test_each_rule_stands_in_the_index_of_the_runbooks() -> None:
         assert rows[rule["alert"]] == Path(rule["annotations"]["runbook_url"]).name
 
 
+def test_each_check_of_a_service_leads_to_a_page() -> None:
+    """Whoever reads a name under `failing` finds it in the table of service-steht.md, and no name there is invented."""
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "services").rglob("*.py")]
+    checks = {name for source in sources for name in re.findall(r"\.check\(\"(\w+)\"", source)}
+    page = (RUNBOOKS / "service-steht.md").read_text(encoding="utf-8")
+    table = page.split("| Prüfung |")[1].split("\n\n")[0]
+
+    assert set(re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in table.splitlines()[2:]))) == checks
+    assert len(checks) > 8
+
+
 def test_each_rule_is_tested_with_a_case_that_fires_and_one_that_does_not() -> None:
     """`promtool test rules` runs them; here it is seen that none is missing."""
     fires, keeps_quiet = set(), set()
