@@ -20,7 +20,7 @@ SCREEN = (1280, 1240)
 PHONE = (390, 1240)
 GAP = 24
 BACKGROUND = "#dfe3ea"
-STEP = 8
+STEP = 4
 """Colours are rounded to multiples of it: nobody sees the difference, and the file is much smaller."""
 
 
