@@ -191,16 +191,22 @@ def test_the_page_about_passwords(reader: Reader) -> None:
     reader.stack.profile = None
 
 
-def test_the_page_about_the_sandbox(reader: Reader) -> None:
-    """The profile alone: the stack listens to the sandbox. Then with the settings for it, on volumes of its own."""
+def test_the_profile_of_the_sandbox_is_enough(reader: Reader) -> None:
+    """Without a setting and without the internet: healthy market data of every default symbol, and gone again."""
     stack = reader.stack
     reader.types("docker compose --profile sandbox up -d --build", {"E2E_FEED": "mexc_spot"})
     eventually(lambda: stack.health("cdb_ws") == "healthy", "market data come", 120)
     shown = requests.get(f"http://127.0.0.1:{OFFSET + 8000}/status", timeout=5).json()["exchange"]
     assert shown["rest"] == "http://cdb_sandbox:8100"
-    assert all(float(one["age_sec"]) < 30 for one in shown["instruments"].values()), "SOLUSDT too, which has no recording"
+    assert all(float(one["age_sec"]) < 30 for one in shown["instruments"].values()), (
+        "SOLUSDT too, which has no recording"
+    )
     reader.types("docker compose --profile sandbox down -v")
     stack.profile = None
+
+
+def test_the_page_about_the_sandbox(reader: Reader) -> None:
+    """The whole stack with the settings for the sandbox: healthy, with its own volumes, and gone."""
     try:
         reader.types("docker compose --env-file backoffice/docker/sandbox.env up -d --build --wait")
         assert requests.get(f"http://127.0.0.1:{OFFSET + 8000}/health", timeout=5).json()["status"] == "ok"

@@ -15,7 +15,7 @@ from typing import Final
 from services.cdb_ws.live.instrument import InstrumentFeed
 from services.cdb_ws.live.ledger import KEEP_MS, MINUTE_MS
 from services.cdb_ws.live.state import FeedState
-from services.cdb_ws.live.words import Answer, Deal
+from services.cdb_ws.live.words import Answer
 from services.common.timestamps import MS_US
 
 __all__ = ["Comparing"]
@@ -24,7 +24,8 @@ SETTLED_MS: Final = 10_000
 """So long after its end a minute's last trades have been pushed and its bar is final."""
 AGAIN_MS: Final = 20_000
 LOOKS: Final = 2
-PAGES: Final = 4
+QUESTIONS: Final = 15
+"""For the trades of one minute: a full answer is asked for again in halves."""
 OLDEST_MS: Final = KEEP_MS - 2 * MINUTE_MS
 """A minute that began longer ago is passed over: its trades will be forgotten soon."""
 
@@ -40,6 +41,8 @@ class _Minute:
         looks: times that it was found to differ.
         found: trades that its looks have brought.
         standing: the minute before it ended in a difference, too.
+        bar: what its bar has.
+        stretch, stretches, questions: of its trades: asked for now, still to be asked for, asked so far.
     """
 
     start_ms: int
@@ -49,7 +52,16 @@ class _Minute:
     found: int = 0
     standing: bool = False
     bar: Decimal = field(default_factory=Decimal)
-    pages: int = 0
+    stretch: tuple[int, int] = (0, 0)
+    stretches: list[tuple[int, int]] = field(default_factory=list)
+    questions: int = 0
+
+    def halve(self) -> None:
+        """Put both halves of the stretch that was asked for on the list, the earlier one next."""
+        from_ms, until_ms = self.stretch
+        if from_ms < until_ms:
+            middle_ms = (from_ms + until_ms) // 2
+            self.stretches += [(middle_ms + 1, until_ms), (from_ms, middle_ms)]
 
 
 class Comparing:
@@ -89,7 +101,7 @@ class Comparing:
         minute = self._minutes[symbol]
         minute.asked = True
         if self._begins_within(self._state.instruments[symbol], minute):
-            self._ask_trades(symbol, minute.start_ms, minute.start_ms + MINUTE_MS - 1)
+            self._begin_trades(symbol, minute)
             return
         bar = self._state.market.rest.klines(symbol, minute.start_ms * MS_US, (minute.start_ms + MINUTE_MS) * MS_US)
         self._state.ask(bar.of_kind("bar"))
@@ -114,14 +126,20 @@ class Comparing:
         if not volumes:
             self._end(instrument, minute, "unknown")
             return
-        minute.bar, minute.pages = volumes[0], 0
+        minute.bar = volumes[0]
         if instrument.traded(minute.start_ms) == minute.bar:
             self._agreed(instrument, minute)
         else:
-            self._ask_trades(instrument.symbol, minute.start_ms, minute.start_ms + MINUTE_MS - 1)
+            self._begin_trades(instrument.symbol, minute)
 
-    def _ask_trades(self, symbol: str, from_ms: int, until_ms: int) -> None:
-        self._state.ask(self._state.market.rest.trades(symbol, from_ms, until_ms).of_kind("recount"))
+    def _begin_trades(self, symbol: str, minute: _Minute) -> None:
+        minute.stretches, minute.questions = [(minute.start_ms, minute.start_ms + MINUTE_MS - 1)], 0
+        self._ask_trades(symbol, minute)
+
+    def _ask_trades(self, symbol: str, minute: _Minute) -> None:
+        minute.stretch = minute.stretches.pop()
+        minute.questions += 1
+        self._state.ask(self._state.market.rest.trades(symbol, *minute.stretch).of_kind("recount"))
 
     def on_trades(self, answer: Answer, now_us: int) -> None:
         """Count what was lost of a minute, and compare again.
@@ -134,35 +152,25 @@ class Comparing:
             return
         instrument, minute = found
         rest = self._state.market.rest
-        from_ms, end_ms = max(minute.start_ms, instrument.whole_from_ms or 0), minute.start_ms + MINUTE_MS
+        whole_ms, end_ms = max(minute.start_ms, instrument.whole_from_ms or 0), minute.start_ms + MINUTE_MS
         answered = rest.read_trades(answer.body)
-        deals = [deal for deal in answered if from_ms <= deal.time_ms < end_ms]
+        deals = [deal for deal in answered if whole_ms <= deal.time_ms < end_ms]
         number, observation = instrument.recover(f"m{answer.sent_us}", deals, now_us)
         self._state.observe(observation)
         minute.found += number
-        minute.pages += 1
         partly = self._begins_within(instrument, minute)
         if not partly and instrument.traded(minute.start_ms) == minute.bar:
             self._agreed(instrument, minute)
             return
         full = len(answered) >= rest.trades_per_answer
-        if full and rest.asks_stretches and minute.pages < PAGES and self._ask_rest(instrument, minute, answered):
-            return
-        if partly:
-            self._agreed(instrument, minute, "unknown" if full and answered[0].time_ms > from_ms else "begun")
+        if full and rest.asks_stretches:
+            minute.halve()
+        if minute.stretches and minute.questions < QUESTIONS:
+            self._ask_trades(instrument.symbol, minute)
+        elif partly:
+            self._agreed(instrument, minute, "unknown" if full and answered[0].time_ms > whole_ms else "begun")
         else:
             self._differs(instrument, minute, now_us)
-
-    def _ask_rest(self, instrument: InstrumentFeed, minute: _Minute, deals: list[Deal]) -> bool:
-        """Ask for the larger part of a minute that a full answer has left out; False when there is none."""
-        before_ms, after_ms = deals[0].time_ms - minute.start_ms, minute.start_ms + MINUTE_MS - 1 - deals[-1].time_ms
-        if max(before_ms, after_ms) <= 0:
-            return False
-        if before_ms >= after_ms:
-            self._ask_trades(instrument.symbol, minute.start_ms, deals[0].time_ms)
-        else:
-            self._ask_trades(instrument.symbol, deals[-1].time_ms, minute.start_ms + MINUTE_MS - 1)
-        return True
 
     def _of(self, answer: Answer) -> tuple[InstrumentFeed, _Minute] | None:
         """Return what an answer is about; None when nobody waits for it any more."""

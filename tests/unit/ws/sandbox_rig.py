@@ -1,6 +1,6 @@
 """A live feed on the sandbox exchange without a socket: simulated time, real frames and answers, faults by a seed.
 
-Time is the exchange's, in steps of 10 ms; a frame takes one step, an answer two, as over a good line.
+Time is the exchange's, in steps of 20 ms; a frame takes one step, an answer two, as over a good line.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from services.common.instruments import Venue, instrument_key
 
 __all__ = ["SandboxRig"]
 
-STEP_MS: Final = 10
+STEP_MS: Final = 20
 REST_FAULTS: Final = frozenset(FaultKind) - STREAM_FAULTS
 HTML: Final = b"<html><head><title>502 Server Error</title></head></html>"
 
@@ -114,6 +114,10 @@ class SandboxRig:
     def hold(self, held: dict[str, Decimal | None]) -> None:
         """Let the feed know what is held."""
         self._take(self.feed.hold(held, self.now_us))
+
+    def seconds_to_minute(self) -> float:
+        """Return how long it is to the exchange's next minute."""
+        return (60_000 - self.clock.now_ms() % 60_000) / 1_000
 
     def chosen(self) -> list[list[str]]:
         """Return what the screener has chosen, in order."""
