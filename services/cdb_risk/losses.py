@@ -51,7 +51,7 @@ def _numbers(equity: Decimal, base: Decimal, limit_pct: Decimal) -> dict[str, De
 
 def _daily(settings: RiskSettings, account: Account, trading: TradingState, equity: Decimal) -> list[LossEvent]:
     base, limit = account.start_of_day_equity, settings.MAX_DAILY_DRAWDOWN_PCT
-    if base is None or trading.is_set("daily_loss"):
+    if base is None or trading.is_set("daily_loss") or account.unworried(base, equity, limit):
         return []
     largest = settings.daily_loss(base)
     if base - equity >= largest:
@@ -76,6 +76,9 @@ def _rolling(
     base = rolling.add(now, equity, hours)
     if not limit or base <= 0 or trading.is_set("rolling_loss"):
         return []
+    if account.unworried(base, equity, limit):
+        rolling.warned = 0 if (base - equity) * 4 < limit * base else rolling.warned
+        return []
     if loss_reached(base, equity, limit):
         message = f"rolling loss limit reached: equity {shown(equity)}, {shown(base)} within the last {hours} h"
         return [
@@ -98,6 +101,9 @@ def _peak(
 ) -> list[LossEvent]:
     base, limit = account.peak_equity, settings.CIRCUIT_BREAKER_THRESHOLD_PCT
     if base is None or trading.is_set("breaker"):
+        return []
+    if account.unworried(base, equity, limit):
+        account.breach = None
         return []
     if loss_reached(base, equity, limit):
         if not account.confirm_breach(now, key):

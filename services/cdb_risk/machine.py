@@ -53,15 +53,15 @@ class RiskMachine(DecidingMachine):
             self._open_account(event)
         if state.opened and not state.account.in_day(self.now):
             self._start_day()
-        if isinstance(event, MarketData):
+        if type(event) is MarketData:  # of a pydantic class, `isinstance` costs as much as the rest for another event
             self._on_market_data(event)
-        elif isinstance(event, Signal):
-            self._on_signal(event)
-        elif isinstance(event, OrderResult):
-            self._on_order_result(event)
-        else:
-            assert isinstance(event, Control)
+        elif type(event) is Control:
             self._on_control(event)
+        elif type(event) is Signal:
+            self._on_signal(event)
+        else:
+            assert type(event) is OrderResult
+            self._on_order_result(event)
 
     def summary(self) -> dict[str, Any]:
         """Return what `/status` shows: state, equity, losses and headroom, positions with stops, working orders."""
@@ -147,22 +147,20 @@ class RiskMachine(DecidingMachine):
         mark = market.mark_of(event, quality, collar_pct) if event.mark_price is not None else None
         if quality == "good":
             assert market.good is not None, "good market data have a good mid"
-            self._estimate(key, event, market.good)
+            estimator = state.estimators.get(key)
+            if estimator is None:
+                estimator = state.estimators[key] = Estimator()
+            estimator.add(event, market.good, self.now // MINUTE_US, settings)
         value = (market.good if quality == "good" else None) if venue != PERPETUAL else mark
         good = value is not None and quality != "valid"
-        held = account.held(key)
+        position = account.portfolio.positions.get(key)
+        held = position is not None and bool(position.quantity)
         if value is not None and good:
             account.portfolio.value_at(key, value, event.timestamp)
             if held or account.breach is not None:
                 self._watch_losses(key)
         if (held or key in state.exits) and (quality != "none" or mark is not None):
             self._protect(key, event, mark, good=good)
-
-    def _estimate(self, key: str, event: MarketData, mid: Decimal) -> None:
-        estimator = self.state.estimators.get(key)
-        if estimator is None:
-            estimator = self.state.estimators[key] = Estimator()
-        estimator.add(event, mid, self.now // MINUTE_US, self.settings)
 
     def _on_warmup(self, event: Control) -> None:
         """Let sizing see closed bars; they fill nothing, mark nothing and stop nothing."""

@@ -43,17 +43,20 @@ def conditions(situation: Situation) -> dict[str, Notice]:
 
 
 def _blind(situation: Situation, found: dict[str, Notice]) -> None:
-    held = situation.open_positions()
-    stale = situation.stale_marks() if held else []
-    for key in held:
-        quote = situation.quote(key)
-        if quote is None or situation.now - quote.timestamp > BLIND_US:
+    portfolio, now = situation.state.account.portfolio, situation.now
+    for key, position in portfolio.positions.items():
+        quote, mark = situation.quote(key), portfolio.marks.get(key)
+        blind = quote is None or now - quote.timestamp > BLIND_US
+        stale = mark is None or now - mark.timestamp > MARK_STALE_US
+        if not (position.quantity and (blind or stale)) or situation.is_dust(key):
+            continue
+        if blind:
             message = f"{key} is held and {_last_seen(situation, key)}; {_not_knowable(situation, key)}"
             found[f"BLIND_WHILE_POSITIONED/{key}"] = Notice("CRITICAL", "BLIND_WHILE_POSITIONED", message, {"key": key})
-        elif key in stale and key.startswith(PERPETUAL):
+        elif key.startswith(PERPETUAL):
             message = f"{key} is held and has had no mark price for 60 s: neither its stop nor its guard can trigger"
             found[f"BLIND_WHILE_POSITIONED/{key}"] = Notice("CRITICAL", "BLIND_WHILE_POSITIONED", message, {"key": key})
-        elif key in stale:
+        else:
             message = f"{key} is held and has had no good mark for 60 s: entries are blocked"
             found[f"MARKS_STALE/{key}"] = Notice("WARNING", "MARKS_STALE", message, {"key": key})
 

@@ -68,13 +68,13 @@ class Conflator:
 
 def conflate(rows: Sequence[Observation]) -> tuple[Observation, ...]:
     """Return the observations of one slot, one an instrument, in order of time, then of symbol."""
-    by_symbol: dict[str, list[Observation]] = {}
-    symbol = None
-    for row in rows:
-        if row.symbol is not symbol:
-            symbol = row.symbol
-            append = by_symbol.setdefault(symbol, []).append
-        append(row)
-    if len(by_symbol) < len(rows):
+    if len(rows) > 1 and len({row.symbol for row in rows}) < len(rows):
+        by_symbol: dict[str, list[Observation]] = {}
+        symbol = None
+        for row in rows:
+            if row.symbol is not symbol:
+                symbol = row.symbol
+                append = by_symbol.setdefault(symbol, []).append
+            append(row)
         rows = list(map(merge, by_symbol.values()))
-    return tuple(rows if len(rows) == 1 else sorted(rows, key=_PLACE))
+    return tuple(sorted(rows, key=_PLACE))

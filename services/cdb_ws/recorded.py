@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from services.cdb_ws.clock import Clock
 from services.cdb_ws.conflation import conflate
@@ -29,8 +29,7 @@ Fact = tuple[Literal["instruments", "symbols"], dict[str, Any]]
 """Action and details of a control event in which the feed tells what it learnt of the exchange."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """What is published in one call.
 
     Attributes:

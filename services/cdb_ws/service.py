@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
@@ -247,7 +246,7 @@ class FeedService:
 
     def _publish_next(self, batch: Batch, mint: Mint) -> None:
         """Publish a batch under the next number."""
-        self._publishing.publish(replace(batch, number=self._journal.last + 1 - self._journal.fold.base), mint)
+        self._publishing.publish(batch._replace(number=self._journal.last + 1 - self._journal.fold.base), mint)
         self._journal.snapshot_if_due()
 
     # the clock alone

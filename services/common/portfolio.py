@@ -300,7 +300,7 @@ class Portfolio:
         """
         total = self.cash
         for key, position in self.positions.items():
-            value = self.value_of(key)
+            value = self.value_of(key) if position.quantity else ZERO
             if value is None:
                 return None
             total += value if position.venue != PERPETUAL else position.margin + value - position.cost
