@@ -43,6 +43,10 @@ class PerpetualBooks:
     leverages: Mapping[str, int]
     marks: Mapping[str, Decimal]
 
+    def cost(self, symbol: str) -> Decimal:
+        """Return what was paid for what is held of a symbol; negative for shorts."""
+        return self.positions[symbol].cost
+
 
 def compare_perpetuals(
     account: Account, books: PerpetualBooks, specs: Mapping[str, InstrumentSpec]
@@ -60,7 +64,20 @@ def compare_perpetuals(
         spec = specs.get(symbol)
         tick = _CENT if spec is None else spec.tick_size
         found += _position(symbol, actual.get(symbol), books, tick)
-    return [*found, *_wallet(account, books), *([] if found else _money(account, books))]
+    wallet = list(_wallet(account, books))
+    if wallet and {difference.kind for difference in found} <= {"entry"} and _same_fills(account, books):
+        return []
+    return [*found, *wallet, *([] if found else _money(account, books))]
+
+
+def _same_fills(account: Account, books: PerpetualBooks) -> bool:
+    """Whether entry prices and wallet differ only because the same fills were booked in another order.
+
+    What a closing fill realises depends on the average entry before it; what it realises less is in the price of what
+    is still held: wallet - quantity x entry is the same in any order.
+    """
+    shift = sum((held.quantity * held.entry_price - books.cost(held.symbol) for held in account.positions), ZERO)
+    return abs(account.balances.get(books.currency, ZERO) - books.wallet - shift) < _CENT
 
 
 def price_of_change(held: Held | None, ours: Position, change: Decimal) -> Decimal | None:

@@ -36,6 +36,8 @@ __all__ = ["Reconciling"]
 
 _ACCEPTED_REMEMBERED: Final = 1_000
 _PAYMENTS_REMEMBERED: Final = 256
+_TOLD_OTHERWISE: Final = Decimal("0.01")
+"""So much (quote currency) an entry price has to be off before the exchange's is taken over."""
 _MONEY: Final = frozenset({"balance", "available", "equity"})
 """What a settlement changes that the exchange has not told yet."""
 
@@ -165,8 +167,25 @@ class Reconciling(PaperExecution):
             live.agree(self.now, all_seen=not settled)
             if account.venue == PERPETUAL:
                 live.ledger.totals = dict(account.balances)  # what is left is rounding
+                self._follow_entries(account)
             self._note_covered(account)
             self._say("agreed", RECONCILE_EVERY_US)
+
+    def _follow_entries(self, account: Account) -> None:
+        """Take over entry prices that differ because fills were told in another order than they happened.
+
+        What a closing fill has realised is by as much more or less: what is earned in all stays the same.
+        """
+        portfolio = self.state.live.portfolio
+        for held in account.positions:
+            key = instrument_key(PERPETUAL, held.symbol)
+            ours = portfolio.positions[key]
+            moved = held.entry_price * held.quantity - ours.cost
+            if abs(moved) >= _TOLD_OTHERWISE:
+                ours.cost += moved
+                ours.realized_pnl += moved
+                portfolio.cash += moved
+                self.state.perpetual(key, held.symbol).position = replace(ours)
 
     @property
     def _quote(self) -> str:
