@@ -26,6 +26,9 @@ __all__ = ["Came", "LiveWire"]
 OPEN_SEC: Final = 10.0
 CLOSE_SEC: Final = 1.0
 REST_SEC: Final = (5.0, 15.0)
+QUIET_SEC: Final = {429: 5, 418: 120}
+"""After these nothing at all is asked for as long as Retry-After says, or so long: asking on makes a ban of a limit."""
+LONGEST_SEC: Final = 3_600
 QUEUE: Final = 50_000
 FRAME_BYTES: Final = 1 << 22
 
@@ -66,6 +69,7 @@ class LiveWire:
         self._asks: list[tuple[float, int, Ask]] = []
         self._asked = threading.Condition()
         self._order = itertools.count()
+        self._quiet_until = 0.0
         threading.Thread(target=self._answer, name="rest", daemon=True).start()
 
     def take(self, timeout_sec: float) -> Came | None:
@@ -172,7 +176,7 @@ class LiveWire:
                     self._asked.wait()
                 if self._stop.is_set():
                     break
-                left = self._asks[0][0] - time.monotonic()
+                left = max(self._asks[0][0], self._quiet_until) - time.monotonic()
                 if left > 0:
                     self._asked.wait(left)
                     continue
@@ -188,6 +192,10 @@ class LiveWire:
             )
             body = f"it leads on to {reply.headers.get('Location', '?')}: {IN_BETWEEN}" if reply.is_redirect else ""
             answer = Answer(ask, sent_us, reply.status_code, body.encode(errors="replace") or reply.content)
+            if reply.status_code in QUIET_SEC:
+                told = reply.headers.get("Retry-After", "")
+                quiet_sec = min(int(told), LONGEST_SEC) if told.isdecimal() else QUIET_SEC[reply.status_code]
+                self._quiet_until = time.monotonic() + quiet_sec
         except (requests.RequestException, OSError, ValueError) as error:
             answer = Answer(ask, sent_us, 0, cause_of(error).encode(errors="replace"))
         self._hand_over(Came("answer", self._stamp(), 0, answer))

@@ -21,6 +21,11 @@ __all__ = ["Asking"]
 
 ATTEMPTS: Final = 6
 """Of questions that others can do without."""
+PROMPT_US: Final = 2 * SECOND_US
+"""An answer that took longer measures the clock badly: by up to half of that."""
+KEPT_TIMES: Final = 10
+LIMITED_MS: Final = 5_000
+"""So long at least nothing of a kind is asked again that met the exchange's limits."""
 
 
 class Asking:
@@ -48,6 +53,7 @@ class Asking:
         self._comparing = comparing
         self._screening = screening
         self._time_asked_us: int | None = None
+        self._measured_us = 0
         self.trouble: dict[str, str] = {}
         self.answers = 0
 
@@ -91,8 +97,12 @@ class Asking:
             self.trouble.pop(answer.ask.kind, None)
 
     def _on_time(self, answer: Answer, now_us: int) -> None:
+        """Take the measured offset, unless the answer was long under way and a better one is not old yet."""
         exchange_us = self._state.market.rest.read_time(answer.body) * MS_US
-        self._state.offset_us = exchange_us - (answer.sent_us + now_us) // 2
+        every_us = self._state.settings.FEED_TIME_EVERY_SEC * SECOND_US
+        if now_us - answer.sent_us <= PROMPT_US or now_us - self._measured_us >= KEPT_TIMES * every_us:
+            self._state.offset_us = exchange_us - (answer.sent_us + now_us) // 2
+            self._measured_us = now_us
 
     def _on_trades(self, answer: Answer, now_us: int) -> None:
         instrument = self._state.instruments.get(answer.ask.symbol)
@@ -117,7 +127,8 @@ class Asking:
         if attempt == 1 or attempt % 10 == 0:
             self._state.tell("WARNING", "EXCHANGE_UNREACHABLE", trouble, kind=ask.kind, attempt=attempt)
         if needed or attempt < ATTEMPTS:
-            wait_ms = max(backoff_ms(attempt), 5_000 if answer.status in {418, 429, 510} else 0)
+            limited = answer.status in {418, 429, 510} or b'"code":510' in answer.body[:200]
+            wait_ms = max(backoff_ms(attempt), LIMITED_MS if limited else 0)
             self._state.do(Ask(ask.kind, ask.symbol, ask.path, ask.params, wait_ms, attempt))
             return
         del self.trouble[ask.kind]

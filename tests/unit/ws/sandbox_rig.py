@@ -45,6 +45,7 @@ class SandboxRig:
         symbols: what is traded.
         watched: what the feed is told to watch; None: the same.
         skew_ms: the exchange's clock less the feed's.
+        max_connection_ms: after so long the exchange cuts a connection.
     """
 
     symbols: tuple[str, ...] = ("BTCUSDT",)
@@ -54,10 +55,14 @@ class SandboxRig:
     settings: dict[str, Any] = field(default_factory=dict)
     reachable: bool = True
     watched: tuple[str, ...] | None = None
+    max_connection_ms: int = 24 * 3_600_000
 
     def __post_init__(self) -> None:
         self.clock = SteppedClock()
-        self.house = House(SandboxOptions(clock=self.clock, seed=self.seed, push_every_ms=100))
+        options = SandboxOptions(
+            clock=self.clock, seed=self.seed, push_every_ms=100, max_connection_ms=self.max_connection_ms
+        )
+        self.house = House(options)
         self.house.tick()
         self.random = random.Random(self.seed)
         self.observations: list[Observation] = []
