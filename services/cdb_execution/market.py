@@ -42,7 +42,7 @@ class Market:
     Attributes:
         bid, ask, bid_size, ask_size: the last top of the book that was shown.
         bid_taken, ask_taken: what our fills took there since it was last refreshed.
-        depth: the levels behind it; None until a feed has shown some.
+        depth: the levels behind it; None until an order has met some.
         volumes: (time, traded volume) of the last minute.
         own: (time, quantity) of our own fills of the last minute.
         minute: the minute (since the epoch) that `close` belongs to.
@@ -75,8 +75,7 @@ class Market:
             if self.ask_taken and (ask != self.ask or ask_size > self.ask_size):
                 self.ask_taken = ZERO
             self.bid, self.ask, self.bid_size, self.ask_size = bid, ask, bid_size, ask_size
-            if self.depth is not None or event.bids is not None or event.asks is not None:
-                self.depth = self.depth or Depth()
+            if self.depth is not None:
                 self.depth.observe(event.bids, event.asks)
         timestamp, volume, volumes = event.timestamp, event.volume, self.volumes
         if volume:
@@ -131,6 +130,12 @@ class Market:
     def own_60s(self, now: int) -> Decimal:
         """Base units of our own fills in the 60 s up to `now`."""
         return _sum(self.own, now)
+
+    def look_deeper(self, event: MarketData) -> None:
+        """Begin to follow the levels of the book, if this event of the instrument shows any: an order meets them."""
+        if self.depth is None and (event.bids is not None or event.asks is not None):
+            self.depth = Depth()
+            self.depth.observe(event.bids, event.asks)
 
     def levels(self, side: str) -> tuple[LevelSeen, ...]:
         """Return the levels that an order of this side meets, best first; none where the feed shows none."""

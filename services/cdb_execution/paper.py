@@ -50,6 +50,7 @@ class PaperExecution(ReportingMachine):
             return  # the exchange fills
         for order in state.working:
             if order.instrument == key and order.status != "SUBMITTING":
+                market.look_deeper(event)
                 self._try_to_fill(order, event, market, spec)
 
     def _settle_funding(self) -> None:
