@@ -24,6 +24,7 @@ from services.cdb_sandbox.sandbox import SandboxExchange
 from services.cdb_ws.adapters.raw_files import RawSession
 from services.cdb_ws.adapters.recording import Recording
 from services.cdb_ws.settings import FeedSettings
+from services.common.book import Book
 from services.common.events import Control, MarketData
 from services.common.instruments import Venue, instrument_key
 from services.common.settings import load_settings
@@ -50,7 +51,7 @@ class BusyExchange:
 
         def once(house: House) -> int:
             size = Decimal(1 + len(self.traded) % 7)
-            house.apply(MarketEvent(key=key, quote=Quote(Decimal(60_000), size, Decimal("60000.1"), size, flat=True)))
+            house.apply(MarketEvent(key=key, quote=Quote(Decimal(60_000), size, Decimal("60000.1"), size)))
             house.apply(MarketEvent(key=key, trade=trade))
             return house.now_ms()
 
@@ -146,11 +147,18 @@ def test_a_cut_loses_no_trade_and_the_kept_session_repeats_it(
     batches = list(recording.open(recording.reader()))
     assert sum((o.volume for batch in batches for o in batch.observations), Decimal(0)) == counted
     assert [batch.kind for batch in batches[:2]] == ["fact", "warmup"]
+    assert books(market(one)) == [o.book for batch in batches for o in batch.observations if o.book is not None]
+    assert max(len(book.bids or ()) for book in books(market(one))) > 1
     assert shown["exchange"]["reconnects"] == 1
     assert shown["exchange"]["instruments"]["BTCUSDT"]["trades_healed"] > 0
     assert shown["top"]["chosen"] == top["chosen"] == ["BTCUSDT"]
     assert code in {200, 503}
     assert health["service"] == "cdb_ws"
+
+
+def books(events: list[MarketData]) -> list[Book]:
+    """Return the levels of those events that have some."""
+    return [Book(event.bids, event.asks) for event in events if event.bids is not None or event.asks is not None]
 
 
 def exchange_ms(event: MarketData) -> int:
