@@ -118,6 +118,7 @@ class LiveShell(ExecutionShell):
             return
         order = entry.event
         assert isinstance(order, Order), "only an order is submitted"
+        self._require_durable_redis()  # it may have been started again otherwise, or told to be quicker
         starting = order.purpose == "entry" and channels.EXECUTION not in self._life.clock.announced
         self._desk.send(order, "the process has just started and not compared its books" if starting else None)
 

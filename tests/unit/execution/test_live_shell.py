@@ -114,6 +114,27 @@ def test_live_needs_a_redis_that_forgets_nothing(monkeypatch: pytest.MonkeyPatch
         shell._start_over()
 
 
+def test_no_order_leaves_while_redis_may_forget_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Redis that was told to be quicker while the process ran: it ends before it sends."""
+    world = World(1)
+    world.settle(2)
+    world.quote()
+    shell = shell_of(world, monkeypatch)
+    sent: list[Any] = []
+    shell._desk = SimpleNamespace(send=lambda *given: sent.append(given))
+    shell._life.clock.announced.add(channels.EXECUTION)
+    shell._life.client.append_fsync = lambda: "everysec"
+    world.order()
+    while world.folded < len(world.entries):
+        world.fold()
+    submitting = [event for event in world.results if event.status == "SUBMITTING"]
+
+    with pytest.raises(SettingsInvalid, match="appendfsync always"):
+        shell._published(world.entries[-2], submitting)
+
+    assert sent == []
+
+
 def test_a_run_of_another_mode_is_not_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
     """What has traded in one mode is refused by every other, with the fix."""
     world = World(1)
