@@ -25,6 +25,7 @@ from services.common.runtime.machine_metrics import MachineMetrics
 from services.common.runtime.process import run_service
 from services.common.runtime.publisher import Publisher, Stopped
 from services.common.runtime.run_clock import RunClock
+from services.common.runtime.snapshot_writer import SnapshotWriter
 from services.common.runtime.snapshots import Snapshot, SnapshotStore
 from services.common.runtime.turnstile import Turnstile, WakeUps
 from services.common.timestamps import format_timestamp
@@ -62,6 +63,7 @@ class MachineShell:
         venue = str(getattr(self._settings, "VENUE", "mexc_spot"))  # a machine without one trades on none
         self._admission = Admission(life, self._publisher, default_venue=venue)
         self._snapshots = SnapshotStore(life.folder.path)
+        self._snapshot_writer = SnapshotWriter(self._snapshots)
         consumed = channels.CHANNELS if life.infra.TURNSTILE else (*machine_type.consumes, channels.CONTROL)
         self._bus = Bus(life.infra, life.service, frozenset(consumed), mode=life.infra.BUS_MODE, archive=life.archive)
         self._turnstile: Turnstile | None = None
@@ -187,8 +189,8 @@ class MachineShell:
         self._life.metrics.handle_time.observe(time.perf_counter() - started)
         self._count[entry.channel].inc()
         self._since_snapshot += 1
-        if self._since_snapshot >= self._life.infra.SNAPSHOT_EVERY:
-            self._save_snapshot()
+        if self._since_snapshot >= self._life.infra.SNAPSHOT_EVERY and not self._snapshot_writer.busy:
+            self._begin_snapshot()
         return True
 
     def _published(self, entry: Entry, outputs: list[Event]) -> None:  # noqa: ARG002 - for shells that act on it
@@ -247,6 +249,7 @@ class MachineShell:
         if self._bus.at_head:
             self._publisher.announce(self._settings)
         self._admission.admit(self._bus)
+        self._tell_durable()
 
     def _advance(self) -> None:
         """Say how far this service is, without outputs."""
@@ -261,6 +264,7 @@ class MachineShell:
         """Take the newest usable snapshot, or begin before the first entry, and open the bus there."""
         if self._turnstile is not None:
             self._turnstile.forget()
+        self._snapshot_writer.take_written(wait=True)  # whether it counts is decided with all the others
         if self._publisher.patiently(self._restore):
             self._life.log.info("restored", snapshot=str(self._folded))
         else:
@@ -287,15 +291,26 @@ class MachineShell:
         self._machine, self._life.clock, self._folded = self._machine_type(), RunClock(), None
         return False
 
-    def _save_snapshot(self) -> None:
+    def _begin_snapshot(self) -> None:
         assert self._folded is not None
-        life, folded = self._life, self._folded
-        self._snapshots.save(
-            Snapshot(folded, self._machine.dump(), self._machine.fold.settings_hash, code_version(), life.clock.dump())
+        self._tell_durable(wait=True)
+        clock, machine = self._life.clock.dump(), self._machine
+        self._snapshot_writer.begin(
+            Snapshot(self._folded, machine.dump(), machine.fold.settings_hash, code_version(), clock)
         )
         self._since_snapshot = 0
-        life.metrics.snapshots.inc()
-        self._publisher.patiently(lambda: life.client.set_durable(life.service, life.fence, folded))
+
+    def _save_snapshot(self) -> None:
+        self._begin_snapshot()
+        self._tell_durable(wait=True)
+
+    def _tell_durable(self, *, wait: bool = False) -> None:
+        """Tell the journal of a snapshot that has reached the disk."""
+        written = self._snapshot_writer.take_written(wait=wait)
+        if written is not None:
+            life = self._life
+            life.metrics.snapshots.inc()
+            self._publisher.patiently(lambda: life.client.set_durable(life.service, life.fence, written))
 
     def _finish(self) -> None:
         """At a graceful stop: leave a snapshot, so that the next start has nothing to catch up."""

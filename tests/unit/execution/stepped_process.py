@@ -19,6 +19,7 @@ from services.common.journal.client import PublishResult
 from services.common.journal.entry import Cause, Entry, JournalId
 from services.common.runtime.publisher import Publisher
 from services.common.runtime.run_clock import RunClock
+from services.common.runtime.snapshot_writer import SnapshotWriter
 from services.common.runtime.snapshots import Snapshot
 
 __all__ = ["Journal", "Killed", "SteppedShell"]
@@ -169,6 +170,7 @@ class SteppedShell(LiveShell):
         store: Any = _Snapshots()
         store.kept = snapshots
         self._snapshots = store
+        self._snapshot_writer = SnapshotWriter(store)
         self._publisher = Publisher(life)
         self._admission: Any = Silent()
         self._metrics: Any = Silent()
