@@ -33,7 +33,9 @@ def render(view: View) -> str:
         + (section("exchange", "Exchange", exchange(view.exchange)) if view.exchange else "")
         + section("symbols", "Why no trade now", symbols(view))
         + section("decisions", "Last decisions", decisions(view), verdicts(view))
-        + section("flow", "Flow", flow(view), "count of the run, rate of the last minute")
+        + section(
+            "flow", "Flow", flow(view), "of the run (ticks: since cdb_ws started), and the rate of the last minute"
+        )
         + f'<div class="pair even">{section("services", "Services", services(view))}'
         + f"{section('alerts', 'Last alerts', alerts(view))}</div>"
         + "</main>"

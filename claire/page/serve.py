@@ -23,6 +23,9 @@ IN_DOCKER: Final = tuple(
 )
 """Commands that tell more; `{id}` stands for what is looked at."""
 
+STORY_MS: Final = 2_000
+"""A story takes four statements; none of them longer than this."""
+
 
 def page_of(
     services: Services, connect: Callable[[], psycopg2.extensions.connection], commands: Sequence[str]
@@ -35,7 +38,7 @@ def page_of(
         commands: that tell more in a terminal.
     """
     looker = Looker(lambda: ask(services), Archive(connect))
-    return create_page(looker.look, teller(Archive(connect)), commands)
+    return create_page(looker.look, teller(Archive(connect, timeout_ms=STORY_MS)), commands)
 
 
 def page_of_folder(folder: DataFolder, services: Services) -> flask.Flask:

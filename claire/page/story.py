@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import psycopg2
 
-from claire.explain.lookup import AmbiguousId, UnknownId, lookup_of
+from claire.explain.lookup import DECISIVE, AmbiguousId, DatabaseLookup, UnknownId
 from claire.explain.screen import render_story
 from claire.explain.story import story_of
 from claire.history.source import DatabaseHistory
@@ -22,6 +22,7 @@ __all__ = ["Told", "is_id", "story_page", "teller"]
 
 WIDE: Final = 200
 """Columns: wide enough for what each layer looked at to be told."""
+MOST_ROWS: Final = 200
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
@@ -31,6 +32,19 @@ class Told:
 
     body: str
     code: int = 200
+
+
+class BoundedLookup(DatabaseLookup):
+    """Finds what was decided by its id or the beginning of one; of an id that is unknown it does not look for the like.
+
+    That would read all there is of years into this process.
+    """
+
+    def _search(self, text: str, search: Any, near: Any) -> None:  # noqa: ARG002 -- nothing is looked for near it
+        self._look(self._select("event_id = %s", text), search)
+        if search.exact is None:
+            condition = "channel = ANY(%s) AND position(%s IN data) > 0"
+            self._look(self._select(condition, list(DECISIVE), text.encode(), limit=MOST_ROWS), search)
 
 
 def is_id(given: str) -> bool:
@@ -47,7 +61,7 @@ def teller(archive: Archive) -> Callable[[str], Told]:
     def tell(id_: str) -> Told:
         def question(connection: psycopg2.extensions.connection) -> Any:
             use_fixed_context()
-            lookup = lookup_of(DatabaseHistory(connection, "the database"))
+            lookup = BoundedLookup(DatabaseHistory(connection, "the database"), lambda _: None)
             return story_of(lookup, lookup.find(id_))
 
         try:
