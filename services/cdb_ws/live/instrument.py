@@ -127,20 +127,12 @@ class InstrumentFeed:
         self._versions.clear()
         self.heard_us = None
 
-    def heal(self, way: str, deals: Sequence[Deal], now_us: int) -> Observation | None:
-        """Count the trades of an answer that are missing; nothing is lost any more then."""
+    def bring_back(self, way: str, deals: Sequence[Deal], now_us: int) -> Observation | None:
+        """Count the trades of an answer that are missing."""
         from_ms = self.heal_from_ms or 0
         fresh = [deal for deal in deals if deal.time_ms >= from_ms and self.ledger.count(way, deal)]
         self.healed += len(fresh)
-        observation = self._trade(fresh, now_us) if fresh else None
-        self.end_healing()
-        return observation
-
-    def heal_some(self, way: str, deals: Sequence[Deal], now_us: int) -> Observation | None:
-        """Count the trades of an answer that does not reach to the end of what is missing."""
-        observation, last_ms = self.heal(way, deals, now_us), deals[-1].time_ms
-        self.healing, self.heal_from_ms = True, last_ms
-        return observation
+        return self._trade(fresh, now_us) if fresh else None
 
     def recover(self, way: str, deals: Sequence[Deal], now_us: int) -> tuple[int, Observation | None]:
         """Count the trades that a living stream has not brought; returns how many, and what they show."""

@@ -13,6 +13,8 @@ import pytest
 from services.cdb_sandbox.faults import FaultKind
 from services.cdb_ws.adapters import live_wire
 from services.cdb_ws.adapters.live_wire import LiveWire
+from services.cdb_ws.live import healing
+from services.cdb_ws.live.spot_rest import SpotRest
 from services.cdb_ws.live.words import Answer, Ask
 from services.common.instruments import Venue
 from tests.unit.ws.live_desk import LiveDesk
@@ -137,3 +139,24 @@ def test_a_limit_of_the_exchange_silences_every_question_for_as_long_as_it_says(
     statuses = Counter(one.value.status for one in came if one is not None and isinstance(one.value, Answer))
     assert statuses == {429: 1, 200: 1}
     assert asked[1][1] - asked[0][1] >= 0.29
+
+
+def test_a_loss_of_more_trades_than_an_answer_holds_comes_back_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five trades an answer, forty lost: all come back, marked; a loss beyond all questions is told."""
+    monkeypatch.setattr(SpotRest, "trades_per_answer", 5)
+    rig = SandboxRig(settings={"FEED_WARMUP_MIN": 0}).begin().play(5, every_ms=700)
+    rig.leave_exchange()
+    rig.play(20, every_ms=500)
+    rig.reachable = True
+    rig.play(20)
+    counted = sum(one.volume for one in rig.observations)
+    assert counted == sum(quantity for _, quantity in rig.truth["BTCUSDT"])
+    assert "FEED_GAP_UNHEALED" not in rig.codes
+
+    monkeypatch.setattr(healing, "QUESTIONS", 3)
+    rig.leave_exchange()
+    rig.play(20, every_ms=500)
+    rig.reachable = True
+    rig.play(20)
+    assert rig.codes.count("FEED_GAP_UNHEALED") == 1
+    assert not rig.feed.instruments["BTCUSDT"].healing
