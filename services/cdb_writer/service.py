@@ -39,6 +39,8 @@ ResultT = TypeVar("ResultT")
 
 CLOCK_STALLED = "CLOCK_STALLED"
 FRUITLESS_STARTS = 3
+HELD_UP_SEC = 1.0
+"""A commit that took longer has kept the writer from listening to the clock."""
 LAG_LIMIT_SEC = 10.0
 POLL_SEC = 0.1
 DISKS_EVERY_SEC = 30.0
@@ -105,7 +107,7 @@ class Writer:
         self._stall_told = False
         keeper.while_away = self._while_store_is_away
         metrics.commit_age.set_function(self._waited_sec)
-        life.check("clock", life.clock.stalled)
+        life.check("clock", self._clock_check)
         life.check("lag", self._lag_check)
         life.check("retention", lambda: self._housekeeping.failure)
         life.status.add("config", lambda: self._settings.model_dump(mode="json"))
@@ -116,6 +118,10 @@ class Writer:
     def _waited_sec(self) -> float:
         """Return for how long entries have waited without anything being written; 0 while none waits."""
         return time.monotonic() - self._wrote_at if self._bus.lag else 0.0
+
+    def _clock_check(self) -> str | None:
+        """Return why the clock counts as dead; while PostgreSQL is awaited nobody listens to it here."""
+        return None if self._keeper.failure is not None else self._life.clock.stalled()
 
     def _lag_check(self) -> str | None:
         waited = self._waited_sec()
@@ -171,7 +177,6 @@ class Writer:
         if stored.clock is not None:
             clock.restore(decode(stored.clock))
         self._life.clock = clock
-        self._life.check("clock", clock.stalled)
         place = JournalId(stored.head.epoch, stored.head.seq) if stored.head.seq else None
         self._publisher.patiently(lambda: self._bus.open(place, timeout_sec=1.0))
         self._life.log.info("writing", after=str(place))
@@ -220,7 +225,10 @@ class Writer:
         for part in whole_batches(entries, self._settings.WRITER_BATCH_EVENTS):
             batch = self._recorder.fold(part)
             fold_clock(life.clock, part, batch)
+            began = time.monotonic()
             self._keeper.commit(batch, encode_state(life.clock.dump()))
+            if time.monotonic() - began > HELD_UP_SEC:
+                life.clock.listen_anew()
             self._count(batch)
         place = entries[-1].id
         self._publisher.patiently(lambda: life.client.advance(life.service, life.fence, place))

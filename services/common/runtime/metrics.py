@@ -65,10 +65,11 @@ class Metrics:
             folder: the state folder, for the space left on its disk.
         """
         self.last_tick_age.set(clock.age_sec())
-        self._clock_stalled.set(clock.stalled() is not None)
         self._event_time.set(0 if clock.now is None else clock.now / SECOND_US)
         self._run_finished.set(clock.finished)
         failing = health.failing()
+        judged = "clock" in health.names  # a service that judges it knows when it could not listen
+        self._clock_stalled.set("clock" in failing if judged else clock.stalled() is not None)
         for name in health.names:
             self._check_failing.labels(name).set(name in failing)
         with suppress(OSError):  # the folder is made while the process starts

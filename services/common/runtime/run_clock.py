@@ -90,6 +90,10 @@ class RunClock:
         """Return the wall time since the clock last moved, as this process saw it."""
         return self._wall() - self._moved
 
+    def listen_anew(self) -> None:
+        """Begin to wait anew: what this process did not listen to (it was held up) was no silence of the clock."""
+        self._moved = self._wall()
+
     def stalled(self) -> str | None:
         """Return why the clock counts as dead, None when it lives (or has rightly ended).
 

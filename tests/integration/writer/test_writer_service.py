@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from psycopg2.extensions import connection
 
 from claire.embedded import EmbeddedRedis
+from services.cdb_writer import service as writer_service
 from services.cdb_writer.adapters import keeper
 from services.cdb_writer.adapters import store as store_module
 from services.cdb_writer.adapters.connection import Connect
@@ -103,6 +105,11 @@ def test_foreign_alerts_are_admitted_and_others_buried(
     writer.stop()
 
 
+def away(*_: object, **__: object) -> None:
+    """Fail as a call to a PostgreSQL that is not there."""
+    raise psycopg2.OperationalError("the server is away")
+
+
 @pytest.mark.chaos
 def test_a_foreign_halt_is_admitted_while_postgresql_is_away(
     new_thread: NewWriter,
@@ -118,9 +125,6 @@ def test_a_foreign_halt_is_admitted_while_postgresql_is_away(
     story.begin()
     source.publish(story.entries)
     wait_for(caught_up(connect, 2), "written")
-
-    def away(*_: object, **__: object) -> None:
-        raise psycopg2.OperationalError("the server is away")
 
     with monkeypatch.context() as outage, embedded_redis.client() as redis:
         outage.setattr(EventStore, "write", away)
@@ -140,6 +144,43 @@ def test_a_foreign_halt_is_admitted_while_postgresql_is_away(
 
     wait_for(caught_up(connect, 4), "written on")
     assert verified(connect).ok
+    writer.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.chaos
+def test_an_absence_of_postgresql_is_no_silence_of_the_clock(
+    new_thread: NewWriter, feeder: NewFeeder, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock ticks on while the writer waits for PostgreSQL: no check fails for it, and no CLOCK_STALLED follows."""
+    monkeypatch.setattr(run_clock, "STALL_SEC", 0.5)
+    monkeypatch.setattr(writer_service, "HELD_UP_SEC", 0.2)
+    writer = new_thread().start()
+    source, story, seen = feeder(), Story(), set[str]()
+    story.begin()
+    source.publish(story.entries)
+
+    def tick_for(seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            begun = len(story.entries)
+            story.tick()
+            source.publish(story.entries[begun:])
+            seen.update(writer.failing())
+            time.sleep(0.02)
+
+    wait_for(caught_up(connect, 2), "written")
+    tick_for(0.3)
+    with monkeypatch.context() as outage:
+        for name in ("write", "open"):
+            outage.setattr(EventStore, name, away)
+        tick_for(3.5)  # a clock of one tick a second counts as dead after 2.5
+    tick_for(0.3)
+    wait_for(caught_up(connect, len(story.entries)), "written on")
+
+    assert "postgresql" in seen
+    assert "clock" not in seen
+    assert query(connect, "SELECT code FROM alerts") == []
     writer.stop()
 
 

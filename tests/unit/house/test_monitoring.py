@@ -13,6 +13,7 @@ import yaml
 
 from services.common.channels import ONLOOKERS, SERVICES
 from services.common.runtime.catalogue.whole import CATALOGUE
+from services.common.runtime.health import Health
 from services.common.runtime.lifecycle import DEFAULT_PORTS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -79,7 +80,7 @@ def test_each_rule_stands_in_the_index_of_the_runbooks() -> None:
 def test_each_check_of_a_service_leads_to_a_page() -> None:
     """Whoever reads a name under `failing` finds it in the table of service-steht.md, and no name there is invented."""
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "services").rglob("*.py")]
-    checks = {name for source in sources for name in re.findall(r"\.check\(\"(\w+)\"", source)}
+    checks = {name for source in sources for name in re.findall(r"\.check\(\"(\w+)\"", source)} | {*Health().names}
     page = (RUNBOOKS / "service-steht.md").read_text(encoding="utf-8")
     table = page.split("| Prüfung |")[1].split("\n\n")[0]
 
