@@ -20,6 +20,8 @@ OLDEST: Final = 7
 MEMORY_WARN: Final = 0.5
 MEMORY_PROBLEM: Final = 0.7
 """The journal refuses market data from here on."""
+SMALLEST: Final = 64_000_000
+"""Bytes: the last 10,000 entries and as many refused messages, which stay there in any case, need half of it."""
 
 
 def look_at_redis(link: Link, infra: Infrastructure, mode: str) -> Iterator[Finding]:
@@ -148,6 +150,9 @@ def _memory(info: Mapping[str, str], remedy: Remedy) -> Iterator[Finding]:
         yield Finding(TOPIC, Level.problem, f"{words}: market data are refused from 70 %, entries from 80 %", mend)
     elif share >= MEMORY_WARN:
         yield Finding(TOPIC, Level.warning, words, mend)
+    elif limit < SMALLEST:
+        words += f": too little for what stays there in any case; {SMALLEST // 1_000_000} MB or more are meant"
+        yield Finding(TOPIC, Level.warning, words, remedy.setting("maxmemory", "512mb", "REDIS_MAXMEMORY"))
     else:
         yield Finding(TOPIC, Level.ok, words)
 

@@ -307,6 +307,10 @@ def test_the_remedy_fits_whoever_started_redis(values: dict[str, str], policy: s
 
     assert [f.mend for f in redis_room._memory(info, remedy)] == [policy, memory]
     assert [f.mend for f in redis_room._durability(info, "everysec", "live", remedy)] == [live]
+    tight = {"maxmemory_policy": "noeviction", "used_memory": "1000000", "maxmemory": "32000000"}
+    assert [(f.level, f.mend) for f in redis_room._memory(tight, remedy)] == [(Level.warning, memory)]
+    roomy = {**tight, "maxmemory": "64000000"}
+    assert [f.level for f in redis_room._memory(roomy, remedy)] == [Level.ok]
 
 
 def test_what_an_older_or_a_broken_server_says() -> None:
