@@ -83,12 +83,13 @@ def test_only_the_levels_down_to_the_last_used_are_told() -> None:
 def test_beyond_the_levels_seen_a_ladder_is_guessed() -> None:
     """Three of at most four levels are seen: one more of their mean size 1/3 is believed, from 40005 on.
 
-    q2 0.2 at 40005 * (1 + 0.00005 * (1 + 0.6) / 2) = 40006.6002; more than 1.333333 is not there.
+    q2 0.2 at 40005 * (1 + 0.00005 * (1 + 0.6) / 2) = 40006.6002; mean (40002.5 + 0.2 * 40006.6002) / 1.2 =
+    40003.18337, times 1 + 0.001 * sqrt(1.2 / 100) -> 40007.57; more than 1.333333 is not there.
     """
     made, more = bought("1.2", *ASKS), bought("5", *ASKS)
 
     assert (made.quantity, made.numbers["q1"], made.numbers["q2"]) == (Decimal("1.2"), 1, Decimal("0.2"))
-    assert made.numbers["level_price"] == Decimal("40006.6002")
+    assert (made.numbers["level_price"], made.price) == (Decimal("40006.6002"), Decimal("40007.57"))
     assert (more.quantity, more.limited_by) == (Decimal("1.333333"), "levels")
 
 

@@ -249,10 +249,26 @@ def test_nothing_that_rests_goes_to_an_exchange(mode: str) -> None:
     assert refused.reason == "TIME_IN_FORCE: GTC is not supported"
 
 
-def test_perpetuals_pay_a_makers_fee() -> None:
-    """0.0006 of the value by the exchange's schedule for its API."""
-    settings = ExecutionSettings(VENUE="mexc_perpetual")
-    assert (settings.maker_fee("mexc_perpetual"), settings.maker_fee("mexc_spot")) == (Decimal("0.0006"), 0)
+def test_on_a_perpetual_it_waits_for_a_mark_pays_a_makers_fee_and_ends_with_a_liquidation() -> None:
+    """0.0006 of the value by the exchange's schedule for its API; what still rests goes with the position."""
+    book = Book(VENUE="mexc_perpetual")
+    fields = {"venue": "mexc_perpetual"}
+    book.market(0, volume="1000", **fields)
+    book.send(0, {"time_in_force": "GTC", "price": Decimal(PRICE), "leverage": 5}, quantity="1", **fields)
+    book.market(250, **fields)
+    assert book.machine.state.working[0].resting is None
+    book.market(500, mark_price=Decimal(40_000), **fields)
+
+    (fill,) = book.market(1_000, "2.5", PRICE, mark_price=Decimal(40_000), **fields)
+    *_, ended = book.market(2_000, bid="31999", ask="32001", mark_price=Decimal(32_000), **fields)
+
+    assert (fill.last_quantity, fill.liquidity, fill.fee) == (Decimal("0.5"), "maker", Decimal("11.9997"))
+    assert (ended.status, (ended.reason or "")[:10], ended.filled_quantity) == (
+        "CANCELED",
+        "LIQUIDATED",
+        Decimal("0.5"),
+    )
+    assert ExecutionSettings().maker_fee("mexc_spot") == 0
 
 
 def test_explain_shows_queue_and_volume() -> None:
