@@ -21,6 +21,7 @@ from services.common.runtime.build import code_version
 from services.common.runtime.lifecycle import Lifecycle
 from services.common.runtime.publisher import Publisher
 from services.common.runtime.run_clock import RunClock
+from services.common.runtime.snapshot_writer import SnapshotWriter
 from services.common.runtime.snapshots import Snapshot, SnapshotStore
 
 __all__ = ["FeedJournal"]
@@ -47,6 +48,7 @@ class FeedJournal:
         self._life = life
         self._publisher = Publisher(life)
         self._snapshots = SnapshotStore(life.folder.path)
+        self._snapshot_writer = SnapshotWriter(self._snapshots)
         self._folded: JournalId | None = None
         self._place: JournalId | None = None
         self._since_snapshot = 0
@@ -67,6 +69,7 @@ class FeedJournal:
             StateMismatch: Redis lost something meanwhile; start over again.
         """
         self._publisher.forget()
+        self._snapshot_writer.take_written(wait=True)  # whether it counts is decided with all the others
         while True:
             snapshot = self.patiently(self._restore)
             self.catch_up()
@@ -247,21 +250,32 @@ class FeedJournal:
 
     def snapshot_if_due(self) -> None:
         """Write a snapshot when many events, or some and half a minute, have passed since the last."""
-        if self._since_snapshot >= self._life.infra.SNAPSHOT_EVERY or (
+        self._tell_durable()
+        due = self._since_snapshot >= self._life.infra.SNAPSHOT_EVERY or (
             self._since_snapshot and time.monotonic() - self._snapshot_at >= SNAPSHOT_SEC
-        ):
-            self.snapshot()
+        )
+        if due and not self._snapshot_writer.busy:
+            self._begin_snapshot()
 
     def snapshot(self) -> None:
         """Write a snapshot of everything up to the journal's head."""
+        self._begin_snapshot()
+        self._tell_durable(wait=True)
+
+    def _begin_snapshot(self) -> None:
+        self._tell_durable(wait=True)
         self.catch_up()
         self._since_snapshot, self._snapshot_at = 0, time.monotonic()
         folded = self._folded
         if folded is None:
             return
-        self._snapshots.save(
+        self._snapshot_writer.begin(
             Snapshot(folded, self.fold.dump(), self.run.settings_hashes.get(WS), code_version(), self.run.dump())
         )
-        self._life.metrics.snapshots.inc()
-        life = self._life
-        self.patiently(lambda: life.client.set_durable(WS, life.fence, folded))
+
+    def _tell_durable(self, *, wait: bool = False) -> None:
+        written = self._snapshot_writer.take_written(wait=wait)
+        if written is not None:
+            life = self._life
+            life.metrics.snapshots.inc()
+            self.patiently(lambda: life.client.set_durable(WS, life.fence, written))
