@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import requests
 
+from tests.e2e.market import Market
 from tests.e2e.stack import (
     ALERTMANAGER_PORT,
     NOTIFIER_PORT,
@@ -128,3 +129,29 @@ def test_what_is_silenced_is_not_told_until_the_silence_ends(stack: Stack) -> No
 
     requests.delete(f"{ALERTMANAGER}/silence/{silence}", timeout=5)
     eventually(lambda: len(_taken(ALARM)) > before, "the alarm after the silence", 60)
+
+
+def test_the_page_about_postgresql(stack: Stack, market: Market) -> None:
+    """postgres.md on real containers: it goes away while trading goes on, one cause is told, and nothing is lost.
+
+    The writer waits for it and hears no tick meanwhile: that is no clock that stands still, and nobody is told so.
+    """
+    eventually(lambda: stack.events("market_data", symbol="SOLUSDT"), "a market", 60)
+    before = {name: len(_taken(f"CRITICAL {name}")) for name in ("CLOCK_STALLED", "ClockStalled", "WriterStalled")}
+    stack.container("cdb_postgres").stop(timeout=20)
+    try:
+        eventually(lambda: _taken("CRITICAL PostgresDown"), "the alarm", 120)
+        failing = stack.get("cdb_writer", "/health").json()["failing"]
+        assert "postgresql" in failing
+        assert set(failing) <= {"postgresql", "lag", "loop"}
+        for name in ("cdb_core", "cdb_risk", "cdb_execution", "cdb_ws"):
+            assert stack.get(name, "/health").status_code == 200, name
+    finally:
+        stack.container("cdb_postgres").start()
+    stack.await_healthy()
+
+    eventually(
+        lambda: stack.get("cdb_writer", "/status").json()["journal"]["lag"] < 100, "the writer has caught up", 60
+    )
+    assert "events hold" in stack.execute("cdb_writer", "claire", "validate", "--dsn", "env")
+    assert {name: len(_taken(f"CRITICAL {name}")) for name in before} == before

@@ -105,7 +105,7 @@ class HttpServer:
         self._server = waitress.create_server(
             app, sockets=[listener], map=self._channels, threads=2, ident=None, clear_untrusted_proxy_headers=True
         )
-        self._stopping = Event()
+        self._stopping, self._woken = Event(), Event()
         self._thread = Thread(target=self._run, name="http", daemon=True)
 
     def start(self) -> Self:
@@ -122,12 +122,14 @@ class HttpServer:
             self._close()
             return
         self._server.pull_trigger()
+        self._woken.set()
         self._thread.join(5.0)
 
     def _run(self) -> None:
         # Waitress's own run() can only be ended by an exception in its thread.
         while not self._stopping.is_set():
             wasyncore.loop(timeout=1.0, use_poll=hasattr(select, "poll"), map=self._channels, count=1)
+        self._woken.wait(5.0)  # the trigger writes to a descriptor that must not be closed, or somebody else's, by then
         self._close()
 
     def _close(self) -> None:

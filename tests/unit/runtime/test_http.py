@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -131,3 +132,21 @@ def test_stopping_frees_the_port_and_ends_the_threads() -> None:
     successor = HttpServer(app, "127.0.0.1", port)
     successor.stop()
     assert not [thread for thread in threading.enumerate() if thread.name in {"http", "waitress-0"}]
+
+
+def test_a_stop_that_is_noticed_early_closes_nothing_too_early(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop comes round between the wish to stop and the wake-up: the wake-up still finds its descriptor."""
+    pull = service.server._server.pull_trigger
+
+    def late() -> None:
+        socket.create_connection(("127.0.0.1", service.server.port)).close()
+        service.server._thread.join(0.2)
+        pull()
+
+    monkeypatch.setattr(service.server._server, "pull_trigger", late)
+
+    service.server.stop()
+
+    assert not service.server._thread.is_alive()
