@@ -25,8 +25,9 @@ from services.cdb_ws.adapters.raw_files import RawSession
 from services.cdb_ws.adapters.recording import Recording
 from services.cdb_ws.settings import FeedSettings
 from services.common.book import Book
-from services.common.events import Control, MarketData
+from services.common.events import Control, MarketData, OrderResult
 from services.common.instruments import Venue, instrument_key
+from services.common.journal.entry import Cause
 from services.common.settings import load_settings
 from tests.integration.ws.conftest import wait_for
 
@@ -296,6 +297,60 @@ def test_the_exchange_killed_in_mid_stream_is_marked_and_doubles_nothing(
     finally:
         exchange.kill()
         exchange.wait()
+
+
+@pytest.mark.slow
+def test_a_held_symbol_that_the_screener_drops_over_a_kill_keeps_its_market_data(
+    feed: Callable[..., Any], busy: Callable[..., BusyExchange]
+) -> None:
+    """SYMBOLS=auto, one symbol: bought, outrun by another, killed; it is quoted until the journal has its sale."""
+    exchange = busy()
+    settings = exchange.settings | {
+        "SYMBOLS": "auto", "SCREENER_TOP": "1", "SCREENER_KEEP_MIN": "0", "SCREENER_MIN_AGE_DAYS": "0",
+        "SCREENER_MIN_TURNOVER_USDT": "0", "SNAPSHOT_EVERY": "20",
+    }  # fmt: skip
+
+    def keep_quoting() -> None:
+        size = 1
+        while not exchange.stop.wait(0.1):
+            size = size % 9 + 1
+            exchange.mexc.quote("SOLUSDT", "150", str(size), "150.01", "7")
+
+    def told(side: str) -> OrderResult:
+        return OrderResult(
+            event_id=f"result-{side}", timestamp=market(one)[-1].timestamp, producer="cdb_execution", order_id=side,
+            client_order_id=side, status="FILLED", venue="mexc_spot", symbol="SOLUSDT", side=side,  # type: ignore[arg-type]
+            quantity=Decimal(2), filled_quantity=Decimal(2), last_quantity=Decimal(2), last_price=Decimal(150),
+        )  # fmt: skip
+
+    exchange.pause()
+    exchange.stop.clear()
+    quoting = threading.Thread(target=keep_quoting, daemon=True)
+    quoting.start()
+    one = feed(**settings).start()
+    one.wait_for_control("config")
+    fences = one.join()
+    assert one.wait_for_control("symbols").details["symbols"] == ["SOLUSDT"]
+    one.wait_until(lambda: market(one), "quotes")
+    one.client.publish("cdb_execution", fences["cdb_execution"], Cause("test", 1), [told("BUY")])
+    exchange.mexc.trade("BTCUSDT", "60000", "900")
+    one.end(signal.SIGKILL)
+
+    before = len(market(one))
+    one.start()
+    second = one.wait_for_control("symbols", count=2).details
+    assert (second["symbols"], second["leaving"]) == (["BTCUSDT"], ["SOLUSDT"])
+    top = one.wait_until(lambda: one.get("/top")[1]["ranking"] and one.get("/top")[1], "the ranking")
+    assert [row["symbol"] for row in top["ranking"]][:2] == ["BTCUSDT", "SOLUSDT"]
+
+    def quoted() -> list[MarketData]:
+        return [event for event in market(one)[before:] if event.symbol == "SOLUSDT"]
+
+    one.wait_until(lambda: len(quoted()) > 20, "quotes of what is held, long after others would be dropped")
+    assert quoted()[0].gap
+    one.client.publish("cdb_execution", fences["cdb_execution"], Cause("test", 2), [told("SELL")])
+    one.wait_until(lambda: "SOLUSDT" not in one.get("/status")[1]["exchange"]["instruments"], "the end of it")
+    one.end(signal.SIGTERM)
 
 
 def test_without_the_exchange_the_clock_ticks_and_health_names_host_and_cause(feed: Callable[..., Any]) -> None:
