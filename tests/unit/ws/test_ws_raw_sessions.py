@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
 
+from services.cdb_ws.adapters.live_wire import Came
 from services.cdb_ws.adapters.raw_files import SUFFIX, RawSession, RawWriter
+from services.cdb_ws.live.words import Answer, Ask
 from services.cdb_ws.live_settings import LiveSettings
 from services.cdb_ws.settings import FeedSettings
 from services.common.errors import FeedInputInvalid
+from tests.unit.ws.live_desk import spot_row
 
 pytestmark = pytest.mark.unit
 
@@ -108,3 +112,19 @@ def test_settings_that_contradict_each_other_name_the_fix(given: dict[str, str],
     """A feed without files and one of another market are refused at the start."""
     with pytest.raises(ValueError, match=said):
         FeedSettings.model_validate(given)
+
+
+def test_what_was_held_is_kept_with_the_session(tmp_path: Path) -> None:
+    """A change of holdings is an input like a frame: the session that is played again watches the same symbols."""
+    writer = RawWriter(tmp_path, SETTINGS, LiveSettings(FEED_WARMUP_MIN=0), resumed=False)
+    writer.began(1)
+    writer.held(2, {"ETHUSDT": Decimal("0.5"), "SOLUSDT": None})
+    listed = {"symbols": [spot_row(), spot_row("ETHUSDT"), spot_row("SOLUSDT")]}
+    answer = Answer(Ask("instruments", "", "/api/v3/exchangeInfo"), 3, 200, json.dumps(listed).encode())
+    writer.came(Came("answer", 3, 0, answer))
+    writer.close()
+
+    (facts,) = [step.facts for _, step in RawSession(writer.paths).steps() if step.facts]
+    told = [news.code for _, step in RawSession(writer.paths).steps() for news in step.news]
+    assert [action for action, _ in facts] == ["instruments", "instruments"]
+    assert told == ["SYMBOL_HELD", "SYMBOL_HELD"]
