@@ -45,6 +45,7 @@ _CLOCKS_APART_US: Final = MINUTE_US
 _STRAY_US: Final = MINUTE_US
 _RULES_EVERY_US: Final = 5 * MINUTE_US
 _EARLY_US: Final = 5 * SECOND_US
+_AHEAD_MS: Final = 5_000
 _UNHEARD: Final = 5
 
 
@@ -132,6 +133,9 @@ class ExchangeDesk:
         if late_ms > self.settings.ORDER_MAX_AGE_MS:
             why = f"{late_ms} ms old when it was to be sent, at most {self.settings.ORDER_MAX_AGE_MS} ms"
             outcome = PlaceOutcome(verdict="not_sent", code="too_old", detail=why)
+        elif late_ms < -_AHEAD_MS:
+            why = f"stamped {-late_ms} ms ahead of this machine's clock: its age is not known"
+            outcome = PlaceOutcome(verdict="not_sent", code="clock", detail=why)
         elif not self._is_wanted(order):
             outcome = PlaceOutcome(verdict="not_sent", code="withdrawn", detail="trading was halted before it left")
         elif hindrance is not None:

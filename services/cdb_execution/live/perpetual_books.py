@@ -34,7 +34,7 @@ class PerpetualBooks:
         wallet: cash and margin in it, unrealised profit not counted.
         positions: by symbol.
         leverages: of the last entries, by symbol.
-        marks: by symbol.
+        marks: by symbol, the fresh ones.
     """
 
     currency: str

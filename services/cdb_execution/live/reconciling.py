@@ -30,7 +30,7 @@ from services.common.decimals import ZERO, clamp
 from services.common.events import Alert, Control, OrderResult
 from services.common.instruments import PERPETUAL, InstrumentSpec, instrument_key
 from services.common.perpetual_facts import read_payment
-from services.common.timestamps import format_timestamp
+from services.common.timestamps import SECOND_US, format_timestamp
 
 __all__ = ["Reconciling"]
 
@@ -38,6 +38,8 @@ _ACCEPTED_REMEMBERED: Final = 1_000
 _PAYMENTS_REMEMBERED: Final = 256
 _TOLD_OTHERWISE: Final = Decimal("0.01")
 """So much (quote currency) an entry price has to be off before the exchange's is taken over."""
+_MARK_FRESH_US: Final = 10 * SECOND_US
+"""An older mark of ours says nothing about what the account is worth now."""
 _MONEY: Final = frozenset({"balance", "available", "equity"})
 """What a settlement changes that the exchange has not told yet."""
 
@@ -205,6 +207,7 @@ class Reconciling(PaperExecution):
                 spec.symbol: mark.price
                 for spec in specs.values()
                 if (mark := live.portfolio.marks.get(instrument_key(PERPETUAL, spec.symbol))) is not None
+                and self.now - mark.timestamp <= _MARK_FRESH_US
             },
         )
         return [found for found in compare_perpetuals(account, books, specs) if _as_it_is(found) not in live.accepted]

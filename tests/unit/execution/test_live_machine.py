@@ -441,6 +441,12 @@ def test_an_order_that_waited_too_long_is_not_sent() -> None:
     world.settle()
     assert "NOT_SENT: too_old" in str(world.results[-1].reason)
 
+    world.desk.wall_us = lambda: START_US + world.at_ms * 1_000 - 6_001_000
+    world.order()
+    world.settle()
+    assert "NOT_SENT: clock: stamped 5001 ms ahead" in str(world.results[-1].reason)
+    world.desk.wall_us = lambda: START_US + world.at_ms * 1_000
+
     world.desk.hindrance = lambda: "no clock"
     world.order()
     world.settle()

@@ -74,6 +74,7 @@ def test_each_thing_that_differs_freezes_alerts_and_can_be_accepted(name: str, c
     """Wallet, quantity, entry, leverage, margin, margin mode, available, equity: seen twice, it freezes by its name."""
     world = PerpetualWorld()
     world.hold()
+    world.quote()
     for field, value in change.items():
         setattr(world.exchange, field, value)
     world.compare()
@@ -91,6 +92,16 @@ def test_each_thing_that_differs_freezes_alerts_and_can_be_accepted(name: str, c
     world.compare()
     assert world.verdicts()[-1] == "agreed"
     assert world.machine.state.trading_state == "ACTIVE"
+
+
+def test_an_old_mark_of_ours_says_nothing_about_the_equity() -> None:
+    """A feed that is silent while the market moves is no difference: trading does not freeze for it."""
+    world = PerpetualWorld()
+    world.hold()
+    world.settle(30)
+    world.exchange.mark = Decimal(45_000)
+    world.compare()
+    assert world.verdicts()[-1] == "agreed"
 
 
 def test_what_was_accepted_as_it_is_is_told_again_when_it_changes() -> None:
