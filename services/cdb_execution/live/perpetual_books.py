@@ -21,7 +21,7 @@ from services.common.portfolio import Position
 __all__ = ["PerpetualBooks", "compare_perpetuals", "price_of_change"]
 
 _CENT: Final = Decimal("0.01")
-_MARGIN_ROOM: Final = Decimal("0.005")
+_MARGIN_ROOM: Final = Decimal("0.02")
 _VALUE_ROOM: Final = Decimal("0.01")
 
 
@@ -43,10 +43,6 @@ class PerpetualBooks:
     leverages: Mapping[str, int]
     marks: Mapping[str, Decimal]
 
-    def cost(self, symbol: str) -> Decimal:
-        """Return what was paid for what is held of a symbol; negative for shorts."""
-        return self.positions[symbol].cost
-
 
 def compare_perpetuals(
     account: Account, books: PerpetualBooks, specs: Mapping[str, InstrumentSpec]
@@ -58,26 +54,26 @@ def compare_perpetuals(
         books: of all fills and settlements so far.
         specs: grids by symbol.
     """
-    found: list[Difference] = []
     actual = {held.symbol: held for held in account.positions}
-    for symbol in sorted({*books.positions, *actual}):
-        spec = specs.get(symbol)
-        tick = _CENT if spec is None else spec.tick_size
-        found += _position(symbol, actual.get(symbol), books, tick)
-    wallet = list(_wallet(account, books))
-    if wallet and {difference.kind for difference in found} <= {"entry"} and _same_fills(account, books):
-        return []
-    return [*found, *wallet, *([] if found else _money(account, books))]
+    symbols = sorted({*books.positions, *actual})
+    sizes = [found for symbol in symbols for found in _size(symbol, actual.get(symbol), books)]
+    if sizes:
+        return [*sizes, *_wallet(account, books, books.wallet, _CENT)]
+    worth = sum((held.quantity * held.entry_price for held in account.positions), ZERO)
+    expected = books.wallet - sum((position.cost for position in books.positions.values()), ZERO) + worth
+    room = _CENT + sum((abs(held.quantity) * _tick(held.symbol, specs) for held in account.positions), ZERO)
+    money = list(_wallet(account, books, expected, room))
+    open_positions = (held for held in actual.values() if held.quantity)
+    terms = [
+        found
+        for held in open_positions
+        for found in _terms(held, books, _tick(held.symbol, specs), unexplained=bool(money))
+    ]
+    return [*terms, *money, *_value(account, books)]
 
 
-def _same_fills(account: Account, books: PerpetualBooks) -> bool:
-    """Whether entry prices and wallet differ only because the same fills were booked in another order.
-
-    What a closing fill realises depends on the average entry before it; what it realises less is in the price of what
-    is still held: wallet - quantity x entry is the same in any order.
-    """
-    shift = sum((held.quantity * held.entry_price - books.cost(held.symbol) for held in account.positions), ZERO)
-    return abs(account.balances.get(books.currency, ZERO) - books.wallet - shift) < _CENT
+def _tick(symbol: str, specs: Mapping[str, InstrumentSpec]) -> Decimal:
+    return specs[symbol].tick_size if symbol in specs else _CENT
 
 
 def price_of_change(held: Held | None, ours: Position, change: Decimal) -> Decimal | None:
@@ -96,7 +92,7 @@ def price_of_change(held: Held | None, ours: Position, change: Decimal) -> Decim
     return price if price > 0 else None
 
 
-def _position(symbol: str, held: Held | None, books: PerpetualBooks, tick: Decimal) -> Iterator[Difference]:
+def _size(symbol: str, held: Held | None, books: PerpetualBooks) -> Iterator[Difference]:
     ours = books.positions.get(symbol) or Position("", symbol)
     quantity = ZERO if held is None else held.quantity
     if quantity != ours.quantity:
@@ -104,11 +100,17 @@ def _position(symbol: str, held: Held | None, books: PerpetualBooks, tick: Decim
         price = price_of_change(held, ours, quantity - ours.quantity)
         leverage = None if held is None else held.leverage
         yield Difference("position", symbol, detail, ours.quantity, quantity, price, leverage)
-        return
-    if held is None or not quantity:
-        return
+
+
+def _terms(held: Held, books: PerpetualBooks, tick: Decimal, *, unexplained: bool) -> Iterator[Difference]:
+    """Compare a position that agrees in quantity.
+
+    Another entry price alone is no difference: fills that were told in another order than they were made divide what
+    was won into realised and open in another way, and wallet and entry make up for each other.
+    """
+    symbol, ours = held.symbol, books.positions[held.symbol]
     entry = ours.entry_price or ZERO
-    if abs(held.entry_price - entry) > tick:
+    if unexplained and abs(held.entry_price - entry) > tick:
         yield _unequal("entry", symbol, entry, held.entry_price, "entry price")
     if held.isolated is False:
         yield _unequal("margin_mode", symbol, ZERO, ONE, "cross margin (1; isolated is 0)")
@@ -119,15 +121,15 @@ def _position(symbol: str, held: Held | None, books: PerpetualBooks, tick: Decim
         yield _unequal("margin", symbol, ours.margin, held.margin, "margin")
 
 
-def _wallet(account: Account, books: PerpetualBooks) -> Iterator[Difference]:
+def _wallet(account: Account, books: PerpetualBooks, expected: Decimal, room: Decimal) -> Iterator[Difference]:
     currency, wallet = books.currency, account.balances.get(books.currency, ZERO)
-    if abs(wallet - books.wallet) >= _CENT:
-        detail = f"the exchange has {shown(wallet)} {currency}, fills and funding say {shown(books.wallet)}"
-        yield Difference("balance", currency, detail, books.wallet, wallet)
+    if abs(wallet - expected) >= room:
+        detail = f"the exchange has {shown(wallet)} {currency}, fills and funding say {shown(expected)}"
+        yield Difference("balance", currency, detail, expected, wallet)
 
 
-def _money(account: Account, books: PerpetualBooks) -> Iterator[Difference]:
-    """Compare what follows from wallet and positions, where these agree."""
+def _value(account: Account, books: PerpetualBooks) -> Iterator[Difference]:
+    """Compare what follows from wallet and positions."""
     currency, wallet = books.currency, account.balances.get(books.currency, ZERO)
     room = _CENT + _VALUE_ROOM * sum((abs(position.cost) for position in books.positions.values()), ZERO)
     available = account.available.get(currency)

@@ -168,8 +168,8 @@ class Reconciling(PaperExecution):
             settled = [order for order in self.state.ended.values() if order.live is not None and order.live.settled]
             live.agree(self.now, all_seen=not settled)
             if account.venue == PERPETUAL:
-                live.ledger.totals = dict(account.balances)  # what is left is rounding
                 self._follow_entries(account)
+                self._take_rounding(account)
             self._note_covered(account)
             self._say("agreed", RECONCILE_EVERY_US)
 
@@ -179,7 +179,7 @@ class Reconciling(PaperExecution):
         What a closing fill has realised is by as much more or less: what is earned in all stays the same.
         """
         portfolio = self.state.live.portfolio
-        for held in account.positions:
+        for held in (held for held in account.positions if held.quantity):
             key = instrument_key(PERPETUAL, held.symbol)
             ours = portfolio.positions[key]
             moved = held.entry_price * held.quantity - ours.cost
@@ -192,6 +192,14 @@ class Reconciling(PaperExecution):
     @property
     def _quote(self) -> str:
         return base_and_quote(self.settings.LIVE_SYMBOLS[0])[1]
+
+    def _take_rounding(self, account: Account) -> None:
+        """Begin anew from a wallet that agrees: what is left is rounding, and must not add up."""
+        live = self.state.live
+        positions = live.portfolio.positions.values()
+        open_here = sum((position.cost for position in positions if position.venue == PERPETUAL), ZERO)
+        open_there = sum((held.quantity * held.entry_price for held in account.positions), ZERO)
+        live.ledger.totals[self._quote] = account.balances.get(self._quote, ZERO) - open_there + open_here
 
     def _compare(self, account: Account) -> list[Difference]:
         """Return where the account is not what the books say, but for what an operator has accepted as it is."""
@@ -321,7 +329,7 @@ class Reconciling(PaperExecution):
         """Take the exchange's word on a currency; return by how much our cash changes."""
         live, actual = self.state.live, difference.actual or ZERO
         change = actual - (difference.expected or ZERO)
-        live.ledger.totals[difference.subject] = actual
+        live.ledger.add(difference.subject, change)
         specs = self._specs()
         if any(spec.quote == difference.subject for spec in specs.values()):
             live.portfolio.cash += change

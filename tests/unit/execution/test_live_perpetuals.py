@@ -359,6 +359,26 @@ def test_what_a_snapshot_does_not_tell_is_not_compared() -> None:
     assert compare_perpetuals(account(positions=[flat]), books(), {}) == []
 
 
+def test_fills_told_in_another_order_are_no_difference() -> None:
+    """Bought twice and sold once, told in another order: less is realised and more is open, in all it is the same."""
+    fills = {"a": ("BUY", 40_000), "b": ("BUY", 41_000), "c": ("SELL", 40_500)}
+    there, here = Position("mexc_perpetual", "BTCUSDT"), Position("mexc_perpetual", "BTCUSDT")
+    wallets = []
+    for position, order in ((there, "acb"), (here, "abc")):
+        cash = [position.trade(fills[name][0], Decimal("0.1"), Decimal(fills[name][1]), 1) for name in order]
+        wallets.append(1_000 + sum(cash) + position.margin)
+    assert wallets[0] != wallets[1]
+    entry = there.entry_price
+    assert entry is not None
+    held = Held(symbol="BTCUSDT", quantity=there.quantity, entry_price=entry, margin=there.margin)
+
+    told = account(positions=[held], balances={"USDT": wallets[0]})
+    ours = {"BTCUSDT": here}
+    assert compare_perpetuals(told, books(positions=ours, wallet=wallets[1]), {}) == []
+    names = [found.name for found in compare_perpetuals(told, books(positions=ours, wallet=wallets[1] + 1), {})]
+    assert names == ["entry:BTCUSDT", "balance:USDT"]
+
+
 @pytest.mark.parametrize(
     ("quantity", "entry", "ours", "change", "price"),
     [
