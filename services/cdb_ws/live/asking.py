@@ -15,7 +15,7 @@ from services.cdb_ws.live.state import FeedState
 from services.cdb_ws.live.watching import Watching
 from services.cdb_ws.live.words import Answer, Ask
 from services.common.errors import FeedInputInvalid
-from services.common.timestamps import MS_US, SECOND_US
+from services.common.timestamps import MINUTE_US, MS_US, SECOND_US
 
 __all__ = ["Asking"]
 
@@ -24,6 +24,8 @@ ATTEMPTS: Final = 6
 PROMPT_US: Final = 2 * SECOND_US
 """An answer that took longer measures the clock badly: by up to half of that."""
 KEPT_TIMES: Final = 10
+FACTS_EVERY_US: Final = 30 * MINUTE_US
+"""Grids and states are asked for again: an instrument may be closed, or change its rules."""
 LIMITED_MS: Final = 5_000
 """So long at least nothing of a kind is asked again that met the exchange's limits."""
 
@@ -53,22 +55,29 @@ class Asking:
         self._comparing = comparing
         self._screening = screening
         self._time_asked_us: int | None = None
+        self._facts_asked_us = 0
         self._measured_us = 0
         self.trouble: dict[str, str] = {}
         self.answers = 0
 
     def begin(self, now_us: int) -> None:
         """Ask for what must be known first."""
-        self._state.ask(self._state.market.rest.instruments())
+        self._ask_facts(now_us)
         self._ask_time(now_us)
         if self._screening is not None:
             self._state.ask(self._screening.begin(now_us))
 
     def tick(self, now_us: int) -> None:
-        """Measure the clock again when it is time."""
+        """Measure the clock again when it is time, and ask for grids and states again."""
         every_us = self._state.settings.FEED_TIME_EVERY_SEC * SECOND_US
         if self._time_asked_us is not None and now_us - self._time_asked_us >= every_us:
             self._ask_time(now_us)
+        if self._state.listings and now_us - self._facts_asked_us >= FACTS_EVERY_US:
+            self._ask_facts(now_us)
+
+    def _ask_facts(self, now_us: int) -> None:
+        self._facts_asked_us = now_us
+        self._state.ask(self._state.market.rest.instruments())
 
     def _ask_time(self, now_us: int) -> None:
         self._time_asked_us = now_us

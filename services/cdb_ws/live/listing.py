@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from services.common.instruments import InstrumentSpec
 
-__all__ = ["Listing", "Ticker"]
+__all__ = ["Listing", "Ticker", "closed_listing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,11 @@ class Listing:
 
     spec: InstrumentSpec
     closed: str = ""
+
+
+def closed_listing(listing: Listing, why: str) -> Listing:
+    """Return a listing as it is while the instrument cannot be traded."""
+    return Listing(listing.spec.model_copy(update={"closed": why}), why)
 
 
 @dataclass(frozen=True, slots=True)

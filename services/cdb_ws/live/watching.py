@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from services.cdb_ws.live.instrument import InstrumentFeed
+from services.cdb_ws.live.listing import Listing, closed_listing
 from services.cdb_ws.live.screening import Screening
 from services.cdb_ws.live.state import FeedState
 from services.cdb_ws.live.wiring import Wiring
@@ -50,7 +51,8 @@ class Watching:
         listings = state.market.rest.read_instruments(answer.body)
         if not listings:
             raise FeedInputInvalid("the exchange lists nothing that can be used")
-        state.listings = listings
+        first = not state.listings
+        self._renew(listings)
         if self._screening is not None:
             self.choose(self._screening, now_us)
             self.keep(self._held, now_us)
@@ -58,10 +60,25 @@ class Watching:
         unknown = {symbol: "not listed" for symbol in self._wanted if symbol not in listings}
         closed = {s: listings[s].closed for s in self._wanted if s in listings and listings[s].closed}
         self.missing = sorted(unknown)
-        for symbol, why in {**unknown, **closed}.items():
+        for symbol, why in {**unknown, **closed}.items() if first else ():
             state.tell("CRITICAL", "SYMBOL_NOT_TRADED", f"{symbol} on {state.market.venue}: {why}", symbol=symbol)
         self._watch([symbol for symbol in self._wanted if symbol in listings], now_us)
         self.keep(self._held, now_us)
+
+    def _renew(self, listings: dict[str, Listing]) -> None:
+        """Take listings over, and tell what has changed of the instruments that are watched."""
+        state = self._state
+        before, state.listings = state.listings, listings
+        changed = []
+        for symbol in state.instruments:
+            old = before[symbol]
+            new = listings.setdefault(symbol, closed_listing(old, "not listed any more"))
+            if new.spec != old.spec:
+                changed.append(symbol)
+            if new.closed and not old.closed:
+                text = f"{symbol} on {state.market.venue}: {new.closed}"
+                state.tell("CRITICAL", "SYMBOL_NOT_TRADED", text, symbol=symbol)
+        state.tell_instruments(changed)
 
     def keep(self, held: Mapping[str, Decimal | None], now_us: int) -> None:
         """Watch what is held, whether it is wanted or not: an exit needs its market data.

@@ -302,3 +302,26 @@ def test_equal_trades_without_ids_are_counted_by_number() -> None:
     named = Deal(one.price, one.quantity, one.buy, T, "x")
     assert not ledger.count("c", named)
     assert ledger.repeated == 3
+
+
+def test_an_instrument_that_is_closed_or_changes_its_rules_is_told() -> None:
+    """Every half hour the listing is asked for again: what has changed of a watched symbol is a fact, closed an alert.
+
+    A symbol that is not listed any more is closed; what stays as it was is not repeated.
+    """
+    desk = LiveDesk(BTC, "ETHUSDT").begin(spot_row(BTC), spot_row("ETHUSDT"))
+
+    def told(*rows: dict[str, Any]) -> list[Any]:
+        desk.later(30 * 60)
+        facts = desk.answer("instruments", {"symbols": list(rows)}).facts
+        return [
+            (row["symbol"], row.get("closed"), row["min_notional"]) for _, fact in facts for row in fact["instruments"]
+        ]
+
+    assert told(spot_row(BTC), spot_row("ETHUSDT")) == []
+    assert told(spot_row(BTC, status="2"), spot_row("ETHUSDT", quoteAmountPrecision="5")) == [
+        (BTC, "status 2", 1), ("ETHUSDT", None, 5),
+    ]  # fmt: skip
+    assert desk.codes.count("SYMBOL_NOT_TRADED") == 1
+    assert told(spot_row(BTC)) == [(BTC, None, 1), ("ETHUSDT", "not listed any more", 5)]
+    assert desk.codes.count("SYMBOL_NOT_TRADED") == 2
