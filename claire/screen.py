@@ -161,11 +161,18 @@ def _number(value: Any) -> str:
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
-    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=0)
+    shown = [[_number(value) for value in row] for row in rows]
     for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place == 0 else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*(_number(value) for value in row))
+        numbers = [line[place] for row, line in zip(rows, shown, strict=True) if isinstance(row[place], int | Decimal)]
+        table.add_column(
+            column,
+            justify="left" if place == 0 else "right",
+            no_wrap=True,
+            min_width=max(map(len, numbers), default=None),  # half a number is a wrong number
+        )
+    for line in shown:
+        table.add_row(*line)
     return table
 
 

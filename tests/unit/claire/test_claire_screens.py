@@ -252,3 +252,26 @@ def test_terminal_screen_draws_the_moment() -> None:
     text = console.file.getvalue()  # type: ignore[attr-defined]
     for part in ("2021-05-19 00:00:00", "40,000.00", "equity 101.00", "buy 0.25 BTCUSDT", "redis: away"):
         assert part in text
+
+
+def test_a_summary_never_cuts_a_number_on_a_narrow_terminal() -> None:
+    """80 columns: prices of six figures, sizes with six decimals and losses stand there whole, words too."""
+    trade = {
+        "timestamp": datetime(2021, 5, 19, 14, 0, 30, tzinfo=UTC), "symbol": "BTCUSDT", "side": "sell",
+        "purpose": "stop_loss", "size": Decimal("0.008071"), "price": Decimal("135181.22"),
+        "fees": Decimal("0.152628"), "realized_pnl": Decimal("-217.33"),
+    }  # fmt: skip
+    summary = {
+        "decisions": [], "trades": [trade], "events": {}, "signals": {}, "orders": {}, "alerts": [],
+        "portfolio": dict.fromkeys(
+            ("equity", "cash", "realized_pnl", "unrealized_pnl", "fees", "max_drawdown_pct"), Decimal(1)
+        ),
+    }  # fmt: skip
+    out = io.StringIO()
+
+    Console(file=out, width=80).print(render_summary(summary, []))
+
+    shown = out.getvalue()
+    assert "…" not in shown
+    for number in ("135,181.22", "0.008071", "0.152628", "-217.33", "stop_loss", "05-19 14:00:30"):
+        assert number in shown
