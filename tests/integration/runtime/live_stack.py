@@ -97,13 +97,13 @@ class SandboxProcess:
 class LiveUp(Up):
     """One `claire up` that trades at the sandbox."""
 
-    def __init__(self, data: Path, sandbox: SandboxProcess, mode: str) -> None:
+    def __init__(self, data: Path, sandbox: SandboxProcess, mode: str, venue: str) -> None:
         self.data = data
         self.first_port = free_ports()
         given = {**NERVOUS, **sandbox.settings, "TRADING_MODE": mode, "CONFIRM_LIVE_TRADING": "yes"}
         self.process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "claire", "up", "--feed", "mexc_spot", "--data-dir", str(data), "--quiet"),
+                *(sys.executable, "-m", "claire", "up", "--feed", venue, "--data-dir", str(data), "--quiet"),
                 *("--first-port", str(self.first_port), "--run-id", "test-run"),
                 *(part for name, value in given.items() for part in ("--set", f"{name}={value}")),
             ],
@@ -129,6 +129,17 @@ class LiveUp(Up):
         message = {"symbol": SYMBOL, "signal_type": direction, "price": 60_000, "reason": "by hand"}
         with EmbeddedRedis(self.data / "redis").client() as client:
             client.publish("signals", json.dumps(message))
+
+    def bring(self, *, held: bool) -> None:
+        """Signal until a position is held, or none."""
+        asked = 0.0
+        deadline = time.monotonic() + 60
+        while self.held != held:
+            assert time.monotonic() < deadline, self.execution()
+            if time.monotonic() - asked > 5:
+                asked = time.monotonic()
+                self.signal("buy" if held else "sell")
+            time.sleep(0.05)
 
     def await_ready(self, mode: str) -> None:
         """Wait until orders would be taken: the feed lives, nothing works, and (live) books and account agree."""

@@ -19,11 +19,11 @@ from claire.database import open_database
 from claire.history.source import open_history
 from services.common.decimals import use_fixed_context
 from services.common.events import Event, Order, OrderResult
-from tests.integration.runtime.live_stack import SYMBOL, LiveUp, SandboxProcess, claire, until
+from tests.integration.runtime.live_stack import SYMBOL, LiveUp, SandboxProcess, claire
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(600)]
 
-CYCLES = int(os.environ.get("LIVE_PROCESS_KILLS", "5"))
+CYCLES = int(os.environ.get("LIVE_PROCESS_KILLS", "4"))
 """How often the stack is disturbed while an order is on its way."""
 EVERYBODY = ("cdb_ws", "cdb_core", "cdb_risk", "cdb_execution", "cdb_writer")
 VICTIMS = (("cdb_execution",), EVERYBODY, ("valkey-server",), ("cdb_execution",), ("cdb_execution", "valkey-server"))
@@ -52,33 +52,33 @@ class Traded:
             return cursor.fetchall()
 
 
-def trade(folder: Path, mode: str, cycles: int) -> Traded:
+def trade(folder: Path, mode: str, cycles: int, venue: str = "mexc_spot") -> Traded:
     """Let the stack trade; something is killed shortly after each signal, and the exchange fails now and then."""
-    data, random = folder / f"traded-{mode}", Random(4)
+    data, random = folder / f"traded-{mode}-{venue}", Random(4)
+    where = "POST /api/v3/order" if venue == "mexc_spot" else "POST /api/v1/private/order/create"
     sandbox = SandboxProcess(folder)
     try:
-        up = LiveUp(data, sandbox, mode)
+        up = LiveUp(data, sandbox, mode, venue)
         try:
             up.await_ready(mode)
             for cycle in range(cycles):
                 fault = FAULTS[cycle % len(FAULTS)]
                 if fault is not None and mode == "live":
-                    sandbox.ask("POST", "faults", kind=fault, where="POST /api/v3/order", delay_ms=1_500)
+                    sandbox.ask("POST", "faults", kind=fault, where=where, delay_ms=1_500)
                 up.signal("sell" if up.held else "buy")
                 time.sleep(random.random() * 0.1)  # an instant around sending, another one each time
                 up.kill(*VICTIMS[cycle % len(VICTIMS)])
                 up.await_ready(mode)
             sandbox.ask("DELETE", "faults")
-            if up.held:
-                up.signal("sell")
-                until(lambda: not up.held, "what is held is sold")
-            up.await_ready(mode)
+            for held in (True, False):  # it trades on
+                up.bring(held=held)
+                up.await_ready(mode)
         finally:
             said = up.stop()
         ledger = sandbox.ledger()
     finally:
         sandbox.stop()
-    journal = folder / f"{mode}.jsonl.zst"
+    journal = folder / f"{mode}-{venue}.jsonl.zst"
     exported = claire("export", "--data-dir", data, "--output", journal)
     assert exported.returncode == 0, said + exported.stderr
     return Traded(data, journal, ledger)
@@ -90,8 +90,8 @@ def live(servers_folder: Path) -> Traded:
     return trade(servers_folder, "live", CYCLES)
 
 
-def test_tables_and_journal_are_the_ledger_of_the_exchange(live: Traded) -> None:
-    """Each order at most once there, each fill once here, and what is held is what was bought less what was sold."""
+def check_ledger(live: Traded) -> None:
+    """Each order is at most once at the exchange, and each fill once here, with its numbers."""
     orders = {order["client_order_id"]: order for order in live.ledger["orders"]}
     ours = {row[0]: row for row in live.table("SELECT client_order_id, status, filled_size FROM orders")}
     fills = live.table(
@@ -111,6 +111,11 @@ def test_tables_and_journal_are_the_ledger_of_the_exchange(live: Traded) -> None
     told = [(r.trade_id, r.last_quantity, r.last_price, r.fee, r.fee_currency) for r in results if r.last_quantity]
     truth = [(f["trade_id"], f["quantity"], f["price"], f["fee"], f["fee_asset"]) for f in live.ledger["fills"]]
     assert sorted(told) == sorted(truth)
+
+
+def test_tables_and_journal_are_the_ledger_of_the_exchange(live: Traded) -> None:
+    """Orders and fills, and what is held is what was bought less what was sold."""
+    check_ledger(live)
     bought = sum((f["quantity"] * (1 if f["side"] == "BUY" else -1) for f in live.ledger["fills"]), Decimal(0))
     fees = sum((f["fee"] for f in live.ledger["fills"] if f["fee_asset"] == "BTC"), Decimal(0))
     held = live.table(f"SELECT size FROM positions WHERE symbol = '{SYMBOL}'")
@@ -167,6 +172,17 @@ def test_a_changed_price_in_a_live_journal_is_found_by_name(live: Traded, tmp_pa
 
     assert verdict.returncode == 1, verdict.stdout
     assert json.loads(verdict.stdout)["first_difference"]["event_id"] == fill.event_id
+
+
+def test_perpetuals_are_the_ledger_of_the_exchange_too(servers_folder: Path) -> None:
+    """The same on perpetuals: contracts, margin, and a position that is closed at the end."""
+    perpetual = trade(servers_folder, "live", 1, "mexc_perpetual")
+
+    check_ledger(perpetual)
+    assert perpetual.table("SELECT side, size FROM positions") == [("none", 0)]
+    assert perpetual.ledger["perpetual"]["claire"]["positions"] == []
+    verdict = claire("validate", "--data-dir", perpetual.data)
+    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
 
 
 def test_shadow_trading_sends_no_order(servers_folder: Path) -> None:
