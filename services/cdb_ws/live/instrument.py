@@ -13,7 +13,7 @@ from services.cdb_ws.live.words import Deal, Mark, Quote
 from services.cdb_ws.observation import NO_VOLUME, Observation, sum_volumes
 from services.common.book import Book
 from services.common.decimals import wire_form
-from services.common.instruments import InstrumentSpec
+from services.common.instruments import PERPETUAL, InstrumentSpec
 from services.common.portfolio import mid_price
 from services.common.timestamps import MS_US, SECOND_US, format_timestamp
 
@@ -37,6 +37,7 @@ class InstrumentFeed:
         heal_from_ms: the exchange's time from which trades may be missing.
         heard_us: feed time of the last message of any kind; None before the first.
         deals_us: of the last trades; None before the first.
+        traded_us, quoted_us, marked_us: of the last new trades, newer quote, mark price; None before the first.
         whole_from_ms: the exchange's time from which every trade shall have been counted; None before the first echo.
         gaps, healed, late: losses, trades brought back, quotes that came after newer ones.
         missed, compared: trades that were lost in a living stream, minutes compared with the exchange's bar.
@@ -51,6 +52,9 @@ class InstrumentFeed:
         self.heal_from_ms: int | None = None
         self.heard_us: int | None = None
         self.deals_us: int | None = None
+        self.traded_us: int | None = None
+        self.quoted_us: int | None = None
+        self.marked_us: int | None = None
         self.whole_from_ms: int | None = None
         self.gaps = self.healed = self.late = self.missed = 0
         self.compared: Counter[str] = Counter()
@@ -80,6 +84,7 @@ class InstrumentFeed:
                 self.late += 1
                 return None
             self._versions[quote.topic] = quote.version
+        self.quoted_us = now_us
         if quote.bids or quote.asks:
             self._depth, self._depth_us = quote, now_us
         if quote.topic != self._quotes_topic and now_us - self._quoted_us < FRESH_US and self._quote is not None:
@@ -94,7 +99,10 @@ class InstrumentFeed:
         """Return what those trades show that have not been counted; None when there is none."""
         self.heard_us = self.deals_us = now_us
         fresh = [deal for deal in deals if self.ledger.count(way, deal)]
-        return self._trade(fresh, now_us) if fresh else None
+        if not fresh:
+            return None
+        self.traded_us = now_us
+        return self._trade(fresh, now_us)
 
     def see_mark(self, mark: Mark, now_us: int) -> Observation | None:
         """Return what a mark price or a funding rate shows."""
@@ -103,9 +111,26 @@ class InstrumentFeed:
             self.index_price = mark.index_price
         if mark.mark_price is None and mark.funding_rate is None:
             return None
-        self._mark = mark.mark_price or self._mark
+        if mark.mark_price is not None:
+            self._mark, self.marked_us = mark.mark_price, now_us
         self._funding = self._funding if mark.funding_rate is None else mark.funding_rate
         return self._observe(now_us)
+
+    def stuck(self, since_us: int, limit_us: int) -> str:
+        """Return which part of the messages has stopped while others went on; empty when all of them go on.
+
+        A trade changes the book and a moving book its mark price, so none of them can stand still by itself for long.
+
+        Args:
+            since_us: feed time from which everything should have come.
+            limit_us: so long one part may lag behind the other.
+        """
+        if (self.traded_us or 0) - max(self.quoted_us or 0, since_us) > limit_us:
+            return "quotes"
+        is_perpetual = self.spec.venue == PERPETUAL
+        if is_perpetual and (self.quoted_us or 0) - max(self.marked_us or 0, since_us) > limit_us:
+            return "mark prices"
+        return ""
 
     # what is lost, and brought back
 

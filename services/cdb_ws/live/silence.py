@@ -22,31 +22,33 @@ class SilenceWatch:
         self._healing = healing
 
     def look(self, slot: Slot, now_us: int) -> None:
-        """Find the symbols of a connection that are silent; ask for the trades of those that only lack trades."""
+        """Find the symbols of a connection of which all or a part is silent; of those without trades, ask for them."""
         connection = slot.current
         if connection is None or connection.opened_us is None:
             return
         limit_us = self._state.settings.FEED_SILENCE_SEC * SECOND_US
         refused = connection.subscriptions.refusals()
-        silent = []
+        silent: dict[str, str] = {}
         for symbol in slot.symbols:
             instrument = self._state.instruments[symbol]
             if refused.keys() & set(self._state.topics(symbol)):
                 continue  # asked for again by itself
             if now_us - max(instrument.heard_us or 0, connection.opened_us) > limit_us:
-                silent.append(symbol)
+                silent[symbol] = f"not a message for {limit_us // SECOND_US} s"
+            elif part := instrument.stuck(connection.opened_us, limit_us):
+                silent[symbol] = f"no {part} for {limit_us // SECOND_US} s while others come"
             elif now_us - max(instrument.deals_us or 0, connection.opened_us) > limit_us and not instrument.healing:
                 instrument.deals_us = now_us
                 self._healing.ask(symbol, now_us)
         if silent:
             self._on_silence(slot, connection, silent, now_us)
 
-    def _on_silence(self, slot: Slot, connection: Connection, silent: list[str], now_us: int) -> None:
+    def _on_silence(self, slot: Slot, connection: Connection, silent: dict[str, str], now_us: int) -> None:
         """Connect anew: the whole connection when all of it is silent, otherwise the silent symbols on their own."""
         state = self._state
         state.silent.update(silent)
-        reason = f"{', '.join(silent)}: not a message for {state.settings.FEED_SILENCE_SEC} s"
-        state.tell("WARNING", "FEED_SILENT", reason, symbols=silent)
+        reason = "; ".join(f"{symbol}: {what}" for symbol, what in silent.items())
+        state.tell("WARNING", "FEED_SILENT", reason, symbols=list(silent))
         if len(silent) == len(slot.symbols):
             self._wiring.give_up(connection, reason, now_us)
             return

@@ -97,6 +97,31 @@ def test_an_acknowledged_subscription_that_stays_silent_is_found_out(venue: Venu
     assert not rig.feed.problems(rig.now_us)
 
 
+@pytest.mark.parametrize(
+    ("venue", "topics", "part"),
+    [
+        ("mexc_spot", ["*bookTicker*", "*limit.depth*"], "quotes"),
+        ("mexc_perpetual", ["sub.depth.full"], "quotes"),
+        ("mexc_perpetual", ["sub.ticker", "sub.fair.price"], "mark prices"),
+    ],
+)
+def test_a_part_that_stays_silent_while_others_come_is_found_out(venue: Venue, topics: list[str], part: str) -> None:
+    """A quote or a mark of the past beside trades of now would price exits: it is told, and connected anew."""
+    rig = SandboxRig(venue=venue)
+    for topic in topics:
+        rig.fault(FaultKind.SILENT, topic)
+    rig.begin().play(45, every_ms=900).play(15, every_ms=900)
+
+    (told,) = [news.message for news in rig.news if news.code == "FEED_SILENT"]
+    assert told == f"BTCUSDT: no {part} for 30 s while others come"
+    assert rig.feed.reconnects == 1
+    assert not rig.feed.problems(rig.now_us)
+    assert rig.observations[-1].bid is not None
+    if venue == "mexc_perpetual":
+        assert rig.observations[-1].mark_price is not None
+    assert counted(rig) == traded(rig)
+
+
 @pytest.mark.parametrize("venue", BOTH)
 def test_a_blocked_subscription_is_told_unhealthy_and_asked_for_again(venue: Venue) -> None:
     """The refusal comes with code 0; half a minute later the exchange takes it, and the trades of between come back."""
