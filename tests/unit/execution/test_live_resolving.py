@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.cdb_execution.exchange import Trade
+from services.cdb_execution.live.facts import state_next
 from services.cdb_execution.live.intake import Answered
 from services.common import channels
 from services.common.events import Control
@@ -261,7 +262,7 @@ def test_fills_of_orders_long_gone_are_known_by_their_ids_and_asked_for_no_longe
     told=st.sampled_from(["0.05", "0.1", None]),
     order_of=st.permutations(["command", "answer", "fold", "fold", "hear", "hear", "hear", "again", "look", "tick"]),
 )
-@settings(max_examples=examples(25), deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 def test_in_whatever_order_they_come(parts: list[str], outcome: str, told: str | None, order_of: list[str]) -> None:
     """Command, answer, fills, repetitions, comparisons in any order: each fill once, or a difference that freezes."""
     world = opened()
@@ -324,3 +325,28 @@ def test_an_end_that_crosses_another_end_changes_nothing() -> None:
 
     assert len(world.entries) == before + 1
     assert world.machine.state.trading_state == "ACTIVE"
+
+
+@pytest.mark.parametrize(("told", "agrees"), [("0.08", True), ("0.1", False)])
+def test_a_fill_stated_while_the_answer_was_journalled_counts_once_in_every_ledger(told: str, *, agrees: bool) -> None:
+    """Risk's answer stands before the fill in the journal, and what follows from it behind: no ledger counts twice."""
+    world = opened()
+    order = stuck(world)
+    hear(world, fills_there(world, order, "0.05", "T1"))
+    order.status = "UNKNOWN"
+    command = commanded(world, order, "filled", told)
+    fold_all(world)
+    crossing = state_next(world.machine, fills_there(world, order, "0.03", "T2"), 99).event
+    assert crossing is not None
+
+    answered(world, order, command, order.filled_quantity)
+    world.append(crossing, "exchange:99")
+    fold_all(world)
+
+    books = Portfolio.with_cash(Decimal(10**9))
+    for result in world.results:
+        books.book(result)
+    assert books.position("mexc_spot", "BTCUSDT").quantity == world.machine.state.held(BTC) == Decimal(told)
+    world.settle(80)
+    assert (world.verdicts()[-1] == "agreed") == agrees
+    assert ("balance:BTC" in world.machine.state.live.difference_names()) != agrees
