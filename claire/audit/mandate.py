@@ -82,6 +82,9 @@ class Mandates:
         grown = result.filled_quantity - known.filled
         if grown < 0 and result.causation_id is not None and result.last_quantity is None:
             return None  # derived from the clock just before the exchange told of a fill: older, and no fill itself
+        if _crossed(result, grown):
+            known.filled = max(known.filled, result.filled_quantity)
+            return None
         if grown < 0 or result.filled_quantity > result.quantity:
             meaning = "what is filled in all never falls, and never exceeds the order"
             bounds = f"{known.filled} to {result.quantity}"
@@ -91,6 +94,13 @@ class Mandates:
             return Difference.at("mandate", entry, "last_quantity", result.last_quantity, grown, meaning=meaning)
         known.filled = result.filled_quantity
         return None
+
+
+def _crossed(result: OrderResult, grown: Decimal) -> bool:
+    """Whether an operator's word tells (in part) what the exchange had told just before: only the rest is booked."""
+    by_word = result.fill is not None and result.fill.get("rule") == "operator"
+    within = result.filled_quantity <= result.quantity
+    return by_word and within and result.last_quantity is not None and grown < result.last_quantity
 
 
 def _contradiction(entry: Entry, order: Order, decision: RiskDecision) -> Difference | None:

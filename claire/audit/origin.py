@@ -33,6 +33,9 @@ _DECIDED: Final = frozenset({channels.SIGNALS, channels.ORDERS, channels.RISK_DE
 """Channels of which every event is derived, foreign signals apart."""
 
 
+_TOLD_BY_EXCHANGE: Final = frozenset({"account", "funding"})
+
+
 class Origins:
     """Checks the events that follow from no entry.
 
@@ -135,7 +138,7 @@ def _allowed(entry: Entry, source: str) -> Difference | None:
         announced = isinstance(event, Control) and event.action in {"started", "config"} and event.service == producer
         wrong = None if announced else f"{producer} announces its own start and settings, nothing else"
     elif source == EXCHANGE:
-        told = channel == channels.ORDER_RESULTS or (isinstance(event, Control) and event.action == "account")
+        told = channel == channels.ORDER_RESULTS or (isinstance(event, Control) and event.action in _TOLD_BY_EXCHANGE)
         if producer != channels.EXECUTION or not told:
             wrong = f"{producer} states nothing of an exchange on {channel}"
     elif source == ALERT:

@@ -79,3 +79,30 @@ def test_an_order_is_what_was_decided(name: str, value: object) -> None:
     found = judged(told)
     assert found is not None
     assert (found.event_id, found.field) == ("x", name)
+
+
+@pytest.mark.parametrize(
+    ("filled", "last", "rule", "right"),
+    [
+        ("1", "0.6", "operator", True),
+        ("0.4", "0.4", "operator", True),
+        ("1", "0.6", "paper_ioc_v1", False),
+        ("1.2", "0.9", "operator", False),
+    ],
+)
+def test_an_operator_s_word_may_cross_the_exchange_s(filled: str, last: str, rule: str, *, right: bool) -> None:
+    """Told in part by the exchange just before: right for an operator's word within the order, for nothing else."""
+    told = Story()
+    told.begin()
+    order = told.order(ONE, Decimal(100))
+    told.fill(order, Decimal("0.5"), Decimal(100))
+    partly = told.entries[-1].event
+    update = {
+        "event_id": "word",
+        "filled_quantity": Decimal(filled),
+        "last_quantity": Decimal(last),
+        "fill": {"rule": rule},
+    }
+    told.add(partly.model_copy(update=update))
+
+    assert (judged(told) is None) == right

@@ -8,7 +8,7 @@ import pytest
 
 from claire.audit.origin import Origins
 from services.common import channels
-from services.common.events import MarketData
+from services.common.events import Control, MarketData
 from services.common.journal.entry import Cause, Entry, JournalId
 
 pytestmark = pytest.mark.unit
@@ -51,3 +51,13 @@ def test_market_data_of_another_batch_are_named() -> None:
     """The sequence of the event is the number of its batch."""
     (meaning,) = meanings(said(1, 7, "BTCUSDT", 20, sequence=6))
     assert "number of their batch" in meaning
+
+
+@pytest.mark.parametrize(("action", "right"), [("account", True), ("funding", True), ("liquidation", False)])
+def test_what_execution_states_of_the_exchange_is_named_action_by_action(action: str, *, right: bool) -> None:
+    """Snapshots of the account and fundings come from the exchange; whatever else has no cause is named."""
+    event = Control(
+        event_id=action, timestamp=T0, producer=channels.EXECUTION, action=action, service=channels.EXECUTION
+    )
+    found = meanings(Entry(JournalId(1, 1), event.channel, event.producer, "exchange:1", event.data))
+    assert (found == []) == right
