@@ -56,7 +56,9 @@ def serve(files: list[Path], speed: Decimal, host: str, port: int, *, loop: bool
             soft_wrap=True,
         )
         for key, source in market.followed.items():
-            Console(stderr=True).print(f"{key} has no recording; its market is invented and follows {source}.")
+            Console(stderr=True, highlight=False, soft_wrap=True).print(
+                f"{key} has no recording; its market is invented and follows {source}."
+            )
         until.wait()
 
 
