@@ -94,7 +94,7 @@ _ORDERS = Row(
             "stat",
             width=6,
             height=5,
-            unit="currencyUSD",
+            unit="suffix:USDT",
         ),
         Panel(
             "Gebühren",
@@ -102,7 +102,7 @@ _ORDERS = Row(
             "stat",
             width=6,
             height=5,
-            unit="currencyUSD",
+            unit="suffix:USDT",
             decimals=2,
         ),
         Panel(

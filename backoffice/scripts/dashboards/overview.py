@@ -67,6 +67,7 @@ _WORK = Row(
             width=6,
             height=5,
             text_mode="name",
+            colors={"^ACTIVE": "green", "^REDUCING": "orange", "^(HALTED|FROZEN)": "red"},
             about="Risiko und Ausführung haben je einen Schlüssel.",
         ),
         Panel(
@@ -76,7 +77,7 @@ _WORK = Row(
             width=6,
             height=5,
             unit="dateTimeAsIso",
-            texts={"0": ("noch kein Takt", "orange")},
+            texts={"0": ("keine", "orange")},
             about="Die Uhr der Ereignisse; bei einer Aufzeichnung deren Zeit.",
         ),
         Panel(
@@ -127,7 +128,7 @@ _RISK = Row(
                 Query("cdb_start_of_day_equity_usdt", "Tagesbeginn"),
                 Query("cdb_peak_equity_usdt", "Hoch"),
             ],
-            unit="currencyUSD",
+            unit="suffix:USDT",
             width=12,
         ),
         Panel(
@@ -135,7 +136,7 @@ _RISK = Row(
             [Query("cdb_daily_pnl_usdt", "USDT", instant=True)],
             "stat",
             width=4,
-            unit="currencyUSD",
+            unit="suffix:USDT",
             limits=((None, "red"), (0, "green")),
             decimals=2,
         ),
@@ -164,7 +165,7 @@ _RISK = Row(
             unit="percentunit",
             limits=((None, "red"), (0.01, "orange"), (0.03, "green")),
         ),
-        Panel("Wert der Positionen", [Query("cdb_position_value_usdt", "{{instrument}}")], unit="currencyUSD"),
+        Panel("Wert der Positionen", [Query("cdb_position_value_usdt", "{{instrument}}")], unit="suffix:USDT"),
         Panel(
             "Jetzt zu tun",
             [Query("sum by (code) (cdb_conditions)", "{{code}}", instant=True)],

@@ -73,6 +73,7 @@ class Panel:
         texts: what is shown instead of a value, with its colour.
         text_mode: `name` shows the series' name instead of its value.
         points: names of series drawn as points, with their colour.
+        colors: colour of the series whose names match, by regular expression.
         decimals: shown after the point.
     """
 
@@ -87,6 +88,7 @@ class Panel:
     texts: dict[str, tuple[str, str]] = field(default_factory=dict)
     text_mode: str = "auto"
     points: dict[str, str] = field(default_factory=dict)
+    colors: dict[str, str] = field(default_factory=dict)
     decimals: int | None = None
 
     def as_json(self, number: int, x: int, y: int) -> Json:
@@ -104,6 +106,10 @@ class Panel:
             defaults["decimals"] = self.decimals
         if self.kind == "timeseries":
             defaults["custom"] = {"lineWidth": 1, "fillOpacity": 8, "showPoints": "never", "spanNulls": True}
+        if self.kind == "table":
+            defaults["custom"] = {"minWidth": 60}  # all columns within the panel
+            if self.unit == "short":
+                defaults["unit"] = "none"  # prices with their digits, not 50.1 K
         sources = {target["datasource"]["uid"]: target["datasource"] for target in self._targets()}
         return {
             "id": number,
@@ -131,6 +137,17 @@ class Panel:
                     {"id": "custom.pointSize", "value": 9},
                     {"id": "color", "value": {"mode": "fixed", "fixedColor": color}},
                 ],
+            }
+
+        for pattern, color in self.colors.items():
+            yield {
+                "matcher": {"id": "byRegexp", "options": f"/{pattern}/"},
+                "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": color}}],
+            }
+        if self.kind == "table":
+            yield {
+                "matcher": {"id": "byType", "options": "time"},
+                "properties": [{"id": "unit", "value": "dateTimeAsIso"}, {"id": "custom.width", "value": 160}],
             }
 
     def _options(self) -> Json:

@@ -126,7 +126,7 @@ _SERVERS = Row(
             width=6,
             height=5,
             unit="dateTimeAsIso",
-            texts={"0": ("keine bekannt", "orange")},
+            texts={"0": ("keine", "orange")},
             about="Was cdb_writer in BACKUP_DIR sieht.",
         ),
         Panel(
@@ -179,11 +179,12 @@ _PROCESSES = Row(
         ),
         Panel(
             "Version",
-            [Query("cdb_build_info", "{{service}} {{code_version}}", instant=True)],
+            [Query("count by (code_version) (cdb_build_info)", "{{code_version}}", instant=True)],
             "stat",
             width=12,
             height=9,
-            text_mode="name",
+            text_mode="value_and_name",
+            about="Wie viele Dienste mit welchem Code laufen: Zwei Felder heißen, dass nicht alle denselben haben.",
         ),
     ),
 )

@@ -43,7 +43,7 @@ _MONEY = Row(
             [_snapshots('total_equity::float8 AS "Kapital"')],
             width=12,
             height=8,
-            unit="currencyUSD",
+            unit="suffix:USDT",
         ),
         Panel(
             "Rückgang vom Hoch",
@@ -61,7 +61,7 @@ _MONEY = Row(
                     '-total_fees::float8 AS "Gebühren", total_funding::float8 AS "Funding"'
                 )
             ],
-            unit="currencyUSD",
+            unit="suffix:USDT",
         ),
         Panel("Offene Positionen", [_snapshots('open_positions AS "Positionen"')], decimals=0),
     ),
@@ -75,9 +75,10 @@ _MARKET = Row(
             [_PRICE, _trades("buy", "Kauf"), _trades("sell", "Verkauf")],
             width=24,
             height=11,
-            unit="currencyUSD",
+            unit="suffix:USDT",
             about="Kurse stehen nur so lange in der Datenbank, wie EVENT_RETENTION_DAYS sagt.",
             points={"Kauf": "green", "Verkauf": "red"},
+            colors={"^Kurs$": "blue"},
         ),
     ),
 )

@@ -14,7 +14,7 @@ from backoffice.scripts.dashboards.panel import SCHEMA_VERSION, as_json
 
 pytestmark = pytest.mark.unit
 
-UNITS = {"short", "s", "bytes", "percentunit", "currencyUSD", "cps", "dateTimeAsIso"}
+UNITS = {"short", "s", "bytes", "percentunit", "suffix:USDT", "cps", "none", "dateTimeAsIso"}
 """Of Grafana's value formats (@grafana/data, valueFormats/categories) those that are used here."""
 
 LETTERS_PER_COLUMN = 8
@@ -104,6 +104,11 @@ def test_a_panel_can_be_read(name: str) -> None:
         assert limits[0] is None
         assert limits[1:] == sorted(set(limits[1:])), panel["title"]
         assert len(panel["title"]) <= LETTERS_PER_COLUMN * panel["gridPos"]["w"], panel["title"]
+        if panel["type"] == "table":  # times without their thousandths, and all columns within the panel
+            times = [
+                one["properties"] for one in panel["fieldConfig"]["overrides"] if one["matcher"]["options"] == "time"
+            ]
+            assert [{"id": "unit", "value": "dateTimeAsIso"}, {"id": "custom.width", "value": 160}] in times
         if defaults["unit"].startswith("dateTime"):  # a time of 0 would be shown as the year 1970
             assert any("0" in mapping["options"] for mapping in defaults["mappings"]), panel["title"]
 
