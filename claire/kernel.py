@@ -49,11 +49,15 @@ class Kernel:
         order = [machine.service for machine in machines]
         if order != [service for service in channels.TURNSTILE_ORDER if service in order]:
             raise ContractViolation(f"machines come in the order {channels.TURNSTILE_ORDER}, not {order}")
-        self._machines = tuple(machines)
-        self._handling = tuple((machine, machine.handle) for machine in machines)
         self._epoch = epoch
         self.head = head
         self._pending: deque[Entry] = deque()
+        self.replace(machines)
+
+    def replace(self, machines: Sequence[Machine]) -> None:
+        """Go on with these machines, which have folded what those before them had."""
+        self._machines = tuple(machines)
+        self._handling = tuple((machine, machine.handle) for machine in machines)
 
     def publish(self, producer: str, cause: Cause, events: Iterable[Event]) -> None:
         """Append a batch; nothing is handled before `run`."""

@@ -67,7 +67,7 @@ class Market:
             machine.restore(dumped)
             assert machine.dump() == dumped
         self.pipeline.machines = restored
-        self.pipeline.kernel._machines = restored
+        self.pipeline.kernel.replace(restored)
 
     def _check(self) -> None:
         pipeline = self.pipeline
