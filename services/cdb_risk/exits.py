@@ -24,7 +24,7 @@ from services.cdb_risk.layers.spread_check import check_spread
 from services.cdb_risk.layers.timeout_check import check_age
 from services.cdb_risk.layers.total_exposure import check_exposure
 from services.cdb_risk.market import InstrumentMarket, Quote
-from services.cdb_risk.prices import EXIT_PROTECTION_PCT, escalated_protection, protection_price, touch
+from services.cdb_risk.prices import EXIT_PROTECTION_PCT, escalated_protection, protection_price, touch, worth_enough
 from services.cdb_risk.protective import LatchedExit, closable, sellable
 from services.cdb_risk.situation import Outcome, Situation
 from services.common.decimals import ZERO
@@ -56,6 +56,9 @@ def examine_exit(
     held = closable(situation.held(key), side)
     pending = situation.state.reservations.pending_reducing(key)
     quantity = ZERO if spec is None else sellable(max(held - pending, ZERO), spec)
+    price = _price(situation, key, spec, quote, wanted, side=side)
+    if price is not None and spec is not None and quote is not None:
+        price = worth_enough(side, price, quantity, quote, spec)
     dust = situation.is_dust(key, quantity)
     found = check_exit(held, pending, quantity, dust=dust, too_soon=too_soon)
     layers = (
@@ -81,7 +84,7 @@ def examine_exit(
             inputs={"position": wire(held), "pending_exits": wire(pending), "attempt": wanted.attempts},
         ),
         quantity=quantity if approved else ZERO,
-        price=_price(situation, key, spec, quote, wanted, side=side),
+        price=price,
         reference_price=None if quote is None else wire(quote.mid),
     )
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 from services.cdb_risk.market import Quote
 from services.common.decimals import ONE, ZERO, ceil_to, divide, floor_to, square_root
 from services.common.events import Side
+from services.common.instruments import InstrumentSpec
 
 __all__ = [
     "ENTRY_PROTECTION_PCT",
@@ -18,6 +19,7 @@ __all__ = [
     "resting_price",
     "touch",
     "worst_price",
+    "worth_enough",
 ]
 
 ENTRY_PROTECTION_PCT = Decimal("0.002")
@@ -49,6 +51,17 @@ def protection_price(side: Side, at: Decimal, pct: Decimal, tick: Decimal) -> De
 def resting_price(side: Side, quote: Quote, tick: Decimal) -> Decimal:
     """Return the price at which an order rests at the touch of its own side, on the tick grid away from the other."""
     return max(floor_to(quote.bid, tick), tick) if side == "BUY" else ceil_to(quote.ask, tick)
+
+
+def worth_enough(side: Side, price: Decimal, quantity: Decimal, quote: Quote, spec: InstrumentSpec) -> Decimal:
+    """Return a sale's protective price, moved up where at it the order would be under the smallest value taken.
+
+    The exchange measures an order's value at its limit. Where not even the touch is worth enough, nothing is moved.
+    """
+    if side == "BUY" or not quantity or price * quantity >= spec.min_notional:
+        return price
+    least = ceil_to(divide(spec.min_notional, quantity), spec.tick_size)
+    return least if least <= quote.bid and least * quantity >= spec.min_notional else price
 
 
 def escalated_protection(attempt: int, most: Decimal) -> Decimal | None:

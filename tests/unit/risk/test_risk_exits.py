@@ -5,8 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.cdb_execution.settings import INSTRUMENTS
+from services.cdb_risk.market import Quote
+from services.cdb_risk.prices import worth_enough
 from services.cdb_risk.situation import Situation
 from services.common import channels
 from services.common.events import RiskDecision
@@ -478,3 +482,46 @@ def test_an_entrys_protective_price_stays_where_the_exchange_takes_it() -> None:
     assert spot.buy().price == Decimal(50_050)
     assert perpetual.buy(venue="mexc_perpetual").price == Decimal("50039.9")
     assert Situation(perpetual.machine.settings, perpetual.machine.state, 0).limit_reference("mexc_perpetual:X") is None
+
+
+@given(
+    st.integers(1, 60_000).map(lambda lots: lots * Decimal("0.000001")),
+    st.decimals("0.97", 1, places=3),
+    st.decimals("1", "60000", places=2),
+)
+def test_a_sale_is_worth_what_the_exchange_takes_wherever_the_bid_lets_it(
+    quantity: Decimal, share: Decimal, bid: Decimal
+) -> None:
+    """At its limit, which is where the exchange measures: moved up no further than that, and never over the bid."""
+    spec, quote = INSTRUMENTS[BTC], Quote(bid, bid + 1, None, None, 0)
+    price = max((bid * share).quantize(Decimal("0.01")), Decimal("0.01"))
+
+    moved = worth_enough("SELL", price, quantity, quote, spec)
+
+    if quantity * price >= 1:
+        assert moved == price
+    elif moved == price:
+        assert quantity * (bid - spec.tick_size) < 1
+    else:
+        assert price < moved <= bid
+        assert quantity * (moved - 2 * spec.tick_size) < 1 <= quantity * moved
+    assert worth_enough("BUY", price, quantity, quote, spec) == price
+    assert worth_enough("SELL", price, Decimal(0), quote, spec) == price
+
+
+def test_the_last_of_a_position_leaves_although_its_limit_is_lower_than_its_value() -> None:
+    """1.0036 USDT at the bid are 0.9996 at a limit 0.4 % lower: the limit is moved to where they are 1 USDT."""
+    desk = RiskDesk()
+    desk.hold()
+    order = desk.orders[-1]
+    rest = Decimal("0.00002")
+    desk.quote("50180", "50182", at_ms=1_000)
+    desk.machine.state.account.portfolio.positions[BTC].quantity = rest
+
+    desk.exit()
+
+    leaving = desk.orders[-1]
+    assert leaving is not order
+    assert (leaving.quantity, leaving.price) == (rest, 50_000)
+    assert leaving.price is not None
+    assert leaving.quantity * leaving.price >= 1
