@@ -65,8 +65,13 @@ class Kernel:
         for event in events:
             self.head += 1
             place = _new(JournalId, (self._epoch, self.head))
-            # The feed mints its numbers as they come back from the wire, so its events need not go through their bytes.
-            if of_feed and (type(event) is MarketData or (type(event) is Control and event.action == "tick")):
+            # The feed mints its numbers as they come back from the wire, and a control event without details has none:
+            # these need not go through their bytes.
+            if type(event) is Control:
+                straight = not event.details or (of_feed and event.action == "tick")
+            else:
+                straight = of_feed and type(event) is MarketData
+            if straight:
                 append(Entry.of(place, producer, text, event))
             else:
                 append(Entry(place, event.channel, producer, text, event.data))

@@ -11,7 +11,7 @@ import pytest
 from claire.kernel import Kernel, deciding_machines
 from services.common import channels
 from services.common.errors import ContractViolation
-from services.common.events import Alert, Control, Event, MarketData
+from services.common.events import Alert, Control, Event, MarketData, parse_event
 from services.common.identity import derive_id
 from services.common.journal.entry import Cause, Entry
 from services.common.machine import StateMachine
@@ -128,6 +128,23 @@ def test_two_runs_are_equal_byte_for_byte() -> None:
     first = play((CoreEcho(), RiskEcho(), ExecutionEcho()))
     assert first == play((CoreEcho(), RiskEcho(), ExecutionEcho()))
     assert len(first) == 15
+
+
+def test_every_entry_is_what_its_bytes_say() -> None:
+    """Also where an event does not go through them: market data, ticks, and a control event without details."""
+    kernel = Kernel((CoreEcho(), RiskEcho(), ExecutionEcho()))
+    beat = Control(
+        event_id="b",
+        timestamp=T0,
+        producer=channels.RISK,
+        action="heartbeat",
+        service=channels.RISK,
+        reason="caf\u00e9",
+    )
+    journal = [*begin(kernel), *kernel.step(channels.RISK, Cause("beat", 1), [beat])]
+    assert journal[-1].event is beat
+    journal += play((CoreEcho(), RiskEcho(), ExecutionEcho()))
+    assert [entry.event for entry in journal] == [parse_event(entry.channel, entry.data) for entry in journal]
 
 
 def test_a_wrong_order_of_machines_is_refused() -> None:
