@@ -144,7 +144,7 @@ class RiskMachine(DecidingMachine):
         if market is None:
             market = state.market[key] = InstrumentMarket()
         quality = market.update(event, collar_pct)
-        mark = market.mark_of(event, quality, collar_pct) if event.mark_price is not None else None
+        mark = market.mark_of(event, quality, collar_pct)
         if quality == "good":
             assert market.good is not None, "good market data have a good mid"
             estimator = state.estimators.get(key)
