@@ -135,11 +135,25 @@ class LiveShell(ExecutionShell):
                 number = self._publisher.next_number(SOURCE)
                 self._stated = self._publisher.publish_numbered(SOURCE, number, [stated.event]).head
             if stated.fault is not None:
-                self._life.log.error("exchange_message_left_out", reason=stated.fault)
+                self._leave_out(repr(inbox[0]), stated.fault)
             if stated.done:
                 inbox.popleft()
             if stated.event is not None:
                 return
+
+    def _leave_out(self, message: str, reason: str) -> None:
+        """Keep what the exchange said and no event can say, count it and tell it."""
+        life, channel = self._life, channels.ORDER_RESULTS
+        reason, raw = reason.encode(errors="replace").decode(), message.encode(errors="replace")
+        life.log.error("exchange_message_left_out", reason=reason)
+        life.metrics.dead_letters.labels(channel).inc()
+        self._publisher.patiently(lambda: life.client.keep_dead_letter(channels.EXECUTION, channel, reason, raw))
+        self._publisher.alert(
+            "CRITICAL",
+            "EXCHANGE_MESSAGE_LEFT_OUT",
+            f"what the exchange said cannot be booked and is left out: {reason}"[:500],
+            {"reason": reason, "size": len(raw)},
+        )
 
     def _takes_part(self) -> bool:
         """Whether the machine works in this run under these settings."""

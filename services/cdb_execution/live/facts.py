@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from services.cdb_execution.exchange import Balance, FundingPayment, OrderReport, OrderRules, PositionReport, Trade
-from services.cdb_execution.live.account import describe, read_account
+from services.cdb_execution.live.account import describe
 from services.cdb_execution.live.intake import (
     Answered,
     Message,
@@ -25,10 +25,11 @@ from services.cdb_execution.order_state import WorkingOrder
 from services.cdb_execution.state import ExecutionState
 from services.common import channels
 from services.common.decimals import ZERO, quantise
-from services.common.errors import ContractViolation
+from services.common.errors import ClaireError
 from services.common.events import Control, Event, OrderResult
 from services.common.identity import derive_id
 from services.common.instruments import PERPETUAL, instrument_key
+from services.common.journal.entry import Entry, JournalId
 from services.common.perpetual_facts import Funding
 
 __all__ = ["SOURCE", "Snapshot", "Stated", "state_next"]
@@ -38,6 +39,7 @@ SOURCE: Final = "exchange"
 
 _DECIMALS: Final = 18
 _FOREIGN_SHOWN: Final = 50
+_FAULT_SHOWN: Final = 500
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,34 @@ class Stated:
 def state_next(machine: ExecutionMachine, message: Message | Snapshot, number: int) -> Stated:
     """Return what of a message has to be journalled next.
 
+    Whatever the exchange says, it stops nobody: a number beyond all amounts, a text that is none, a transition that
+    there is not. What no event can say, and what the machine could not fold, is left out with the reason, since in the
+    journal it would be there for ever.
+
     Args:
         machine: that has folded everything journalled from messages before.
         message: of the exchange.
         number: the next of our source `exchange`.
     """
+    try:
+        stated = _next(machine, message, number)
+        if stated.event is not None:
+            _rehearse(machine, stated.event, number)
+    except (ArithmeticError, ValueError, ClaireError) as error:
+        return Stated(None, done=True, fault=f"{type(error).__name__}: {error}"[:_FAULT_SHOWN])
+    return stated
+
+
+def _rehearse(machine: ExecutionMachine, event: Event, number: int) -> None:
+    """Fold an event in a copy of the machine, and write down what follows from it."""
+    copied = ExecutionMachine()
+    copied.restore(machine.dump())
+    place = JournalId(machine.fold.epoch, machine.fold.n + 1)
+    for output in copied.handle(Entry(place, event.channel, event.producer, f"{SOURCE}:{number}", event.data)):
+        assert output.data
+
+
+def _next(machine: ExecutionMachine, message: Message | Snapshot, number: int) -> Stated:
     if isinstance(message, Snapshot):
         missed = news_of_trades(machine.state, message.trades)
         if missed:
@@ -105,7 +130,7 @@ def _account(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> Stat
     totals: dict[str, Decimal] = {}
     for balance in snapshot.balances:
         total = totals.get(balance.currency, ZERO) + balance.free + balance.locked
-        totals[balance.currency] = quantise(total, _DECIMALS)
+        totals[balance.currency] = _on_the_wire(total)
     foreign = [trade for trade in snapshot.trades if _is_foreign(machine.state, trade, snapshot.trades)]
     covered = _covered(machine.state, snapshot.trades)
     event = Control(
@@ -145,11 +170,12 @@ def _account(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> Stat
             **(_money(snapshot.balances) if machine.settings.VENUE == PERPETUAL else {}),
         },
     )
-    try:
-        read_account(event)
-    except ContractViolation as error:
-        return Stated(None, done=True, fault=str(error))
     return Stated(event, done=True)
+
+
+def _on_the_wire(amount: Decimal) -> Decimal:
+    """Return an amount with the decimals that the wire carries; of a coin there may be more than ten billion."""
+    return quantise(amount, _DECIMALS) if int(amount.as_tuple().exponent) < -_DECIMALS else amount
 
 
 def _new_rules(state: ExecutionState, rules: Sequence[OrderRules] | None) -> dict[str, list[dict[str, Any]]]:
@@ -163,9 +189,9 @@ def _money(balances: Iterable[Balance]) -> dict[str, dict[str, Decimal]]:
     """Return what else a perpetual account says of its money."""
     told = {"available": {}, "equity": {}}  # type: dict[str, dict[str, Decimal]]
     for balance in balances:
-        told["available"][balance.currency] = quantise(balance.free, _DECIMALS)
+        told["available"][balance.currency] = _on_the_wire(balance.free)
         if balance.equity is not None:
-            told["equity"][balance.currency] = quantise(balance.equity, _DECIMALS)
+            told["equity"][balance.currency] = _on_the_wire(balance.equity)
     return told
 
 
@@ -180,11 +206,11 @@ def _funding(machine: ExecutionMachine, payment: FundingPayment, number: int) ->
     fact = Funding(
         symbol=payment.symbol,
         settlement=payment.time,
-        rate=quantise(payment.rate, _DECIMALS),
+        rate=_on_the_wire(payment.rate),
         rate_known=True,
         mark=ZERO if mark is None else mark.price,
         quantity=held.quantity,
-        amount=quantise(payment.amount, _DECIMALS),
+        amount=_on_the_wire(payment.amount),
     )
     return Control(
         event_id=derive_id(str(machine.fold.run_id), channels.EXECUTION, SOURCE, number),

@@ -125,10 +125,10 @@ def _answered(state: ExecutionState, order: WorkingOrder, message: Answered) -> 
 
 
 def _reported(order: WorkingOrder, report: OrderReport) -> list[dict[str, Any]]:
-    if order.status in TERMINAL or report.filled_quantity != order.filled_quantity:
+    if order.status in TERMINAL or report.filled_quantity != order.filled_quantity or not _is_of(order, report):
         return []  # nothing new, an old word, or fills that have to be told one by one first
     known = report.exchange_order_id
-    if report.status == "REJECTED" and not order.filled_quantity:
+    if report.status == "REJECTED" and order.status in _UNANSWERED and not order.filled_quantity:
         why = f"{RejectCode.REFUSED}: {report.error_code or 'the exchange says REJECTED'}"
         return [_result(order, "REJECTED", exchange_order_id=known, reason=why)]
     if report.status in {"CANCELED", "REJECTED"}:
@@ -160,7 +160,8 @@ def news_of_trades(state: ExecutionState, trades: Sequence[Trade]) -> list[dict[
 
 def own_trades(order: WorkingOrder, trades: Iterable[Trade]) -> list[Trade]:
     """Return the fills of an order among many."""
-    return [t for t in trades if find_order([order], t.client_order_id, t.exchange_order_id) is not None]
+    own = (t for t in trades if find_order([order], t.client_order_id, t.exchange_order_id) is not None)
+    return [trade for trade in own if _is_of(order, trade)]
 
 
 def more_than_told(order: WorkingOrder, own: Iterable[Trade]) -> tuple[Trade, Decimal] | None:
@@ -190,7 +191,13 @@ def fits(state: ExecutionState, order: WorkingOrder, quantity: Decimal) -> bool:
 def _is_known(state: ExecutionState, order: WorkingOrder, trade: Trade) -> bool:
     """Whether a fill is booked, or must not be: it does not fit, or an operator may have told it already."""
     assert order.live is not None, "what fills is followed"
-    return trade.trade_id in order.live.trades or order.live.settled or not fits(state, order, trade.quantity)
+    known = trade.trade_id in order.live.trades or order.live.settled
+    return known or not (_is_of(order, trade) and fits(state, order, trade.quantity))
+
+
+def _is_of(order: WorkingOrder, said: OrderReport | Trade) -> bool:
+    """Whether what is said under an order's id is of what was ordered."""
+    return (said.symbol, said.side) == (order.symbol, order.side)
 
 
 def _fill(order: WorkingOrder, trade: Trade, quantity: Decimal) -> dict[str, Any]:

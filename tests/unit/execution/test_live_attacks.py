@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
-from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given, settings
@@ -13,13 +13,16 @@ from hypothesis import strategies as st
 
 from services.cdb_execution.exchange import Balance, OrderRequest, PlaceOutcome, PositionReport, StreamState
 from services.cdb_execution.live.facts import Snapshot, state_next
+from services.cdb_execution.live.intake import Answered
 from services.cdb_execution.live.ramp import Canary
+from services.cdb_execution.machine import ExecutionMachine
 from services.common import channels
-from services.common.errors import ExchangeUnreachable
+from services.common.errors import ExchangeUnreachable, IllegalTransition
+from services.common.events import Control
 from tests.property.effort import examples
 from tests.unit.execution.live_world import World, live_settings
 from tests.unit.execution.perpetual_world import PerpetualWorld
-from tests.unit.execution.test_live_machine import fold_all, opened, report, statuses, stuck, whole
+from tests.unit.execution.test_live_machine import fold_all, opened, report, statuses, stuck, trade, whole
 from tests.unit.execution.test_live_shell import shell_of
 
 pytestmark = [pytest.mark.unit, pytest.mark.risk]
@@ -155,15 +158,101 @@ def test_a_snapshot_that_could_not_be_folded_is_not_journalled(monkeypatch: pyte
     assert (stated.event, stated.done) == (None, True)
     assert "quantity" in str(stated.fault)
 
-    said: list[str] = []
-    log = SimpleNamespace(error=lambda name, **_: said.append(name))
-    shell = shell_of(world, monkeypatch, log=log)
+    kept: list[tuple[Any, ...]] = []
+    shell = shell_of(world, monkeypatch, log=Mock(), metrics=Mock())
+    shell._life.client.keep_dead_letter = lambda *letter: kept.append(letter)
+    shell._publisher.alert = Mock()
     shell._desk.inbox.clear()
     shell._desk.inbox.append(snapshot)
     shell._idle()
-    assert said == ["exchange_message_left_out"]
+    shell._life.log.error.assert_called_once()
+    shell._life.metrics.dead_letters.labels.assert_called_once_with("order_results")
+    assert [(letter[:2], b"open_orders" in letter[3]) for letter in kept] == [
+        (("cdb_execution", "order_results"), True)
+    ]
+    assert shell._publisher.alert.call_args.args[:2] == ("CRITICAL", "EXCHANGE_MESSAGE_LEFT_OUT")
     assert shell.said == []
     assert not shell._desk.inbox
+
+
+def test_a_coin_of_which_there_are_ten_billion_is_compared_like_any_other() -> None:
+    """Eighteen decimals of so much are more digits than an amount has: they are not asked for."""
+    world = opened()
+    many = Balance(venue="mexc_spot", currency="PEPE", free=Decimal("12345678901.5"), locked=Decimal(0))
+    balances = [*world.exchange.balances(), many]
+
+    stated = state_next(world.machine, Snapshot(1, balances, open_orders=[], positions=[], trades=[]), 9)
+
+    assert stated.fault is None
+    assert stated.event is not None
+    assert b'"PEPE":12345678901.5' in stated.event.data
+
+
+def test_an_order_that_the_exchange_takes_and_then_rejects_has_ended() -> None:
+    """NEW and then REJECTED is no transition of ours: it is told as cancelled by the exchange, and folds."""
+    world = opened()
+    order = stuck(world)
+    for said in ("NEW", "REJECTED"):
+        world.desk.deliver(report(order, said))
+        world.state()
+        fold_all(world)
+
+    assert statuses(world) == ["SUBMITTING", "NEW", "CANCELED"]
+    assert not world.machine.state.working
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"price": Decimal("1e20")}, {"fee": Decimal("12345678901.5")}, {"trade_id": ""}, {"trade_id": "\ud800"},
+        {"price": Decimal("1e-18"), "fee": Decimal(-10**10)},
+    ],
+    ids=["price", "fee", "no id", "no text", "fee below zero"],
+)  # fmt: skip
+def test_a_fill_that_no_event_can_say_stops_nothing_and_is_not_booked(odd: dict[str, Any]) -> None:
+    """From the stream, asked for, or in the comparison: left out with the reason, and nothing follows from it."""
+    world = opened()
+    order = stuck(world)
+    fill = replace(trade(order, "0.1"), **odd)
+    before = world.machine.dump()
+
+    for said in (fill, Answered(order.order_id, None, (fill,)), Snapshot(1, [], [], [], [fill])):
+        stated = state_next(world.machine, said, 9)
+        assert (stated.event, stated.done) == (None, True)
+        assert stated.fault
+
+    assert world.machine.dump() == before
+
+
+@pytest.mark.parametrize("odd", [{"symbol": "ETHUSDT"}, {"side": "SELL"}])
+def test_a_fill_of_something_else_under_an_order_s_id_is_a_stranger(odd: dict[str, Any]) -> None:
+    """Another coin or the other side is not booked as what was ordered; the comparison names it."""
+    world = opened()
+    order = stuck(world)
+    fill, said = replace(trade(order, "0.1"), **odd), replace(report(order, "CANCELED"), **odd)
+
+    assert [state_next(world.machine, message, 9).event for message in (fill, said)] == [None, None]
+    found = state_next(world.machine, Snapshot(1, [], [], [], [fill]), 9).event
+
+    assert isinstance(found, Control)
+    assert list(found.details["foreign_trades"]) == [fill.trade_id]
+
+
+def test_what_the_machine_could_not_fold_is_not_journalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fact that breaks the fold would stand in the journal for ever: it is rehearsed on a copy first."""
+    world = opened()
+    before = world.machine.dump()
+
+    def broken(*_: object) -> None:
+        raise IllegalTransition("there is no such transition")
+
+    monkeypatch.setattr(ExecutionMachine, "_on_account", broken)
+    snapshot = Snapshot(1, world.exchange.balances(), open_orders=[], positions=[], trades=[])
+    stated = state_next(world.machine, snapshot, 9)
+
+    assert (stated.event, stated.done) == (None, True)
+    assert stated.fault == "IllegalTransition: there is no such transition"
+    assert world.machine.dump() == before
 
 
 def test_a_wallet_below_zero_is_a_number_like_any_other() -> None:
