@@ -169,11 +169,11 @@ def exchange_ms(event: MarketData) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("venue", ["mexc_spot", "mexc_perpetual"])
 def test_metrics_show_what_really_happens_on_a_live_feed(
-    feed: Callable[..., Any], busy: Callable[..., BusyExchange], venue: Venue
+    feed: Callable[..., Any], busy: Callable[..., BusyExchange]
 ) -> None:
-    """Clock offset, reconnects, ages and gaps by symbol: each moves on a real process when its cause does."""
+    """On perpetuals: clock offset, reconnects, ages and gaps by symbol: each moves when its cause does."""
+    venue: Venue = "mexc_perpetual"
     exchange = busy(venue)
     exchange.mexc.skew(7_000)
     one = feed(FEED_TIME_EVERY_SEC="1", **exchange.settings).start()
@@ -204,12 +204,11 @@ def test_metrics_show_what_really_happens_on_a_live_feed(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("venue", ["mexc_spot", "mexc_perpetual"])
 def test_killed_in_mid_stream_it_marks_the_gap_and_counts_nothing_twice(
-    feed: Callable[..., Any], busy: Callable[..., BusyExchange], venue: Venue
+    feed: Callable[..., Any], busy: Callable[..., BusyExchange]
 ) -> None:
     """Kill -9 of cdb_ws, twice: what is missing lies between the last and the first event around each, marked."""
-    exchange = busy(venue)
+    exchange = busy()
     one = feed(**exchange.settings).start()
     one.wait_for_control("config")
     one.join()
