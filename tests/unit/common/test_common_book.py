@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.common.book import MAX_LEVELS, Side, read_side
@@ -15,6 +15,7 @@ from services.common.channels import CORE, MARKET_DATA
 from services.common.errors import ContractViolation
 from services.common.events import MarketData, parse_event
 from services.common.journal.foreign import admit
+from tests.property.effort import examples
 
 pytestmark = pytest.mark.unit
 
@@ -85,6 +86,7 @@ def test_levels_that_contradict_are_refused_on_every_way(wrong: dict[str, Any], 
         MarketData.make(**fields)
 
 
+@settings(max_examples=examples(40))
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 9)), max_size=30), st.booleans())
 def test_a_side_of_another_tool_is_sorted_or_left_alone(rows: list[tuple[int, int]], falling: bool) -> None:
     """In any order, as numbers or text, with empty levels and more columns; a price that stands twice is none."""
