@@ -38,6 +38,7 @@ SOURCE: Final = "exchange"
 """The numbered source under which execution journals what the exchange says."""
 
 _DECIMALS: Final = 18
+_DIGITS: Final = 28
 _FOREIGN_SHOWN: Final = 50
 _FAULT_SHOWN: Final = 500
 
@@ -174,8 +175,8 @@ def _account(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> Stat
 
 
 def _on_the_wire(amount: Decimal) -> Decimal:
-    """Return an amount with the decimals that the wire carries; of a coin there may be more than ten billion."""
-    return quantise(amount, _DECIMALS) if int(amount.as_tuple().exponent) < -_DECIMALS else amount
+    """Return an amount with the digits that the wire carries; of a coin there may be more than ten billion."""
+    return quantise(amount, max(0, min(_DECIMALS, _DIGITS - 1 - amount.adjusted())))
 
 
 def _new_rules(state: ExecutionState, rules: Sequence[OrderRules] | None) -> dict[str, list[dict[str, Any]]]:

@@ -17,7 +17,9 @@ from services.cdb_execution.exchange import OrderReport, PlaceOutcome, Trade
 from services.cdb_execution.order_state import TERMINAL, WorkingOrder
 from services.cdb_execution.paper_fills import fit
 from services.cdb_execution.state import ExecutionState
+from services.common.currencies import fee_kind
 from services.common.decimals import ONE, ZERO, divide, quantise
+from services.common.instruments import PERPETUAL
 
 __all__ = [
     "Answered",
@@ -115,7 +117,7 @@ def _answered(state: ExecutionState, order: WorkingOrder, message: Answered) -> 
         if not _is_known(state, order, trade):
             return [_fill(order, trade, trade.quantity)]
     more = more_than_told(order, message.trades)
-    if more is not None and fits(state, order, more[1]):
+    if more is not None and fits(state, order, *more):
         return [_fill(order, *more)]
     if message.report is not None:
         return _reported(order, message.report)
@@ -153,7 +155,7 @@ def news_of_trades(state: ExecutionState, trades: Sequence[Trade]) -> list[dict[
             return news
     for order in state.ended.values():
         more = more_than_told(order, own_trades(order, trades))
-        if more is not None and fits(state, order, more[1]):
+        if more is not None and fits(state, order, *more):
             return [_fill(order, *more)]
     return []
 
@@ -183,21 +185,25 @@ def more_than_told(order: WorkingOrder, own: Iterable[Trade]) -> tuple[Trade, De
     return last, min(beyond, last.quantity)
 
 
-def fits(state: ExecutionState, order: WorkingOrder, quantity: Decimal) -> bool:
-    """Whether so much more may fill of an order: not more than was ordered, nor than can be held."""
-    return quantity <= order.remaining and state.can_hold(order, quantity)
+def fits(state: ExecutionState, order: WorkingOrder, trade: Trade, quantity: Decimal) -> bool:
+    """Whether so much of a fill can be booked: not more than was ordered, nor than can be held with its fee paid."""
+    in_base = trade.fee if fee_kind(trade.symbol, trade.fee_currency) == "base" else ZERO
+    if (in_base and order.venue == PERPETUAL) or (order.side == "BUY" and in_base > quantity):
+        return False
+    sold = quantity + max(in_base, ZERO) if order.side == "SELL" else quantity
+    return quantity <= order.remaining and state.can_hold(order, sold)
 
 
 def _is_known(state: ExecutionState, order: WorkingOrder, trade: Trade) -> bool:
     """Whether a fill is booked, or must not be: it does not fit, or an operator may have told it already."""
     assert order.live is not None, "what fills is followed"
     known = trade.trade_id in order.live.trades or order.live.settled
-    return known or not (_is_of(order, trade) and fits(state, order, trade.quantity))
+    return known or not (_is_of(order, trade) and fits(state, order, trade, trade.quantity))
 
 
 def _is_of(order: WorkingOrder, said: OrderReport | Trade) -> bool:
     """Whether what is said under an order's id is of what was ordered."""
-    return (said.symbol, said.side) == (order.symbol, order.side)
+    return (said.venue, said.symbol, said.side) == (order.venue, order.symbol, order.side)
 
 
 def _fill(order: WorkingOrder, trade: Trade, quantity: Decimal) -> dict[str, Any]:

@@ -204,7 +204,8 @@ def test_an_order_that_the_exchange_takes_and_then_rejects_has_ended() -> None:
 @pytest.mark.parametrize(
     "odd",
     [
-        {"price": Decimal("1e20")}, {"fee": Decimal("12345678901.5")}, {"trade_id": ""}, {"trade_id": "\ud800"},
+        {"price": Decimal("1e20")}, {"fee": Decimal("12345678901.5"), "fee_currency": "USDT"},
+        {"trade_id": ""}, {"trade_id": "\ud800"},
         {"price": Decimal("1e-18"), "fee": Decimal(-10**10)},
     ],
     ids=["price", "fee", "no id", "no text", "fee below zero"],
