@@ -168,10 +168,9 @@ class Account:
                     stale.append(key)
         return stale
 
-    def unworried(self, base: Decimal, equity: Decimal, limit_pct: Decimal) -> bool:
-        """Whether a loss is far from a limit above 0: not even the lowest warning is reached; by products alone."""
-        limit = limit_pct * base
-        return limit > 0 and (base - equity) * 100 < limit * WARNING_LEVELS[-1]
+    def unworried(self, loss: Decimal, limit: Decimal) -> bool:
+        """Whether a loss is far from a limit above 0 (both quote currency): not even the lowest warning is reached."""
+        return limit > 0 and loss * 100 < limit * WARNING_LEVELS[-1]
 
     def warning_due(self, loss: Decimal, limit: Decimal) -> int:
         """Return the highest warning level (per cent of the limit) that a loss has reached; 0 for none.

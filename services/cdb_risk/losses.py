@@ -51,9 +51,11 @@ def _numbers(equity: Decimal, base: Decimal, limit_pct: Decimal) -> dict[str, De
 
 def _daily(settings: RiskSettings, account: Account, trading: TradingState, equity: Decimal) -> list[LossEvent]:
     base, limit = account.start_of_day_equity, settings.MAX_DAILY_DRAWDOWN_PCT
-    if base is None or trading.is_set("daily_loss") or account.unworried(base, equity, limit):
+    if base is None or trading.is_set("daily_loss"):
         return []
     largest = settings.daily_loss(base)
+    if account.unworried(base - equity, largest):
+        return []
     if base - equity >= largest:
         message = f"daily loss limit reached: equity {shown(equity)}, {shown(base)} at 00:00 UTC"
         if largest < limit * base:
@@ -76,7 +78,7 @@ def _rolling(
     base = rolling.add(now, equity, hours)
     if not limit or base <= 0 or trading.is_set("rolling_loss"):
         return []
-    if account.unworried(base, equity, limit):
+    if account.unworried(base - equity, limit * base):
         rolling.warned = 0 if (base - equity) * 4 < limit * base else rolling.warned
         return []
     if loss_reached(base, equity, limit):
@@ -102,7 +104,7 @@ def _peak(
     base, limit = account.peak_equity, settings.CIRCUIT_BREAKER_THRESHOLD_PCT
     if base is None or trading.is_set("breaker"):
         return []
-    if account.unworried(base, equity, limit):
+    if account.unworried(base - equity, limit * base):
         account.breach = None
         return []
     if loss_reached(base, equity, limit):

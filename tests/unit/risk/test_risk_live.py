@@ -117,7 +117,8 @@ def entering(mode: str = "live", **changed: Any) -> RiskDesk:
     desk = RiskDesk(**{"TRADING_MODE": mode, "LIVE_CAPITAL_USDT": "800"} | changed)
     desk.tick(1_000)
     if mode == "live":
-        say(desk, "reconciliation", verdict="opened", capital=Decimal(800), differences=[])
+        capital = Decimal(str(changed.get("LIVE_CAPITAL_USDT", 800)))
+        say(desk, "reconciliation", verdict="opened", capital=capital, differences=[])
     desk.quote()
     return desk
 
@@ -179,9 +180,10 @@ def test_a_ramp_that_leaves_no_order_says_which_of_its_caps_it_was(changed: Any,
     assert (found.code, found.limit) == (code, 1)
 
 
-def test_the_day_s_loss_in_usdt_ends_the_day_and_is_latched() -> None:
+@pytest.mark.parametrize("capital", ["800", "1000", "100000"])
+def test_the_day_s_loss_in_usdt_ends_the_day_and_is_latched(capital: str) -> None:
     """25 USDT lost: reducing until midnight although five per cent are not; a recovery changes nothing."""
-    desk = entering(LIVE_CAPITAL_USDT="800")
+    desk = entering(LIVE_CAPITAL_USDT=capital)
     desk.machine.state.account.portfolio.cash -= 20
     desk.tick()
     assert desk.alert_codes() == ["DAILY_DRAWDOWN_WARNING"]
