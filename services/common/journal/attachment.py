@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.common.errors import JournalClosed
 from services.common.journal import keys
@@ -29,7 +29,7 @@ class Attachment:
     opened_for: str
     epoch: int
     head: int
-    secret: bytes
+    secret: bytes = field(repr=False)
     epochs: Epochs
 
     @property
