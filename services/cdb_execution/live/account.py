@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from services.cdb_execution.codes import shown
 from services.cdb_execution.exchange import OrderRules, Trade
@@ -91,6 +91,14 @@ class Account(BaseModel):
     rules: list[OrderRules] | None = None
     available: dict[str, Number] = {}
     equity: dict[str, Number] = {}
+
+    @field_validator("rules")
+    @classmethod
+    def _steps_are_above_zero(cls, rules: list[OrderRules] | None) -> list[OrderRules] | None:
+        for each in rules or []:
+            if min(each.tick_size, each.lot_size) <= 0:
+                raise ValueError(f"{each.symbol}: steps of price {each.tick_size} and quantity {each.lot_size}")
+        return rules
 
 
 def read_account(event: Control) -> Account:

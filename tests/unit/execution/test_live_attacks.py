@@ -20,7 +20,7 @@ from services.common import channels
 from services.common.errors import ExchangeUnreachable, IllegalTransition
 from services.common.events import Control
 from tests.property.effort import examples
-from tests.unit.execution.live_world import World, live_settings
+from tests.unit.execution.live_world import RULES, World, live_settings
 from tests.unit.execution.perpetual_world import PerpetualWorld
 from tests.unit.execution.test_live_machine import fold_all, opened, report, statuses, stuck, trade, whole
 from tests.unit.execution.test_live_shell import shell_of
@@ -237,6 +237,19 @@ def test_a_fill_of_something_else_under_an_order_s_id_is_a_stranger(odd: dict[st
 
     assert isinstance(found, Control)
     assert list(found.details["foreign_trades"]) == [fill.trade_id]
+
+
+@pytest.mark.parametrize("step", ["tick_size", "lot_size"])
+def test_rules_without_a_step_are_not_journalled(step: str) -> None:
+    """No order could be held to a grid of nothing: the next one would stop the machine."""
+    world = opened()
+    odd = replace(RULES, **{step: Decimal(0)})
+    balances = world.exchange.balances()
+
+    stated = state_next(world.machine, Snapshot(1, balances, open_orders=[], positions=[], trades=[], rules=[odd]), 9)
+
+    assert stated.event is None
+    assert "steps of price" in str(stated.fault)
 
 
 def test_what_the_machine_could_not_fold_is_not_journalled(monkeypatch: pytest.MonkeyPatch) -> None:
