@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Final
 
 from services.cdb_risk.codes import Code
 from services.cdb_risk.finding import Finding, compared, ok, shown
-from services.common.decimals import ZERO, divide
+from services.common.decimals import ZERO, clamp, divide
 
 __all__ = ["check_live_loss", "check_live_order", "check_live_position", "check_live_symbol", "tightest_last"]
+
+
+_FARTHEST: Final = 1_000_000
+"""So many limits beyond a limit, or short of it, all is the same: an absurd number stops nobody."""
 
 
 def check_live_symbol(symbol: str, allowed: Sequence[str]) -> Finding:
@@ -65,4 +70,5 @@ def tightest_last(findings: Sequence[Finding]) -> list[Finding]:
 def _left(finding: Finding) -> Decimal:
     if finding.value is None or not finding.limit:
         return ZERO
-    return divide(finding.limit - finding.value, finding.limit)
+    farthest = finding.limit * _FARTHEST
+    return divide(clamp(finding.limit - finding.value, -farthest, farthest), finding.limit)

@@ -207,6 +207,12 @@ def test_the_loss_is_compared_in_usdt_and_unknown_blocks() -> None:
     assert check_live_loss(Decimal(10), Decimal(25)).headroom == 35
 
 
+def test_a_loss_beyond_all_reason_still_has_its_place_among_the_findings() -> None:
+    """What an exchange's absurd fill has lost is sorted like any other loss, and stops no decision."""
+    absurd, small = check_live_loss(Decimal("-1e26"), Decimal(25)), check_live_loss(Decimal(-1), Decimal(25))
+    assert tightest_last([absurd, small]) == [small, absurd]
+
+
 def test_caps_allow_equality_and_the_tightest_is_shown_last() -> None:
     """At the cap passes, over it does not; the finding with the least left of its limit is the number to show."""
     order = check_live_order(Decimal(50), Decimal(50), no_room=False)
