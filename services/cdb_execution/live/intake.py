@@ -116,7 +116,7 @@ def _answered(state: ExecutionState, order: WorkingOrder, message: Answered) -> 
     for trade in message.trades:
         if not _is_known(state, order, trade):
             return [_fill(order, trade, trade.quantity)]
-    more = more_than_told(order, message.trades)
+    more = more_than_told(order, own_trades(order, message.trades))
     if more is not None and fits(state, order, *more):
         return [_fill(order, *more)]
     if message.report is not None:
