@@ -283,6 +283,7 @@ def test_wrong_settings_are_all_named_and_nothing_starts(environment: dict[str, 
         assert name in process.text()
 
 
+@pytest.mark.slow
 def test_second_instance_on_the_same_folder_is_refused(feeder: Feeder, core: Process, short_folder: Path) -> None:
     """While one lives, another gives up with exit code 4 and the first goes on undisturbed."""
     feeder.begin()
@@ -449,6 +450,7 @@ def test_a_taken_port_ends_the_start(core: Process, infra: Infrastructure) -> No
     assert f"cannot listen on 127.0.0.1:{core.port}" in core.text()
 
 
+@pytest.mark.slow
 def test_health_tells_what_fails_and_status_what_it_does(feeder: Feeder, core: Process) -> None:
     """503 with the failing check when the clock stands still, 200 again when it ticks; `/status` shows the machine."""
     feeder.begin()
