@@ -20,7 +20,7 @@ from services.common.events import Event, Order, OrderResult
 from services.common.journal.entry import Entry, JournalId
 from services.common.timestamps import format_timestamp
 
-__all__ = ["DECISIVE", "AmbiguousId", "Hit", "Lookup", "UnknownId", "chain_id", "lookup_of", "own_ids"]
+__all__ = ["DECISIVE", "AmbiguousId", "Hit", "IdTooShort", "Lookup", "UnknownId", "chain_id", "lookup_of", "own_ids"]
 
 DECISIVE: Final = (channels.SIGNALS, channels.RISK_DECISIONS, channels.ORDERS, channels.ORDER_RESULTS)
 """Channels of what was decided and what came of it: few events, and what a person asks about."""
@@ -60,6 +60,13 @@ class AmbiguousId(ClaireError):
         shown = "".join(f"\n  {other}" for other in candidates[:SHOWN])
         more = "\n  …" if len(candidates) > SHOWN else ""
         super().__init__(f"{text!r} is the beginning of several ids; give more of it:{shown}{more}")
+
+
+class IdTooShort(ClaireError):
+    """So little of an id was given that it is not looked for."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{text!r}: at least {SHORTEST} characters of an id are meant, or a symbol as BTCUSDT")
 
 
 @dataclass(frozen=True)
@@ -155,9 +162,10 @@ class Lookup(ABC):
         Raises:
             UnknownId: nothing; with what resembles it.
             AmbiguousId: more than one thing.
+            IdTooShort: fewer characters than are looked for.
         """
         if len(text) < SHORTEST:
-            raise AmbiguousId(text, [f"at least {SHORTEST} characters of an id are meant"])
+            raise IdTooShort(text)
         search, near = _Search(text), _Near(text)
         self._search(text, search, near)
         hit = search.result()

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import psycopg2
 
-from claire.explain.lookup import DECISIVE, AmbiguousId, DatabaseLookup, UnknownId
+from claire.explain.lookup import DECISIVE, AmbiguousId, DatabaseLookup, IdTooShort, UnknownId
 from claire.explain.screen import render_story
 from claire.explain.story import story_of
 from claire.history.source import DatabaseHistory
@@ -68,6 +68,8 @@ def teller(archive: Archive) -> Callable[[str], Told]:
             story = archive.ask(question)
         except UnknownId:
             return Told(f'<p class="lead">Nothing in the database has an id that begins with {text(id_)}.</p>', 404)
+        except IdTooShort as short:
+            return Told(f'<p class="lead">{text(str(short))}</p>', 404)
         except AmbiguousId as several:
             links = "".join(f'<li><a href="/explain/{text(one)}">{text(one)}</a></li>' for one in several.candidates)
             return Told(f'<p class="lead">Several ids begin with {text(id_)}:</p><ul>{links}</ul>', 300)

@@ -166,6 +166,7 @@ def test_an_ambiguous_beginning_lists_what_it_may_be(journal: str) -> None:
     code, output = run("explain", "or", "--journal", journal)
     assert code == 1
     assert "at least 4 characters" in output
+    assert "several" not in output
 
 
 def test_an_unknown_id_names_what_resembles_it(bought: RecordedPipeline, journal: str) -> None:

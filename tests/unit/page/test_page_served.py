@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from claire.cli import app as cli
 from claire.data_folder import DataFolder
-from claire.explain.lookup import AmbiguousId, UnknownId, lookup_of
+from claire.explain.lookup import AmbiguousId, IdTooShort, UnknownId, lookup_of
 from claire.explain.screen import render_story
 from claire.explain.story import story_of
 from claire.history.source import FileHistory
@@ -171,6 +171,10 @@ def test_an_id_that_is_unknown_or_means_several(monkeypatch: pytest.MonkeyPatch)
     tell = teller(Nobody(lambda: pytest.fail("no connection is needed")))
     error: Exception = UnknownId("ord-1234", "the database", [])
     assert tell("ord-1234").code == 404
+    error = IdTooShort("ord")
+    assert tell("ord").code == 404
+    assert "at least 4 characters" in tell("ord").body
+    assert "href" not in tell("ord").body
     error = AmbiguousId("ord-1234", ["ord-12345", "ord-12346"])
     several = tell("ord-1234")
 
