@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from claire.explain.lookup import Hit, Lookup
 from claire.explain.story import Story, story_of
-from claire.explain.wording import day_clock, instrument_name, money, number, percent, price
+from claire.explain.wording import day_clock, duration, instrument_name, money, number, percent, price
 from claire.history.span import Span
 from services.cdb_core.evaluation import Action, Evaluation, Reason
 from services.cdb_core.machine import CoreMachine, Track
@@ -88,6 +88,12 @@ class WhyNot:
 
     def summary(self) -> str:
         """Return the answer in a sentence."""
+        if self.signal is None and self.bar is not None and self.asked_us - self.bar.close_time_us >= 2 * MINUTE_US:
+            ago = duration(self.asked_us - self.bar.close_time_us)
+            return f"No bar had closed for {ago} by then; of the last one: {self._answer()}"
+        return self._answer()
+
+    def _answer(self) -> str:
         name, bar = instrument_name(self.venue, self.symbol), self.bar
         if self.signal is not None:
             what = {
@@ -206,6 +212,7 @@ def conditions_of(bar: Evaluation, track: Track, core: CoreMachine) -> tuple[Con
     rule, reasons = Rule.of(core.settings), set(bar.reasons)
     if Reason.IN_POSITION in reasons:
         return (Condition(Reason.IN_POSITION, met=False, detail=_held(track, rule)),)
+    shorts = track.venue != "mexc_spot" and rule.allow_short
     texts = {
         Reason.WARMING_UP: _warm(track, rule),
         Reason.NOT_IN_SYMBOLS: (
@@ -218,7 +225,7 @@ def conditions_of(bar: Evaluation, track: Track, core: CoreMachine) -> tuple[Con
             if Reason.STALE_BAR in reasons
             else "the bar was closed in time"
         ),
-        Reason.BELOW_THRESHOLD: _threshold(bar, rule),
+        Reason.BELOW_THRESHOLD: _threshold(bar, rule, shorts=shorts),
         Reason.SHORT_NOT_ALLOWED: (
             f"m is below 0 ({percent(bar.momentum_pct, signed=True)}), and nothing is sold short here"
             if Reason.SHORT_NOT_ALLOWED in reasons
@@ -228,7 +235,7 @@ def conditions_of(bar: Evaluation, track: Track, core: CoreMachine) -> tuple[Con
         Reason.COOLDOWN: _cooldown(bar, track, rule),
         Reason.VOLUME: _volume(bar, rule, core),
     }
-    if track.venue != "mexc_spot" and rule.allow_short:
+    if shorts:
         del texts[Reason.SHORT_NOT_ALLOWED]
     return tuple(Condition(reason, met=reason not in reasons, detail=text) for reason, text in texts.items())
 
@@ -261,12 +268,14 @@ def _gap(bar: Evaluation, track: Track, rule: Rule) -> str:
     return f"a gap in the market data: {left} more clean minutes of {rule.lookback_min} are needed"
 
 
-def _threshold(bar: Evaluation, rule: Rule) -> str:
+def _threshold(bar: Evaluation, rule: Rule, *, shorts: bool) -> str:
     momentum, threshold = bar.momentum_pct, bar.threshold_pct
     if momentum is None or threshold is None:
         return "m must reach T, but one of them is unknown"
-    left = threshold - abs(momentum)
-    way = f"m {percent(momentum, signed=True)} of T {percent(threshold)}, {bar.way_pct} % of the way"
+    left, way = threshold - abs(momentum), f"{bar.way_pct} % of the way"
+    if left > 0 > momentum and not shorts:  # the size of a fall is no part of the way to a purchase
+        left, way = threshold - momentum, "in the wrong direction"
+    way = f"m {percent(momentum, signed=True)} of T {percent(threshold)}, {way}"
     short = f", {percent(left)} short" if left > 0 else ""
     floor = ", T is the floor" if bar.threshold_e12 == rule.floor_e12 else ""
     return way + short + floor

@@ -81,6 +81,28 @@ def test_under_the_threshold_says_how_far(tmp_path: Path) -> None:
     assert "m +0.50 % of T 1.00 %, 50 % of the way, 0.50 % short" in found["summary"]
 
 
+def test_a_fall_is_no_part_of_the_way_to_a_purchase(tmp_path: Path) -> None:
+    """Half a percent down on spot: one and a half are short of one percent up, not half of one."""
+    pipeline = Minutes()
+
+    found = ask(pipeline, tmp_path, pipeline.minutes("50000", "50000", "49750"))
+
+    assert missing(found) == [Reason.BELOW_THRESHOLD, Reason.SHORT_NOT_ALLOWED]
+    assert "m -0.50 % of T 1.00 %, in the wrong direction, 1.50 % short" in found["summary"]
+    assert "of the way" not in found["summary"]
+
+
+def test_a_time_long_after_the_last_bar_says_so(tmp_path: Path) -> None:
+    """The history ended two hours before: the answer is of the last bar, and no bar has closed since."""
+    pipeline = Minutes()
+    closed = pipeline.minutes("50000", "50000", "50250")
+
+    assert not ask(pipeline, tmp_path, closed + MINUTE_US)["summary"].startswith("No bar had closed")
+    late = ask(pipeline, tmp_path, closed + 125 * MINUTE_US)["summary"]
+
+    assert late.startswith("No bar had closed for 2 h 5 min by then; of the last one: No signal: m +0.50 %")
+
+
 def test_the_bar_at_or_before_the_time_is_looked_at(tmp_path: Path) -> None:
     """Half a minute later it is still the bar that closed then, also when the history goes on."""
     pipeline = Minutes()
