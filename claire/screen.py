@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from claire.charts import line_chart, sparkline
+from claire.statistics.numbers import percent
 from claire.watch import Happening, RunView
 from services.common.timestamps import format_timestamp
 
@@ -86,8 +87,17 @@ class PlainScreen(Screen):
             now = "no clock yet" if view.now is None else format_timestamp(view.now)[:19].replace("T", " ")
             counts = f"{view.counts['ticks']} ticks, {view.counts['signal']} signals, {view.counts['fill']} fills"
         money = f", equity {equity[-1]:,.2f}" if equity else ""
-        sick = ", ".join(f"{service}: {reason:.60}" for service, reason in health.items() if reason)
+        sick = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in _sick(health).items())
         self.tell(Happening("process", "", f"at {now}: {counts}{money}" + (f"; {sick}" if sick else "")))
+
+
+def _sick(health: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return who is not well, each reason once."""
+    found: dict[str, list[str]] = {}
+    for service, reason in health.items():
+        if reason:
+            found.setdefault(reason, []).append(service)
+    return found
 
 
 class TerminalScreen(Screen):
@@ -204,7 +214,7 @@ def render_summary(summary: Mapping[str, Any], curve: Sequence[float]) -> Render
         [f"{trade['timestamp']:%m-%d %H:%M:%S}", *(trade[column] for column in columns)] for trade in summary["trades"]
     ]
     portfolio = summary["portfolio"]
-    names = ("equity", "cash", "realized_pnl", "unrealized_pnl", "fees", "max_drawdown_pct")
+    names = ("equity", "cash", "realized_pnl", "unrealized_pnl", "fees")
     tables: list[tuple[str, Sequence[str], Sequence[Sequence[Any]]]] = [
         ("events", ("type", "count"), list(summary["events"].items())),
         ("signals", ("intent", "count"), list(summary["signals"].items())),
@@ -212,7 +222,11 @@ def render_summary(summary: Mapping[str, Any], curve: Sequence[float]) -> Render
         ("orders", ("status", "count"), list(summary["orders"].items())),
         ("trades (UTC)", ("time", *columns[:-1], "pnl"), trades),
         ("alerts", ("level", "code", "count"), [list(alert.values()) for alert in summary["alerts"]]),
-        ("portfolio (USDT)", ("", "value"), [(name, portfolio[name]) for name in names]),
+        (
+            "portfolio (USDT)",
+            ("", "value"),
+            [*((name, portfolio[name]) for name in names), ("max_drawdown", percent(portfolio["max_drawdown_pct"]))],
+        ),
     ]
     parts: list[RenderableType] = [_table(title, headings, rows) for title, headings, rows in tables if rows]
     if curve:

@@ -239,6 +239,18 @@ def test_plain_screen_tells_lines_and_progress_now_and_then() -> None:
     assert silent.getvalue() == ""
 
 
+def test_progress_says_a_reason_once_and_whole() -> None:
+    """What several wait for stands there once, with its end: that names the cause."""
+    out = io.StringIO()
+    closed = "redis: the bus is closed: cdb_writer has not compared it with PostgreSQL since Redis started"
+
+    PlainScreen(Console(file=out, width=80)).update(
+        RunView(), {"cdb_ws": closed, "cdb_core": closed, "cdb_risk": "loop: stuck", "cdb_writer": ""}, [], 6.0
+    )
+
+    assert out.getvalue().strip().endswith(f"0 fills; cdb_ws, cdb_core: {closed}; cdb_risk: loop: stuck")
+
+
 def test_terminal_screen_draws_the_moment() -> None:
     """Clock, counts, prices, equity, last lines and the health of each service are on the screen."""
     console = Console(file=io.StringIO(), force_terminal=True, width=100, height=40)
@@ -264,8 +276,8 @@ def test_a_summary_never_cuts_a_number_on_a_narrow_terminal() -> None:
     summary = {
         "decisions": [], "trades": [trade], "events": {}, "signals": {}, "orders": {}, "alerts": [],
         "portfolio": dict.fromkeys(
-            ("equity", "cash", "realized_pnl", "unrealized_pnl", "fees", "max_drawdown_pct"), Decimal(1)
-        ),
+            ("equity", "cash", "realized_pnl", "unrealized_pnl", "fees"), Decimal(1)
+        ) | {"max_drawdown_pct": Decimal("0.005259")},
     }  # fmt: skip
     out = io.StringIO()
 
@@ -273,5 +285,6 @@ def test_a_summary_never_cuts_a_number_on_a_narrow_terminal() -> None:
 
     shown = out.getvalue()
     assert "…" not in shown
+    assert "0.53\N{NBSP}%" in shown
     for number in ("135,181.22", "0.008071", "0.152628", "-217.33", "stop_loss", "05-19 14:00:30"):
         assert number in shown
