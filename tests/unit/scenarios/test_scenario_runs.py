@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import multiprocessing
 import os
@@ -270,6 +271,20 @@ def test_the_terminal_shows_every_scenario_at_any_width(plan: Plan, outcomes: li
         assert "nothing-left failed: " in text
         assert "not run" in text
         assert ("fees" in text) == (width == 120)
+
+
+def test_on_a_narrow_terminal_the_number_of_alerts_stands_under_its_heading(
+    plan: Plan, outcomes: list[Outcome]
+) -> None:
+    """At the right, as every number: it is not read as a part of the number of refusals beside it."""
+    one = results_of(plan, outcomes).all[0]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(render_table("plan", [Result(one.scenario, "ok", "", one.report, {"EXIT_LATCHED": 2})], width=80))
+    header, row = (line.rstrip() for line in console.export_text().splitlines()[1:3])
+
+    assert header.endswith("alerts")
+    assert row.endswith("  2")
+    assert len(row) == len(header)
 
 
 def test_the_page_shows_everything_and_loads_nothing(plan: Plan, outcomes: list[Outcome]) -> None:
