@@ -57,7 +57,9 @@ def _read(file: Path) -> Mapping[str, Any]:
     except OSError as error:
         raise HistoryUnusable(f"{file}: cannot be read ({error.strerror})") from error
     except ContractViolation as error:
-        raise HistoryUnusable(f"{file}: {error}; a report.json of claire run-paper is meant") from error
+        raise HistoryUnusable(
+            f"{file}: {error}; a report.json of claire run-paper is meant, a journal is given with --journal"
+        ) from error
     if not isinstance(found, dict) or not {"charts", "statistics", "period"} <= found.keys():
         raise HistoryUnusable(f"{file} is no report.json of claire run-paper; a journal is given with --journal")
     return found

@@ -98,7 +98,8 @@ class RecordedFeed:
         self._notes = deque(notes)
         self._first = next(self._blocks, None)
         if self._first is None:
-            raise FeedInputInvalid("the recording has no row of the symbols in SYMBOLS")
+            period = "" if play_from_us is None else f" in the period from {format_timestamp(play_from_us)}"
+            raise FeedInputInvalid(f"the recording has no row of the symbols in SYMBOLS{period}")
         self.start_us = min(stretch.first_us for stretch in self._first)
         self._warmup = WarmupBars(bars)
         if begun_us is not None and play_from_us is None:

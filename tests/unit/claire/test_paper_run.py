@@ -161,6 +161,14 @@ def test_a_period_without_rows_is_refused(recording: Path) -> None:
         run_paper(spec_of(recording, period=Period(2 * MINUTE_US, MINUTE_US)))
 
 
+@pytest.mark.parametrize("day", ["2011-05-19", "2031-05-19"])
+def test_a_period_outside_the_recording_is_named(recording: Path, day: str) -> None:
+    """The symbols are right and the time is wrong: the time stands there."""
+    begins = parse_timestamp(f"{day}T00:00:00Z")
+    with pytest.raises(FeedInputInvalid, match=f"in the period from {day}T00:00"):
+        run_paper(spec_of(recording, period=Period(begins, begins + 60 * MINUTE_US)))
+
+
 class Halved:
     """A stress: every price is halved."""
 

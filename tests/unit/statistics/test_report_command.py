@@ -56,7 +56,13 @@ def test_a_report_json_becomes_its_page_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "cannot be read"), ("{", "not JSON"), ('{"run_id": "x"}', "no report.json"), ("[1]", "no report.json")],
+    [
+        (None, "cannot be read"),
+        ("{", "not JSON"),
+        ("{", "--journal"),
+        ('{"run_id": "x"}', "no report.json"),
+        ("[1]", "no report.json"),
+    ],
 )
 def test_another_file_is_refused_with_what_is_meant(tmp_path: Path, content: str | None, said: str) -> None:
     """Exit code 2, and the text names the file."""
