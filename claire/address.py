@@ -102,7 +102,8 @@ def _of_folder(path: Path, first_port: int | None) -> Address:
         infra,
         find_services(path, first_port, {}),
         f"the pipeline in {data.path}",
-        f"nothing trades there while Redis is down. Start it with: claire up --data-dir {path}",
+        f"nothing trades there while Redis is down. Start it with: claire up --data-dir {path}; "
+        "is another one meant: --data-dir DIR",
     )
 
 

@@ -94,6 +94,15 @@ def test_a_redis_that_is_down_is_said_with_the_fix(tmp_path: Path) -> None:
     assert "--password-file" in text
 
 
+def test_a_folder_whose_redis_is_down_says_that_another_may_be_meant(tmp_path: Path) -> None:
+    """Somebody who halts in haste and runs elsewhere is told how to name the other folder."""
+    (tmp_path / "postgres" / "data").mkdir(parents=True)
+    (tmp_path / "postgres" / "data" / "PG_VERSION").write_text("16")
+    code, text = run("halt", "--data-dir", str(tmp_path))
+    assert code == ExitCode.NOT_RECORDED
+    assert "is another one meant: --data-dir DIR" in text
+
+
 class Line:
     """Stands in for the journal."""
 
