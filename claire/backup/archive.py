@@ -50,6 +50,8 @@ class Manifest:
         epochs: epoch to the number of its first event, also of epochs without any.
         anchors: closed days: number to the chain's hash there (hexadecimal).
         journal_bytes, journal_sha256: of the journal file inside.
+        origin: hash of the chain after its first event (hexadecimal): equal in all backups of one history; empty when
+            the history begins later, or the backup was made before this was kept.
     """
 
     created_at: str
@@ -62,6 +64,7 @@ class Manifest:
     anchors: Mapping[int, str] = field(default_factory=dict)
     journal_bytes: int = 0
     journal_sha256: str = ""
+    origin: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -76,6 +79,7 @@ class Manifest:
             "epochs": {str(epoch): first for epoch, first in self.epochs.items()},
             "anchors": {str(seq): digest for seq, digest in self.anchors.items()},
             "journal": {"name": JOURNAL, "bytes": self.journal_bytes, "sha256": self.journal_sha256},
+            "origin": self.origin,
         }
 
     def to_bytes(self) -> bytes:
@@ -109,6 +113,7 @@ class Manifest:
                 {int(seq): str(digest) for seq, digest in value["anchors"].items()},
                 int(journal["bytes"]),
                 str(journal["sha256"]),
+                str(value.get("origin", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ContractViolation(f"not a manifest: {type(error).__name__}: {error}") from error

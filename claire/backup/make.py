@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from claire.backup.archive import BackupUnusable, Manifest, write_archive
+from claire.backup.archive import BackupUnusable, Manifest, read_manifest, write_archive
 from claire.backup.tail import Tail
 from claire.history.journal_file import JournalWriter
 from claire.history.source import DatabaseHistory
@@ -65,7 +66,7 @@ def make_backup(
             trims the stream as it goes on.
         folder: where backups are; made when missing.
         moment: now, UTC.
-        keep: how many backups stay, this one included; 0: all.
+        keep: how many backups of this history stay, this one included; 0: all.
         tell: told of events written.
 
     Raises:
@@ -83,7 +84,7 @@ def make_backup(
             for leftover in folder.glob(f".*{DRAFT}*"):  # of a backup that was killed: we have the lock
                 leftover.unlink()
             backup = _make(history, tail, folder, moment, tell)
-            return Backup(backup.path, backup.manifest, _rotate(folder, keep))
+            return Backup(backup.path, backup.manifest, _rotate(folder, keep, backup.manifest.origin))
     except OSError as error:
         raise BackupFolderUnusable(f"{folder} cannot be written: {error.strerror}; choose another --output") from error
 
@@ -92,12 +93,14 @@ def _make(history: DatabaseHistory, tail: Tail, folder: Path, moment: datetime, 
     journal = folder / f".journal{DRAFT}"
     archive = folder / f".archive{DRAFT}"
     assert history.tip is not None
+    origin = ""
     try:
         with JournalWriter(journal) as writer:
-            for entry in history.entries():
-                tell(writer.write(entry).seq)
-            for entry in tail.entries:
-                writer.write(entry)
+            for entry in chain(history.entries(), tail.entries):
+                head = writer.write(entry)
+                if head.seq == 1:
+                    origin = head.hash.hex()
+                tell(head.seq)
         if not writer.head.seq:
             raise BackupUnusable(f"{history.where}: nothing is recorded there yet; nothing was backed up")
         manifest = Manifest(
@@ -109,6 +112,7 @@ def _make(history: DatabaseHistory, tail: Tail, folder: Path, moment: datetime, 
             tail=tail.words,
             epochs=_epochs(history, tail),
             anchors={seq: head.hash.hex() for seq, head in history.anchors.items()},
+            origin=origin,
         )
         manifest = write_archive(archive, manifest, journal)
         path = folder / backup_name(moment, writer.head.seq)
@@ -129,10 +133,18 @@ def _epochs(history: DatabaseHistory, tail: Tail) -> dict[int, int]:
     return epochs
 
 
-def _rotate(folder: Path, keep: int) -> tuple[Path, ...]:
-    """Remove all but the newest `keep` backups; the newest always stays."""
-    found = [path for _, path in backups(folder)]
-    old = tuple(found[:-keep]) if keep > 0 else ()
+def _rotate(folder: Path, keep: int, origin: str) -> tuple[Path, ...]:
+    """Remove all but the newest `keep` backups of one history; the newest always stays, and so do those of others."""
+    if keep <= 0 or not origin:
+        return ()
+    old = tuple([path for _, path in backups(folder) if _origin(path) == origin][:-keep])
     for path in old:
         path.unlink()
     return old
+
+
+def _origin(path: Path) -> str | None:
+    try:
+        return read_manifest(path).origin
+    except BackupUnusable:
+        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from claire.backup.archive import BackupUnusable, Manifest, extract_journal, read_manifest
+from claire.backup.archive import BackupUnusable, Manifest, extract_journal, read_manifest, write_archive
 from claire.backup.make import Backup, BackupFolderUnusable, make_backup
 from claire.backup.place import backup_folder, redis_of_environment, redis_of_folder, tail_of, went_on_elsewhere
 from claire.backup.restore import EPOCHS_LEFT_OUT, Restored, RestoreFailed, restore_database, restore_folder
@@ -23,7 +24,7 @@ from claire.data_folder import DataFolder, DataFolderInUse
 from claire.embedded import EmbeddedPostgres, EmbeddedRedis
 from claire.history.source import DatabaseHistory
 from claire.history.transfer import TargetNotEmpty, empty_store, require_empty
-from services.cdb_writer.adapters.backup_folder import backups, made_at
+from services.cdb_writer.adapters.backup_folder import backup_name, backups, made_at
 from services.cdb_writer.adapters.connection import Connect, connector
 from services.cdb_writer.adapters.store import EventStore
 from services.cdb_writer.chain import ChainHead
@@ -243,6 +244,24 @@ def test_rotation_keeps_the_newest_and_only_backups_count(half: int, connect: Co
             made(connect, short_folder)
     with pytest.raises(BackupFolderUnusable, match="cannot be written"):
         made(connect, short_folder / "note.txt" / "x")
+
+
+@pytest.mark.usefixtures("half")
+def test_rotation_leaves_the_backups_of_another_history(connect: Connect, short_folder: Path) -> None:
+    """Two runs into one folder: `--keep 1` of one removes no backup of the other, nor what nobody can read."""
+    first = made(connect, short_folder)
+    other = short_folder / backup_name(MOMENT + timedelta(hours=1), 9)
+    journal = short_folder / "journal"
+    journal.write_bytes(b"of another run")
+    write_archive(other, replace(first.manifest, origin="00" * 32), journal)
+    unreadable = short_folder / backup_name(MOMENT + timedelta(hours=2), 9)
+    unreadable.write_text("cut")
+
+    last = made(connect, short_folder, moment=MOMENT + timedelta(hours=3), keep=1)
+
+    assert last.removed == (first.path,)
+    assert last.manifest.origin == first.manifest.origin != ""
+    assert [path for _, path in backups(short_folder)] == [other, unreadable, last.path]
 
 
 def test_an_empty_store_gives_no_backup(store: EventStore, connect: Connect, short_folder: Path) -> None:
