@@ -201,7 +201,7 @@ def _symbols(symbols: Sequence[Mapping[str, Any]], *, wide: bool) -> RenderableT
 def _why(symbol: Mapping[str, Any]) -> Text:
     """Return why the last closed bar gave no entry, in a few words."""
     if symbol["action"] in {"entry", "exit"}:
-        return Text(f"{symbol['action']} at the last bar", style="bold green")
+        return Text(f"{symbol['action']} signal at the last bar", style="bold green")
     if not symbol["reasons"]:
         return Text("no bar closed yet", style="dim")
     words = [REASONS.get(reason, reason) for reason in symbol["reasons"]]

@@ -39,9 +39,7 @@ def backup(
     output: Annotated[
         Path | None, typer.Option("--output", help="Folder of the backups (default: BACKUP_DIR, else data/backups).")
     ] = None,
-    keep: Annotated[
-        int, typer.Option("--keep", help="How many backups of this history stay; 0: all.", min=0)
-    ] = 0,
+    keep: Annotated[int, typer.Option("--keep", help="How many backups of this history stay; 0: all.", min=0)] = 0,
     data_dir: DataDir = DEFAULT_FOLDER,
     dsn: Dsn = "",
     export_dir: Annotated[

@@ -58,7 +58,7 @@ def _way(way: Decimal | None) -> str:
 
 def _why(symbol: Mapping[str, Any]) -> str:
     if symbol["action"] in {"entry", "exit"}:
-        return f'<b class="good">{text(symbol["action"])} at the last bar</b>'
+        return f'<b class="good">{text(symbol["action"])} signal at the last bar</b>'
     said = [WORDS.get(reason, str(reason)) for reason in symbol["reasons"]]
     left = (
         ("WARMING_UP", "warmup_left_bars", "bars left"),

@@ -191,8 +191,9 @@ def test_a_calm_system_says_so() -> None:
     )
     text = shown(found)
     for words in (
-        "no position", "no working order", "warming up, 55 bars left", "entry at the last bar", "no bar closed yet",
-        "finished, waiting for turnstile", "last reconciliation: 2021-05-18 00:29:00", "? under the peak",
+        "no position", "no working order", "warming up, 55 bars left", "entry signal at the last bar",
+        "no bar closed yet", "finished, waiting for turnstile", "last reconciliation: 2021-05-18 00:29:00",
+        "? under the peak",
     ):  # fmt: skip
         assert words in text
 

@@ -301,7 +301,7 @@ def test_symbols_say_why_there_is_no_trade_now() -> None:
 
     assert "BTCUSDT 61.5 s +0.20 % 0.40 % 50 % 1,234,567 momentum under the threshold; cooling down, 7 min left" in text
     assert "ETHUSDT no quote" in text
-    assert "entry at the last bar" in text
+    assert "entry signal at the last bar" in text
     assert "SOLUSDT - unknown unknown unknown unknown no bar yet" in text
 
 
