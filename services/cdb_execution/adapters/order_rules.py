@@ -5,30 +5,11 @@ from __future__ import annotations
 from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
-from services.cdb_execution.exchange import OrderRequest, OrderRules
+from services.cdb_execution.exchange import OrderRequest
 from services.common.decimals import FIXED, ZERO
 from services.common.mexc.instruments import Listing
 
-__all__ = ["BrokenRule", "broken_rule", "contracts", "off_grid", "rules_of"]
-
-
-def rules_of(listing: Listing) -> OrderRules:
-    """Return what a listing says of orders, in our words."""
-    spec = listing.spec
-    return OrderRules(
-        symbol=spec.symbol,
-        tick_size=spec.tick_size,
-        lot_size=spec.lot_size,
-        min_quantity=spec.min_quantity,
-        min_notional=spec.min_notional,
-        max_notional=spec.max_notional,
-        sides=tuple(sorted(listing.sides)),
-        market_orders=listing.market_orders,
-        max_quantity=listing.max_quantity,
-        closed=listing.closed,
-        buy_band=listing.buy_band or None,
-        sell_band=listing.sell_band or None,
-    )
+__all__ = ["BrokenRule", "broken_rule", "contracts", "off_grid"]
 
 
 class BrokenRule(NamedTuple):
@@ -59,7 +40,7 @@ def off_grid(request: OrderRequest, listing: Listing) -> BrokenRule | None:
         return BrokenRule("off_tick", f"{request.price} is no multiple of the tick {spec.tick_size}")
     if (request.order_type == "LIMIT") != (request.price is not None):
         return BrokenRule("price", f"{request.order_type} with the price {request.price}")
-    if request.order_type == "MARKET" and not listing.market_orders:
+    if request.order_type == "MARKET" and not spec.market_orders:
         return BrokenRule("market_not_allowed", f"{listing.name} takes no orders without a price")
     return None
 
@@ -67,17 +48,17 @@ def off_grid(request: OrderRequest, listing: Listing) -> BrokenRule | None:
 def broken_rule(request: OrderRequest, listing: Listing) -> BrokenRule | None:
     """Return the first published rule that an order does not keep."""
     spec = listing.spec
-    if listing.closed is not None:
-        return BrokenRule("closed", f"{listing.name}: {listing.closed}")
-    if request.side not in listing.sides:
+    if spec.closed is not None:
+        return BrokenRule("closed", f"{listing.name}: {spec.closed}")
+    if request.side not in spec.sides:
         return BrokenRule("side", f"{listing.name} takes no {request.side} now")
     broken = off_grid(request, listing)
     if broken is not None:
         return broken
     if request.quantity < spec.min_quantity:
         return BrokenRule("min_quantity", f"{request.quantity} is below {spec.min_quantity}")
-    if listing.max_quantity is not None and request.quantity > listing.max_quantity:
-        return BrokenRule("max_quantity", f"{request.quantity} is above {listing.max_quantity}")
+    if spec.max_quantity is not None and request.quantity > spec.max_quantity:
+        return BrokenRule("max_quantity", f"{request.quantity} is above {spec.max_quantity}")
     if request.price is None:
         return None
     notional = FIXED.multiply(request.price, request.quantity)

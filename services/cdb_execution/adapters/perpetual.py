@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from services.cdb_execution.adapters.caller import MexcCaller
 from services.cdb_execution.adapters.dialects import Call
-from services.cdb_execution.adapters.order_rules import broken_rule, contracts, off_grid, rules_of
+from services.cdb_execution.adapters.order_rules import broken_rule, contracts, off_grid
 from services.cdb_execution.adapters.outcome import not_sent, perpetual_outcome
 from services.cdb_execution.adapters.perpetual_reading import (
     read_asset,
@@ -32,6 +32,7 @@ from services.cdb_execution.exchange import (
     PositionReport,
     Trade,
 )
+from services.cdb_execution.live.order_rules import rules_told
 from services.common.errors import ExchangeAnswerInvalid, ExchangeRefused, ExchangeUnreachable
 from services.common.instruments import PERPETUAL, InstrumentSpec
 from services.common.mexc.instruments import Listing, contract_listing
@@ -195,11 +196,11 @@ class MexcPerpetual:
 
     def rules(self, symbols: Sequence[str]) -> list[OrderRules]:
         """Return which orders the exchange takes now."""
-        return [rules_of(listing) for listing in self.listings(symbols)]
+        return [rules_told(listing.spec) for listing in self.listings(symbols)]
 
     def instruments(self, symbols: Sequence[str]) -> list[InstrumentSpec]:
         """Return the grids of those contracts that can be traded by API now."""
-        return [listing.spec for listing in self.listings(symbols) if listing.closed is None]
+        return [listing.spec for listing in self.listings(symbols) if listing.spec.closed is None]
 
     def contract_size(self, symbol: str) -> Decimal:
         """Return the base units of one contract.

@@ -10,7 +10,7 @@ from typing import Final
 
 from services.cdb_execution.adapters.caller import MexcCaller
 from services.cdb_execution.adapters.dialects import Call, plain
-from services.cdb_execution.adapters.order_rules import off_grid, rules_of
+from services.cdb_execution.adapters.order_rules import off_grid
 from services.cdb_execution.adapters.outcome import not_sent, spot_outcome
 from services.cdb_execution.adapters.sending import may_still_leave
 from services.cdb_execution.adapters.spot_reading import read_balances, read_order, read_trade
@@ -24,6 +24,7 @@ from services.cdb_execution.exchange import (
     PositionReport,
     Trade,
 )
+from services.cdb_execution.live.order_rules import rules_told
 from services.common.errors import ExchangeAnswerInvalid, ExchangeRefused, ExchangeUnreachable
 from services.common.instruments import InstrumentSpec
 from services.common.mexc.instruments import Listing, spot_listing
@@ -176,11 +177,11 @@ class MexcSpot:
 
     def rules(self, symbols: Sequence[str]) -> list[OrderRules]:
         """Return which orders the exchange takes now."""
-        return [rules_of(listing) for listing in self.listings(symbols)]
+        return [rules_told(listing.spec) for listing in self.listings(symbols)]
 
     def instruments(self, symbols: Sequence[str]) -> list[InstrumentSpec]:
         """Return the grids of those instruments that can be traded by API now."""
-        return [listing.spec for listing in self.listings(symbols) if listing.closed is None]
+        return [listing.spec for listing in self.listings(symbols) if listing.spec.closed is None]
 
 
 def _parameters(request: OrderRequest) -> dict[str, str]:

@@ -60,7 +60,7 @@ _CODES: Final[dict[str, dict[_Refused, str]]] = {
 
 
 def rules_told(spec: InstrumentSpec) -> OrderRules:
-    """Return the rules of an instrument as the feed has told them."""
+    """Return the rules of an instrument as they were told: by the feed on paper, by the account live."""
     return OrderRules(
         symbol=spec.symbol,
         tick_size=spec.tick_size,

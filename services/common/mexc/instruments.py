@@ -42,23 +42,11 @@ class Listing:
 
     Attributes:
         name: as the exchange writes it (`BTCUSDT`, `BTC_USDT`).
-        spec: grids and minimums.
-        closed: why it cannot be traded by API now; None when it can.
-        sides: that the exchange takes now.
-        market_orders: whether orders without a price are taken.
-        max_quantity: largest order, base units; None where only the value is bounded.
-        buy_band: how far above the reference price (spot: last, perpetual: fair) a buy's limit may be, a fraction.
-        sell_band: the same for a sell, below it; None where nothing is published.
+        spec: grids, minimums, and what else binds an order to it now.
     """
 
     name: str
     spec: InstrumentSpec
-    closed: str | None
-    sides: frozenset[str]
-    market_orders: bool
-    max_quantity: Decimal | None = None
-    buy_band: Decimal | None = None
-    sell_band: Decimal | None = None
 
 
 def spot_listing(row: Row) -> Listing:
@@ -92,15 +80,7 @@ def spot_listing(row: Row) -> Listing:
             market_orders="MARKET" in types,
             closed=closed,
         )
-        return Listing(
-            name=name,
-            spec=spec,
-            closed=closed,
-            sides=sides,
-            market_orders="MARKET" in types,
-            buy_band=bands[0],
-            sell_band=bands[1],
-        )
+        return Listing(name=name, spec=spec)
     except ExchangeAnswerInvalid as error:
         raise ExchangeAnswerInvalid(f"{name}: {error}") from None
 
@@ -152,16 +132,7 @@ def contract_listing(row: Row) -> Listing:
             sell_band=bands[1] or None,
             closed=closed,
         )
-        return Listing(
-            name=name,
-            spec=spec,
-            closed=closed,
-            sides=_SIDES[1],
-            market_orders=True,
-            max_quantity=largest * size,
-            buy_band=bands[0],
-            sell_band=bands[1],
-        )
+        return Listing(name=name, spec=spec)
     except ExchangeAnswerInvalid as error:
         raise ExchangeAnswerInvalid(f"{name}: {error}") from None
 

@@ -28,9 +28,9 @@ def test_spot_grids_come_from_decimals_and_from_the_fields_with_misleading_names
     assert (spec.tick_size, spec.lot_size) == (Decimal("0.01"), Decimal("0.00000001"))
     assert (spec.min_quantity, spec.min_notional) == (Decimal("0.000001"), Decimal(1))
     assert spec.max_notional == 4_000_000
-    assert (listing.closed, listing.market_orders) == (None, True)
-    assert listing.sides == {"BUY", "SELL"}
-    assert (listing.buy_band, listing.sell_band) == (Decimal("0.005"), Decimal("0.005"))
+    assert (spec.closed, spec.market_orders) == (None, True)
+    assert set(spec.sides) == {"BUY", "SELL"}
+    assert (spec.buy_band, spec.sell_band) == (Decimal("0.005"), Decimal("0.005"))
 
 
 def test_a_smallest_quantity_of_nothing_is_one_lot() -> None:
@@ -49,12 +49,12 @@ def test_a_smallest_quantity_of_nothing_is_one_lot() -> None:
 )
 def test_why_a_spot_instrument_is_closed_is_said(changes: dict[str, Any], why: str | None) -> None:
     """Paused, not for the API, or closed on both sides; the older spelling of online is understood."""
-    assert spot_listing(spot_row(**changes)).closed == why
+    assert spot_listing(spot_row(**changes)).spec.closed == why
 
 
 def test_an_instrument_that_may_only_be_sold_says_so() -> None:
     """`tradeSideType` 3 leaves the way out."""
-    assert spot_listing(spot_row(tradeSideType=3)).sides == {"SELL"}
+    assert set(spot_listing(spot_row(tradeSideType=3)).spec.sides) == {"SELL"}
 
 
 def test_contract_grids_are_base_units() -> None:
@@ -71,8 +71,8 @@ def test_contract_grids_are_base_units() -> None:
         (60_000, 200),
         (4_500_000, 10),
     ]
-    assert listing.max_quantity == 40
-    assert (listing.buy_band, listing.sell_band, listing.closed) == (Decimal("0.1"), Decimal("0.1"), None)
+    assert spec.max_quantity == 40
+    assert (spec.buy_band, spec.sell_band, spec.closed) == (Decimal("0.1"), Decimal("0.1"), None)
 
 
 def test_increasing_tiers_are_computed_by_the_published_formula() -> None:
@@ -100,7 +100,7 @@ def test_tiers_counted_in_value_become_the_most_cautious_one() -> None:
 )
 def test_why_a_contract_is_closed_is_said(changes: dict[str, Any], why: str) -> None:
     """Paused or delivered, or not for the API."""
-    assert contract_listing(contract_row(**changes)).closed == why
+    assert contract_listing(contract_row(**changes)).spec.closed == why
 
 
 @pytest.mark.parametrize(
