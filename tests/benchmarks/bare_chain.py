@@ -6,16 +6,16 @@ would), and the measuring process reads the last channel.
 
 from __future__ import annotations
 
-import multiprocessing
-import threading
-import time
 from collections.abc import Mapping
+from itertools import pairwise
+from multiprocessing.synchronize import Event as ReadyEvent
 
 import redis
+from redis.client import PubSub
 
-from tests.benchmarks.latency import Latency, Stopwatch, pace
+from tests.benchmarks.latency import Latency, Stopwatch, running, time_series
 
-__all__ = ["measure_bare_chain"]
+__all__ = ["connect", "listening", "measure_bare_chain"]
 
 HOPS = ("bare:0", "bare:1", "bare:2", "bare:3")
 
@@ -27,7 +27,15 @@ def connect(environment: Mapping[str, str]) -> redis.Redis:
     return redis.Redis(host=environment["REDIS_HOST"], port=int(environment["REDIS_PORT"]))
 
 
-def _forward(environment: dict[str, str], source: str, target: str, ready: multiprocessing.synchronize.Event) -> None:
+def listening(environment: Mapping[str, str], channel: str) -> PubSub:
+    """Return a connection that has been subscribed to a channel."""
+    listener = connect(environment).pubsub(ignore_subscribe_messages=True)
+    listener.subscribe(channel)
+    listener.get_message(timeout=1)
+    return listener
+
+
+def _forward(environment: dict[str, str], source: str, target: str, ready: ReadyEvent) -> None:
     client, listener = connect(environment), connect(environment).pubsub(ignore_subscribe_messages=True)
     listener.subscribe(source)
     while listener.get_message(timeout=0.05) is not None:
@@ -39,43 +47,21 @@ def _forward(environment: dict[str, str], source: str, target: str, ready: multi
 
 def measure_bare_chain(environment: Mapping[str, str], payload: bytes, *, rate: float, count: int) -> Latency:
     """Send `count` messages of the payload's size through the chain and return their latency."""
-    context = multiprocessing.get_context("spawn")
-    events = [context.Event() for _ in HOPS[:-1]]
-    processes = [
-        context.Process(target=_forward, args=(dict(environment), HOPS[i], HOPS[i + 1], events[i]), daemon=True)
-        for i in range(len(HOPS) - 1)
-    ]
-    for process in processes:
-        process.start()
-    for event in events:
-        event.wait(30)
-    watch = Stopwatch()
-    listener = connect(environment).pubsub(ignore_subscribe_messages=True)
-    listener.subscribe(HOPS[-1])
-    listener.get_message(timeout=1)
-    watch.expect(count)
+    forwarders = [(dict(environment), source, target) for source, target in pairwise(HOPS)]
+    with running(_forward, forwarders):
+        watch, client = Stopwatch(), connect(environment)
 
-    def read() -> None:
-        while not watch.done.is_set():
-            message = listener.get_message(timeout=0.2)
-            if message is not None:
-                watch.arrived(message["data"][:10].decode(), time.perf_counter_ns())
+        def send(number: int) -> None:
+            key = f"{number:010d}"
+            watch.sending(key)
+            client.publish(HOPS[0], key.encode() + payload[10:])
 
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
-    client = connect(environment)
-
-    def send(number: int) -> None:
-        key = f"{number:010d}"
-        watch.sending(key)
-        client.publish(HOPS[0], key.encode() + payload[10:])
-
-    pace(send, count, rate)
-    watch.done.wait(30)
-    watch.done.set()
-    reader.join()
-    for process in processes:
-        process.kill()
-        process.join()
-    listener.close()
-    return watch.result(rate, skip=count // 10)
+        return time_series(
+            listening(environment, HOPS[-1]),
+            watch,
+            lambda data: data[:10].decode(),
+            send,
+            rate=rate,
+            count=count,
+            expected=count,
+        )

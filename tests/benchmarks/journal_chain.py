@@ -6,9 +6,6 @@ process reads through its bus and publishes one ready event for each that it rea
 
 from __future__ import annotations
 
-import multiprocessing
-import threading
-import time
 from collections.abc import Mapping
 from multiprocessing.synchronize import Event as ReadyEvent
 from typing import Final
@@ -23,8 +20,8 @@ from services.common.journal.entry import Cause
 from services.common.journal.lease import Lease
 from services.common.journal.opening import open_bus
 from services.common.settings import Infrastructure, load_settings
-from tests.benchmarks.bare_chain import connect
-from tests.benchmarks.latency import Latency, Stopwatch, pace
+from tests.benchmarks.bare_chain import listening
+from tests.benchmarks.latency import Latency, Stopwatch, running, time_series
 from tests.benchmarks.pipeline_chain import Feed
 
 __all__ = ["measure_journal_chain"]
@@ -82,44 +79,20 @@ def measure_journal_chain(environment: Mapping[str, str], *, rate: float, count:
     infra = load_settings(Infrastructure, environment)
     open_bus(infra)
     feed = Feed(infra)
-    context = multiprocessing.get_context("spawn")
-    events = [context.Event() for _ in HOPS]
-    processes = [
-        context.Process(target=_forward, args=(dict(environment), *hop, ready), daemon=True)
-        for hop, ready in zip(HOPS, events, strict=True)
-    ]
-    for process in processes:
-        process.start()
-    for event in events:
-        event.wait(30)
-    watch = Stopwatch()
-    listener = connect(environment).pubsub(ignore_subscribe_messages=True)
-    listener.subscribe(ORDER_RESULTS)
-    listener.get_message(timeout=1)
-    watch.expect(count)
+    with running(_forward, [(dict(environment), *hop) for hop in HOPS]):
+        watch, sent = Stopwatch(), [feed.event(number) for number in range(count)]
+        assert all(event.data for event in sent), "encoded before the clock runs"
 
-    def read() -> None:
-        while not watch.done.is_set():
-            message = listener.get_message(timeout=0.2)
-            at_ns = time.perf_counter_ns()
-            if message is not None:
-                watch.arrived(decode(message["data"])["correlation_id"], at_ns)
+        def send(number: int) -> None:
+            watch.sending(sent[number].event_id)
+            feed.send(sent[number])
 
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
-    sent = [feed.event(number) for number in range(count)]
-    assert all(event.data for event in sent), "encoded before the clock runs"
-
-    def send(number: int) -> None:
-        watch.sending(sent[number].event_id)
-        feed.send(sent[number])
-
-    pace(send, count, rate)
-    watch.done.wait(30)
-    watch.done.set()
-    reader.join()
-    for process in processes:
-        process.kill()
-        process.join()
-    listener.close()
-    return watch.result(rate, skip=count // 10)
+        return time_series(
+            listening(environment, ORDER_RESULTS),
+            watch,
+            lambda data: str(decode(data)["correlation_id"]),
+            send,
+            rate=rate,
+            count=count,
+            expected=count,
+        )

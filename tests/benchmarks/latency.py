@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import Any
 
-__all__ = ["Latency", "Stopwatch", "pace"]
+from redis.client import PubSub
+
+__all__ = ["Latency", "Stopwatch", "pace", "running", "time_series"]
 
 
 @dataclass(frozen=True)
@@ -90,3 +95,66 @@ def pace(send: Callable[[int], None], count: int, rate: float) -> None:
             if wait > 0:
                 time.sleep(wait)
         send(number)
+
+
+@contextmanager
+def running(forward: Callable[..., None], arguments: Iterable[tuple[Any, ...]]) -> Iterator[None]:
+    """Run a process for each of `arguments`, which is told by an event (its last argument) to say that it is ready."""
+    context = multiprocessing.get_context("spawn")
+    started = []
+    for own in arguments:
+        ready = context.Event()
+        process = context.Process(target=forward, args=(*own, ready), daemon=True)
+        process.start()
+        started.append((process, ready))
+    for _, ready in started:
+        ready.wait(30)
+    try:
+        yield
+    finally:
+        for process, _ in started:
+            process.kill()
+            process.join()
+
+
+def time_series(
+    listener: PubSub,
+    watch: Stopwatch,
+    key_of: Callable[[bytes], str | None],
+    send: Callable[[int], None],
+    *,
+    rate: float,
+    count: int,
+    expected: int,
+    patience_sec: float = 30,
+) -> Latency:
+    """Send `count` messages at `rate` while a thread reads what comes back, and return the latency.
+
+    Args:
+        listener: subscribed to the channel of the answers; closed in the end.
+        watch: told by `send` of each message that is timed.
+        key_of: by which an answer is paired with its message; None: it belongs to none.
+        send: sends the message of a number.
+        rate: messages a second; 0: as fast as it goes.
+        count: how many messages are sent.
+        expected: answers that end the series; the first tenth of them warms up and does not count.
+        patience_sec: so long is waited for the last answer.
+    """
+    watch.expect(expected)
+
+    def read() -> None:
+        while not watch.done.is_set():
+            message = listener.get_message(timeout=0.2)
+            at_ns = time.perf_counter_ns()
+            key = None if message is None else key_of(message["data"])
+            if key is not None:
+                watch.arrived(key, at_ns)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    pace(send, count, rate)
+    watch.done.wait(patience_sec)
+    watch.done.set()
+    reader.join()
+    listener.close()
+    return watch.result(rate, skip=expected // 10)

@@ -19,7 +19,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -38,8 +37,8 @@ from services.common.journal.lease import Lease
 from services.common.journal.opening import open_bus
 from services.common.settings import Infrastructure, load_settings
 from services.common.timestamps import MINUTE_US
-from tests.benchmarks.bare_chain import connect
-from tests.benchmarks.latency import Latency, Stopwatch, pace
+from tests.benchmarks.bare_chain import listening
+from tests.benchmarks.latency import Latency, Stopwatch, time_series
 
 __all__ = [
     "STRATEGY",
@@ -245,25 +244,13 @@ def config_of_feed() -> Control:
 
 def _run(environment: Mapping[str, str], feed: Feed, *, rate: float, count: int) -> Latency:
     watch = Stopwatch()
-    listener = connect(environment).pubsub(ignore_subscribe_messages=True)
-    listener.subscribe(ORDER_RESULTS)
-    listener.get_message(timeout=1)
     events = [feed.event(number) for number in range(count)]
     timed = {number for number in range(count) if feed.closes_an_entry(number)}
     assert all(event.data for event in events), "encoded before the clock runs"
-    watch.expect(len(timed))
 
-    def read() -> None:
-        while not watch.done.is_set():
-            message = listener.get_message(timeout=0.2)
-            at_ns = time.perf_counter_ns()
-            if message is not None:
-                result = parse_event(ORDER_RESULTS, message["data"])
-                if isinstance(result, OrderResult) and result.status == "NEW":
-                    watch.arrived(result.correlation_id or "", at_ns)
-
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
+    def key_of(data: bytes) -> str | None:
+        result = parse_event(ORDER_RESULTS, data)
+        return (result.correlation_id or "") if isinstance(result, OrderResult) and result.status == "NEW" else None
 
     def send(number: int) -> None:
         event = events[number]
@@ -271,9 +258,13 @@ def _run(environment: Mapping[str, str], feed: Feed, *, rate: float, count: int)
             watch.sending(event.event_id)
         feed.send(event)
 
-    pace(send, count, rate)
-    watch.done.wait(UNANSWERED_SEC)
-    watch.done.set()
-    reader.join()
-    listener.close()
-    return watch.result(rate, skip=len(timed) // 10)
+    return time_series(
+        listening(environment, ORDER_RESULTS),
+        watch,
+        key_of,
+        send,
+        rate=rate,
+        count=count,
+        expected=len(timed),
+        patience_sec=UNANSWERED_SEC,
+    )
