@@ -13,6 +13,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, SecretStr
 
+from services.cdb_execution.adapters.keys import MexcAddresses
 from services.common.channels import ONLOOKERS, SERVICES
 from services.common.settings import Infrastructure
 
@@ -77,7 +78,7 @@ def _documented() -> dict[str, str]:
     return {pair[0]: pair[1] for pair in pairs}
 
 
-MODELS = [Infrastructure, *(model for service in (*SERVICES, *ONLOOKERS) for model in _models(service))]
+MODELS = [Infrastructure, MexcAddresses, *(model for service in (*SERVICES, *ONLOOKERS) for model in _models(service))]
 FIELDS = {(model, name) for model in MODELS for name in model.model_fields}
 
 
@@ -123,3 +124,10 @@ def test_compose_hands_every_setting_on(service: str) -> None:
     assert given - own - infrastructure == (
         {"MAX_DRAWDOWN_PCT", "MAX_EXPOSURE_PCT"} if service == "cdb_risk" else set()
     )
+
+
+def test_the_overlay_of_live_trading_hands_the_addresses_on() -> None:
+    """cdb_execution in Docker asks the exchange at the addresses, and with the patience, that stand in .env."""
+    overlay = yaml.safe_load((ROOT / "backoffice" / "docker" / "live.yml").read_text(encoding="utf-8"))
+
+    assert set(overlay["services"]["cdb_execution"]["environment"]) >= set(MexcAddresses.model_fields)
