@@ -19,13 +19,17 @@ COMMANDS: Final = frozenset({"halt", "resume", "flatten", "reset_breaker", "reso
 _NEEDS_NAME_AND_REASON: Final = frozenset({"resume", "reset_breaker", "resolve_order"})
 
 
-def refusal(command: Control, trading: TradingState, differences: Sequence[str] = ()) -> str | None:
+def refusal(
+    command: Control, trading: TradingState, differences: Sequence[str] = (), unknown: Sequence[str] = ()
+) -> str | None:
     """Return why a command is not done; None when it is.
 
     Args:
         command: of whomever.
         trading: the latches.
         differences: between books and exchange, which `resume` has to accept by name.
+        unknown: ids of orders that have been UNKNOWN for too long; nobody resumes before he has said what became of
+            them.
     """
     if command.action != "halt" and command.producer != channels.OPERATOR:
         return f"{command.action} comes from {command.producer}; only an operator may command it"
@@ -33,6 +37,11 @@ def refusal(command: Control, trading: TradingState, differences: Sequence[str] 
         return f"{command.action} needs a name (--by) and a reason (--reason)"
     if command.action == "resume" and not (trading.is_set("halt") or trading.is_set("freeze")):
         return f"nothing is halted by an operator; set are: {', '.join(trading.causes) or 'nothing'}"
+    if command.action == "resume" and unknown:
+        return (
+            f"order {', '.join(unknown)} has been UNKNOWN for over 60 s: see at the exchange what became of it, say so "
+            "(claire resolve-order), then resume"
+        )
     named = command.details.get("accept")
     missing = [name for name in differences if not isinstance(named, list) or name not in named]
     if command.action == "resume" and missing:

@@ -24,7 +24,7 @@ from services.cdb_risk.round_trips import net_result
 from services.cdb_risk.state import COMMANDS_REMEMBERED
 from services.cdb_risk.summary import summarise
 from services.cdb_risk.triggers import held_too_long
-from services.cdb_risk.watch import conditions
+from services.cdb_risk.watch import ANSWER_US, conditions
 from services.common import channels
 from services.common.account_facts import book_adjustment, opening_capital
 from services.common.events import Control, Event, MarketData, OrderResult, Purpose, Side, Signal
@@ -318,7 +318,8 @@ class RiskMachine(DecidingMachine):
             if command.command_id in state.commands:
                 return
             state.commands = [*state.commands[1 - COMMANDS_REMEMBERED :], command.command_id]
-        refused = refusal(command, state.trading, state.differences)
+        lost = state.reservations.unknown_for(ANSWER_US, self.now)
+        refused = refusal(command, state.trading, state.differences, lost)
         if refused is None and command.action == "resolve_order":
             refused = self._resolve(command)
         if refused is not None:

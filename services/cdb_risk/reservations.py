@@ -96,6 +96,14 @@ class Reservations:
             del self.orders[result.order_id]
         return reservation
 
+    def unknown_for(self, us: int, now: int) -> list[str]:
+        """Return the ids of the orders that have been UNKNOWN for at least so many microseconds."""
+        return [
+            order.order_id
+            for order in self.orders.values()
+            if order.unknown_since is not None and now - order.unknown_since >= us
+        ]
+
     def pending_increasing(self, key: str) -> Decimal:
         """Base units by which a position may still grow, long or short: what its entries may still fill."""
         return sum((o.remaining for o in self.orders.values() if o.key == key and o.purpose == "entry"), ZERO)

@@ -293,7 +293,16 @@ class Reconciling(PaperExecution):
     # an operator's word on a difference
 
     def _resume_objection(self, command: Control) -> str | None:
-        """Return why an operator's `resume` is not enough; None when it names every difference there is."""
+        """Return why an operator's `resume` is not enough; None when it names every difference there is.
+
+        An order of which nobody knows what became is no difference to be accepted: it is resolved, or heard of.
+        """
+        lost = [order.order_id for order in self.state.working if order.live is not None and order.live.frozen]
+        if lost:
+            return (
+                f"order {', '.join(lost)} has been UNKNOWN for over 60 s: see at the exchange what became of it, say so "
+                "(claire resolve-order), then resume"
+            )
         named = command.details.get("accept")
         accepted = list(named) if isinstance(named, list | tuple) else []
         missing = [name for name in self.state.live.difference_names() if name not in accepted]

@@ -43,7 +43,7 @@ class LiveOrder:
         cancel_at: when that was last wanted.
         not_found: how often in a row the exchange said that it does not know it.
         not_found_since: the first of these.
-        frozen: whether trading was frozen because of it.
+        frozen: whether trading was frozen because it is UNKNOWN.
         settled: an operator said how much of it had filled: fills count only where they are more than that.
         expected_bps: slippage that the paper exchange would have given it.
         trades: ids of the fills that are booked.
@@ -67,7 +67,7 @@ class LiveOrder:
     def heard(self, now: int) -> None:
         """Begin to wait anew: something was heard of it."""
         self.quiet_since, self.asked = now, self.queries
-        self.unknown_since = None
+        self.unknown_since, self.frozen = None, False
         self.not_found, self.not_found_since = 0, None
 
     def lost(self, now: int) -> None:

@@ -350,3 +350,48 @@ def test_a_fill_stated_while_the_answer_was_journalled_counts_once_in_every_ledg
     world.settle(80)
     assert (world.verdicts()[-1] == "agreed") == agrees
     assert ("balance:BTC" in world.machine.state.live.difference_names()) != agrees
+
+
+def resumed(world: World) -> None:
+    """Give the operator's resume."""
+    world.control("resume", producer=channels.OPERATOR, by="ada", reason="seen")
+    fold_all(world)
+
+
+def test_nobody_resumes_over_an_order_that_is_lost() -> None:
+    """UNKNOWN for 60 s: resume is refused with the order's id and the way out; resolved, it is taken."""
+    world = opened()
+    order = stuck(world)
+    for _ in range(70):
+        world.tick()
+        fold_all(world)
+
+    resumed(world)
+
+    refused = [entry.event for entry in world.entries if getattr(entry.event, "code", None) == "RESUME_REFUSED"]
+    assert world.machine.state.trading_state == "FROZEN"
+    assert order.order_id in refused[-1].message
+    assert "claire resolve-order" in refused[-1].message
+
+    resolved(world, order, "canceled")
+    resumed(world)
+    assert world.machine.state.trading_state == "ACTIVE"
+
+
+def test_an_order_that_is_lost_again_freezes_again() -> None:
+    """Heard of after the freeze and resumed, then UNKNOWN for another 60 s: trading freezes a second time."""
+    world = opened()
+    order = stuck(world)
+    for _ in range(70):
+        world.tick()
+        fold_all(world)
+    hear(world, report(order, "NEW"))
+    resumed(world)
+    assert world.machine.state.trading_state == "ACTIVE"
+
+    for _ in range(100):
+        world.tick()
+        fold_all(world)
+
+    assert order.status == "UNKNOWN"
+    assert world.machine.state.trading_state == "FROZEN"

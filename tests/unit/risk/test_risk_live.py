@@ -11,6 +11,7 @@ from claire.explain.wording import unit_of
 from services.cdb_risk.codes import Code
 from services.cdb_risk.layers.live_ramp import check_live_loss, check_live_order, check_live_position, tightest_last
 from services.cdb_risk.protective import LatchedExit
+from services.cdb_risk.reservations import Reservation
 from services.common import channels
 from services.common.errors import ContractViolation
 from tests.unit.risk.risk_desk import RiskDesk, layer
@@ -241,3 +242,25 @@ def test_a_position_without_a_mark_has_no_value_in_the_ramp() -> None:
     desk = opened()
     desk.machine.state.account.portfolio.adjust("mexc_spot", "BTCUSDT", Decimal("0.001"), Decimal(50_000), 1)
     assert desk.machine.summary()["ramp"]["position"] == {"value": None, "limit": 150, "headroom": None}
+
+
+def test_nobody_resumes_over_an_order_that_is_lost() -> None:
+    """UNKNOWN for 60 s: resume is refused, naming the order and the way out; once its end is told, it is taken."""
+    desk = opened()
+    state = desk.machine.state
+    lost = Reservation("o-1", BTC, "BUY", "entry", Decimal("0.001"), desk.machine.now, status="UNKNOWN")
+    lost.unknown_since = desk.machine.now
+    state.reservations.add(lost)
+    say(desk, "halt", freeze=True)
+    desk.tick(61_000)
+
+    desk.command("resume", by="ada", reason="x")
+
+    [refused] = [alert for alert in desk.alerts if alert.code == "COMMAND_REFUSED"]
+    assert state.trading.mode == "FROZEN"
+    assert "o-1" in refused.message
+    assert "claire resolve-order" in refused.message
+
+    del state.reservations.orders["o-1"]
+    desk.command("resume", by="ada", reason="x")
+    assert state.trading.mode == "ACTIVE"
