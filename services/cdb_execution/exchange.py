@@ -27,11 +27,16 @@ __all__ = [
     "Pushed",
     "StreamState",
     "Trade",
+    "TradeKind",
     "UserStream",
 ]
 
 ExchangeStatus = Literal["NEW", "PARTIALLY_FILLED", "FILLED", "CANCELED", "REJECTED"]
 """What an order is at the exchange; `CANCELED` may have filled in part."""
+
+
+TradeKind = Literal["order", "liquidation", "deleveraging", "delivery"]
+"""Why there was a fill: somebody's order, or the exchange closing a position of the account by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +113,7 @@ class Trade:
 
     Attributes:
         fee: paid when positive, in `fee_currency` (base, quote or another coin).
+        kind: other than `order` on perpetuals, when the exchange closed a position by itself.
     """
 
     venue: Venue
@@ -122,6 +128,7 @@ class Trade:
     fee_currency: str
     liquidity: Literal["maker", "taker"]
     time: int
+    kind: TradeKind = "order"
 
 
 @dataclass(frozen=True, kw_only=True)

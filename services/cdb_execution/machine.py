@@ -148,6 +148,8 @@ class ExecutionMachine(LiveExecution):
             self._on_account(event)
         elif event.action == "funding" and event.causation_id is None:
             self._on_exchange_funding(event)
+        elif event.action == "liquidation" and event.causation_id is None:
+            self._on_exchange_liquidation(event)
         elif event.action == "started":
             self._after_own_start()
 

@@ -39,8 +39,8 @@ def refusal(
         return f"nothing is halted by an operator; set are: {', '.join(trading.causes) or 'nothing'}"
     if command.action == "resume" and unknown:
         return (
-            f"order {', '.join(unknown)} has been UNKNOWN for over 60 s: see at the exchange what became of it, say so "
-            "(claire resolve-order), then resume"
+            f"order {', '.join(unknown)} has been UNKNOWN for over 60 s: see at the exchange what became of it, "
+            "say so (claire resolve-order), then resume"
         )
     named = command.details.get("accept")
     missing = [name for name in differences if not isinstance(named, list) or name not in named]

@@ -184,6 +184,8 @@ class ExchangeDesk:
         elif isinstance(message, Balance | PositionReport):
             self._moved = True  # whatever moved the account: it is compared early
         else:
+            if isinstance(message, Trade) and message.kind != "order":
+                self._nudged = True  # the exchange closed something by itself: what is left is asked for at once
             self.inbox.append(message)
 
     # what the state wants

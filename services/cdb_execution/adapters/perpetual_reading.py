@@ -17,6 +17,7 @@ from services.cdb_execution.exchange import (
     OrderReport,
     PositionReport,
     Trade,
+    TradeKind,
 )
 from services.common.decimals import FIXED, ZERO
 from services.common.errors import ExchangeAnswerInvalid
@@ -43,6 +44,14 @@ SizeOf = Callable[[str], Decimal]
 _SIDES: Final[dict[int, Literal["BUY", "SELL"]]] = {1: "BUY", 2: "BUY", 3: "SELL", 4: "SELL"}
 """Open long and close short buy; open short and close long sell."""
 _STATUS: Final[dict[int, ExchangeStatus]] = {1: "NEW", 2: "NEW", 3: "FILLED", 4: "CANCELED", 5: "REJECTED"}
+_KINDS: Final[dict[str, TradeKind]] = {
+    "2": "liquidation",
+    "3": "liquidation",
+    "4": "deleveraging",
+    "5": "delivery",
+    "6": "liquidation",
+}
+"""Categories of orders of the exchange's own: taken over, closed after that, deleveraged, delivered, hedged."""
 _ISOLATED: Final = 1
 _GIVEN_BY_EXCHANGE: Final = "_m_"
 """How the client id begins that the exchange makes up for an order without one."""
@@ -116,6 +125,7 @@ def read_trade(value: Any, size_of: SizeOf) -> Trade:
         fee_currency=text(row, "feeCurrency"),
         liquidity="taker" if flag(row, "taker" if "taker" in row else "isTaker") else "maker",
         time=milliseconds(row, "timestamp"),
+        kind=_KINDS.get(optional_identifier(row, "category") or "", "order"),
     )
 
 

@@ -225,6 +225,6 @@ def _balance(currency: str, expected: Decimal, actual: Decimal) -> Difference:
 
 def describe(trade: Trade) -> str:
     """Return a sentence about a fill."""
-    return (
-        f"{trade.side} {shown(trade.quantity)} {trade.symbol} at {shown(trade.price)}, order {trade.exchange_order_id}"
-    )
+    by = "" if trade.kind == "order" else f"{trade.kind} by the exchange: "
+    made = f"{trade.side} {shown(trade.quantity)} {trade.symbol} at {shown(trade.price)}"
+    return f"{by}{made}, order {trade.exchange_order_id}"

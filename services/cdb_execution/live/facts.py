@@ -18,6 +18,7 @@ from services.cdb_execution.live.intake import (
     news_of_trades,
     own_trades,
 )
+from services.cdb_execution.live.liquidations import TakenOver, taken_over
 from services.cdb_execution.live.state import trade_name
 from services.cdb_execution.live.tracking import LiveOrder
 from services.cdb_execution.machine import ExecutionMachine
@@ -109,6 +110,9 @@ def _next(machine: ExecutionMachine, message: Message | Snapshot, number: int) -
         for payment in message.funding:
             if payment.payment_id not in machine.state.live.payments and _is_ours(machine.state, payment):
                 return Stated(_funding(machine, payment, number), done=False)
+        gone = taken_over(machine.state, message.trades, message.positions, machine.specs())
+        if gone is not None:
+            return Stated(_liquidation(machine, gone, number), done=False)
         return _account(machine, message, number)
     news = news_of(machine.state, message)
     if not news:
@@ -220,6 +224,17 @@ def _funding(machine: ExecutionMachine, payment: FundingPayment, number: int) ->
         action="funding",
         service=channels.EXECUTION,
         details={**fact.details(), "payment_id": payment.payment_id},
+    )
+
+
+def _liquidation(machine: ExecutionMachine, gone: TakenOver, number: int) -> Control:
+    return Control(
+        event_id=derive_id(str(machine.fold.run_id), channels.EXECUTION, SOURCE, number),
+        timestamp=machine.now,
+        producer=channels.EXECUTION,
+        action="liquidation",
+        service=channels.EXECUTION,
+        details={**gone.fact.details(), "fills": gone.fills},
     )
 
 

@@ -27,9 +27,11 @@ from services.cdb_execution.order_state import WorkingOrder
 from services.cdb_execution.paper import PaperExecution
 from services.common.currencies import base_and_quote
 from services.common.decimals import ZERO, clamp
+from services.common.errors import ContractViolation
 from services.common.events import Alert, Control, OrderResult
 from services.common.instruments import PERPETUAL, InstrumentSpec, instrument_key
 from services.common.perpetual_facts import read_payment
+from services.common.portfolio import Position
 from services.common.timestamps import SECOND_US, format_timestamp
 
 __all__ = ["Reconciling"]
@@ -99,6 +101,25 @@ class Reconciling(PaperExecution):
         self.state.perpetual(key, payment.symbol).position.funding += payment.amount
         live.revision += 1
         live.funding_due.pop(key, None)
+
+    def _on_exchange_liquidation(self, event: Control) -> None:
+        """Book a position that the exchange has taken over, and let nothing go on before somebody has looked."""
+        symbol, fills = event.details.get("symbol"), event.details.get("fills")
+        if not (isinstance(symbol, str) and isinstance(fills, list | tuple)):
+            raise ContractViolation(f"liquidation {event.event_id}: {symbol!r}, {fills!r} tells no position and fills")
+        key, live = instrument_key(PERPETUAL, symbol), self.state.live
+        wallet = live.wallet
+        lost = live.portfolio.liquidate(key)
+        live.ledger.add(self._quote, live.wallet - wallet)
+        self.state.positions[key] = ZERO
+        self.state.perpetual(key, symbol).position = Position(PERPETUAL, symbol)
+        live.remember_trades([str(name) for name in fills])
+        live.revision += 1
+        live.funding_due.pop(key, None)
+        message = f"the exchange has liquidated {symbol}: {shown(lost)} {self._quote} of margin are lost"
+        details = {name: event.details.get(name) for name in ("symbol", "quantity", "entry", "price", "mark", "margin")}
+        self._tell("CRITICAL", "POSITION_LIQUIDATED", message, details)
+        self._freeze(message, {"symbol": symbol})
 
     # freezing
 
@@ -203,7 +224,7 @@ class Reconciling(PaperExecution):
 
     def _compare(self, account: Account) -> list[Difference]:
         """Return where the account is not what the books say, but for what an operator has accepted as it is."""
-        live, specs = self.state.live, self._specs()
+        live, specs = self.state.live, self.specs()
         if account.venue != PERPETUAL:
             return compare_balances(account, live.ledger, specs)
         books = PerpetualBooks(
@@ -284,7 +305,7 @@ class Reconciling(PaperExecution):
             if order.live is not None and order.client_order_id in open_ids:
                 order.live.cancel(self.now)
 
-    def _specs(self) -> dict[str, InstrumentSpec]:
+    def specs(self) -> dict[str, InstrumentSpec]:
         """Return the instruments of the venue that may be traded or were in this run, by symbol."""
         may = [instrument_key(self.settings.VENUE, symbol) for symbol in self.settings.LIVE_SYMBOLS]
         specs = [self.settings.spec(key) for key in dict.fromkeys([*may, *self.state.positions])]
@@ -300,8 +321,8 @@ class Reconciling(PaperExecution):
         lost = [order.order_id for order in self.state.working if order.live is not None and order.live.frozen]
         if lost:
             return (
-                f"order {', '.join(lost)} has been UNKNOWN for over 60 s: see at the exchange what became of it, say so "
-                "(claire resolve-order), then resume"
+                f"order {', '.join(lost)} has been UNKNOWN for over 60 s: see at the exchange what became of it, "
+                "say so (claire resolve-order), then resume"
             )
         named = command.details.get("accept")
         accepted = list(named) if isinstance(named, list | tuple) else []
@@ -339,7 +360,7 @@ class Reconciling(PaperExecution):
         live, actual = self.state.live, difference.actual or ZERO
         change = actual - (difference.expected or ZERO)
         live.ledger.add(difference.subject, change)
-        specs = self._specs()
+        specs = self.specs()
         if any(spec.quote == difference.subject for spec in specs.values()):
             live.portfolio.cash += change
             return change
@@ -356,7 +377,7 @@ class Reconciling(PaperExecution):
 
         The money that the change cost or brought is in the balance: what the change alone would book is taken back.
         """
-        spec, live = self._specs().get(difference.subject), self.state.live
+        spec, live = self.specs().get(difference.subject), self.state.live
         if spec is None:
             return ZERO
         wallet, leverage = live.wallet, difference.leverage or 1

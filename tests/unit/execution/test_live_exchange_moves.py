@@ -1,0 +1,157 @@
+"""What the exchange does by itself: it liquidates, deleverages, and has another position mode than ours."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from services.cdb_execution.adapters.perpetual_reading import read_trade
+from services.cdb_execution.exchange import Trade
+from services.cdb_sandbox.market.events import MarketEvent
+from services.common import channels
+from services.common.errors import ContractViolation
+from services.common.events import Alert, Control
+from services.common.perpetual_facts import book_fact
+from services.common.portfolio import Portfolio
+from tests.unit.execution.perpetual_world import PERP, PerpetualWorld
+from tests.unit.execution.sandbox_world import SandboxWorld, simulated_time
+from tests.unit.execution.test_live_perpetuals import accept, controls
+
+pytestmark = [pytest.mark.unit, pytest.mark.risk]
+
+
+def seized(world: PerpetualWorld, quantity: str = "0.2", **changed: Any) -> Trade:
+    """Let the exchange take a part of the long over; its share of the margin is lost."""
+    exchange, taken = world.exchange, Decimal(quantity)
+    exchange.margin -= (lost := exchange.margin * taken / exchange.held)
+    exchange.wallet -= lost
+    exchange.held -= taken
+    fields: dict[str, Any] = {
+        "venue": "mexc_perpetual", "symbol": "BTCUSDT", "side": "SELL", "trade_id": f"L{len(exchange.booked)}",
+        "exchange_order_id": "77", "client_order_id": None, "quantity": taken, "price": Decimal(20_100),
+        "fee": Decimal(0), "fee_currency": "USDT", "liquidity": "taker", "time": exchange.now, "kind": "liquidation",
+    }  # fmt: skip
+    exchange.booked.append(made := Trade(**fields | changed))
+    return made
+
+
+def test_a_liquidation_is_a_fact_in_every_ledger_and_freezes() -> None:
+    """One `liquidation`, named fills, CRITICAL, FROZEN at once; the books are the exchange's without anybody's word."""
+    world = PerpetualWorld()
+    world.hold()
+    world.desk.deliver(seized(world))
+    world.settle(15)
+
+    [fact] = controls(world, "liquidation")
+    assert fact.causation_id is None
+    assert (fact.details["quantity"], fact.details["price"]) == (Decimal("0.2"), Decimal(20_100))
+    assert fact.details["loss"] == fact.details["margin"] == Decimal(4008)
+    assert list(fact.details["fills"]) == ["L1/77"]
+    assert world.machine.state.trading_state == "FROZEN"
+    assert world.alerts() == ["POSITION_LIQUIDATED"]
+    assert controls(world, "halt")[-1].details == {"freeze": True, "symbol": "BTCUSDT"}
+    assert world.verdicts()[-1] == "agreed"
+    assert (world.machine.state.held(PERP), world.machine.state.perpetuals[PERP].position.quantity) == (0, 0)
+
+    ledger = Portfolio.with_cash(Decimal(10_000))
+    for result in world.results:
+        ledger.book(result, 2)
+    book_fact(ledger, fact)
+    assert abs(ledger.cash + ledger.margin - world.exchange.wallet) < Decimal("0.01")
+
+    accept(world)
+    assert world.machine.state.trading_state == "ACTIVE"
+    world.compare()
+    assert len(controls(world, "liquidation")) == 1
+
+
+@pytest.mark.parametrize(
+    ("quantity", "changed"),
+    [("0.1", {}), ("0.2", {"kind": "deleveraging"}), ("0.2", {"symbol": "ETHUSDT"}), ("0.2", {"side": "BUY"})],
+)
+def test_what_does_not_explain_the_whole_position_is_a_stranger(quantity: str, changed: dict[str, Any]) -> None:
+    """A part, a deleveraging, another symbol, the wrong side: no fact; frozen at once by the fill's name and kind."""
+    world = PerpetualWorld()
+    world.hold()
+    made = seized(world, quantity, **changed)
+    world.compare()
+
+    assert not controls(world, "liquidation")
+    assert world.machine.state.trading_state == "FROZEN"
+    assert f"trade:{made.trade_id}" in world.machine.state.live.difference_names()
+    [alert] = [entry.event for entry in world.entries if isinstance(entry.event, Alert)]
+    assert f"{made.kind} by the exchange" in alert.message
+
+    while world.machine.state.live.differences:
+        accept(world, *world.machine.state.live.difference_names())
+    world.compare()
+    assert world.verdicts()[-1] == "agreed"
+    assert not controls(world, "liquidation")
+
+
+def test_in_two_parts_it_is_the_fact_once_all_is_gone() -> None:
+    """The first part is a stranger, the second makes both the liquidation of the whole position."""
+    world = PerpetualWorld()
+    world.hold()
+    seized(world, "0.1")
+    world.compare()
+    seized(world, "0.1")
+    world.compare()
+
+    [fact] = controls(world, "liquidation")
+    assert list(fact.details["fills"]) == ["L1/77", "L2/77"]
+    assert world.verdicts()[-1] == "agreed"
+    assert world.machine.state.live.difference_names() == []
+
+
+def test_a_liquidation_that_tells_nothing_is_a_violation() -> None:
+    """Without symbol and fills it is refused by name."""
+    world = PerpetualWorld()
+    event = Control(event_id="x", timestamp=world.machine.now, producer=channels.EXECUTION, action="liquidation")
+    world.append(event, "exchange:99")
+    with pytest.raises(ContractViolation, match="tells no position and fills"):
+        world.settle()
+
+
+@pytest.mark.parametrize(
+    ("category", "kind"),
+    [(None, "order"), (1, "order"), (2, "liquidation"), (3, "liquidation"), (4, "deleveraging"), (5, "delivery"),
+     (6, "liquidation"), (99, "order")],
+)  # fmt: skip
+def test_the_category_of_a_fill_tells_who_wanted_it(category: int | None, kind: str) -> None:
+    """MEXC's numbers; what is absent or new to us counts as somebody's order."""
+    row: dict[str, Any] = {
+        "id": "1", "symbol": "BTC_USDT", "side": 4, "vol": 10, "price": Decimal(40_000), "feeCurrency": "USDT",
+        "fee": 0, "timestamp": 1609992674000, "orderId": "7", "taker": True, "category": category,
+    }  # fmt: skip
+    assert read_trade(row, lambda _symbol: Decimal("0.0001")).kind == kind
+
+
+def held_there(quantity: str = "0.2") -> SandboxWorld:
+    """Return a world at the sandbox that holds a long with leverage 2, all compared."""
+    world = SandboxWorld(1, "mexc_perpetual")
+    with simulated_time(world):
+        world.rest()
+        world.quote("20")
+        world.order("BUY", Decimal(quantity), price=Decimal(40_400))
+        world.rest()
+    assert world.machine.state.held(PERP) == Decimal(quantity)
+    return world
+
+
+def test_the_sandbox_liquidates_and_its_own_words_make_the_fact() -> None:
+    """The mark falls through the liquidation price: real requests bring the fact, and wallet and position agree."""
+    world = held_there()
+    with simulated_time(world):
+        world.sandbox.house.apply(MarketEvent(key=PERP, mark=Decimal(15_000)))
+        world.rest()
+
+    facts = [entry.event for entry in world.journal.entries if isinstance(entry.event, Control)]
+    [fact] = [event for event in facts if event.action == "liquidation"]
+    assert fact.details["quantity"] == Decimal("0.2")
+    assert world.machine.state.held(PERP) == 0
+    assert world.machine.state.trading_state == "FROZEN"
+    assert "RECONCILIATION_DIFFERENCE" not in world.alerts()
+    world.fold_again()
