@@ -281,6 +281,10 @@ class Exchange(Protocol):
         """Return every settlement of funding on a perpetual since a time, oldest first; none on spot."""
         ...
 
+    def hedge_mode(self) -> bool:
+        """Return whether the account keeps long and short of one perpetual apart; never on spot."""
+        ...
+
     def clock_offset_ms(self) -> int:
         """Return what the exchange's clock is ahead of this machine's, as last measured; 0 before. Asks nothing."""
         ...

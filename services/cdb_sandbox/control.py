@@ -8,6 +8,7 @@
 | POST /sandbox/market/trade | venue, symbol, price, quantity, taker (BUY, SELL or absent) |
 | POST /sandbox/market/mark | symbol, mark and, if given, funding_rate |
 | POST /sandbox/clock | advance_ms of a stepped clock, or skew_ms of the real one |
+| POST /sandbox/position-mode | account, mode (1: hedge, in which every order is refused; 2: one-way) |
 | POST /sandbox/streams/disconnect | end all WebSocket connections; cut: without a closing handshake |
 | POST /sandbox/listen-keys/expire | end all listen keys |
 """
@@ -24,9 +25,10 @@ from services.cdb_sandbox.clock import RealClock, SteppedClock
 from services.cdb_sandbox.core.depth import Quote
 from services.cdb_sandbox.core.orders import Side
 from services.cdb_sandbox.faults import Fault, FaultKind
-from services.cdb_sandbox.house import House
+from services.cdb_sandbox.house import DEFAULT_CUSTOMER, House
 from services.cdb_sandbox.ledger import injections, ledger
 from services.cdb_sandbox.market.events import MarketEvent, MarketTrade
+from services.cdb_sandbox.perpetual_rows import HEDGE, ONE_WAY
 from services.cdb_sandbox.wire import to_json
 from services.common.instruments import instrument_key
 
@@ -103,6 +105,13 @@ def _clock(house: House, body: Body) -> None:
         raise ValueError("advance_ms moves a stepped clock, skew_ms sets the real one ahead")
 
 
+def _position_mode(house: House, body: Body) -> None:
+    account, mode = str(body.get("account", DEFAULT_CUSTOMER.name)), body.get("mode")
+    if account not in house.exchange.margins or mode not in {HEDGE, ONE_WAY}:
+        raise ValueError(f"account: one of {', '.join(house.exchange.margins)}; mode: {HEDGE} or {ONE_WAY}")
+    house.exchange.margins[account].hedged = mode == HEDGE
+
+
 def _disconnect(house: House, body: Body) -> None:
     house.hub.close_all(cut=bool(body.get("cut", False)))
 
@@ -116,6 +125,7 @@ _ACTIONS: Final[dict[tuple[str, str], Callable[[House, Body], Any]]] = {
     ("POST", "market/trade"): _trade,
     ("POST", "market/mark"): _mark,
     ("POST", "clock"): _clock,
+    ("POST", "position-mode"): _position_mode,
     ("POST", "streams/disconnect"): _disconnect,
     ("POST", "listen-keys/expire"): lambda house, _: house.listen_keys.expire_all(),
 }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FUNDING_MS",
+    "HEDGE",
     "ONE_WAY",
     "ORDER_STATES",
     "contract_id",
@@ -29,7 +30,8 @@ __all__ = [
 
 FUNDING_MS: Final = 8 * 3600 * 1000
 ONE_WAY: Final = 2
-"""Position mode of the whole sandbox; 1 would be the hedge mode."""
+HEDGE: Final = 1
+"""Position modes; nothing can be traded in the second here."""
 
 _CODES: Final = {
     OrderType.LIMIT: 1,

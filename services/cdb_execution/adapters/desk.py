@@ -284,6 +284,7 @@ class ExchangeDesk:
                 trades=trades,
                 funding=paid,
                 rules=rules,
+                hedged=pays and self.exchange.hedge_mode(),
             )
             self.inbox.append(snapshot)
         except (ExchangeUnreachable, ExchangeRefused) as error:

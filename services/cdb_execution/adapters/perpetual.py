@@ -50,6 +50,7 @@ _TYPES: Final = {"GTC": 1, "IOC": 3, "FOK": 4}
 _MARKET: Final = 5
 _ISOLATED: Final = 1
 _ONE_WAY: Final = 2
+_HEDGE: Final = "1"
 _OPENING: Final = {"BUY": 1, "SELL": 3}
 _CLOSING: Final = {"BUY": 2, "SELL": 4}
 
@@ -178,6 +179,17 @@ class MexcPerpetual:
         """Return the open positions."""
         rows = as_rows(self._read("position/open_positions"), "positions")
         return [position for position in (read_position(row, self.contract_size) for row in rows) if position.quantity]
+
+    def hedge_mode(self) -> bool:
+        """Return whether the account keeps long and short of one contract apart.
+
+        Raises:
+            ExchangeAnswerInvalid: the answer is none of the two modes.
+        """
+        mode = str(self._read("position/position_mode"))
+        if mode not in {_HEDGE, str(_ONE_WAY)}:
+            raise ExchangeAnswerInvalid(f"position_mode={mode[:80]!r}: 1 (hedge) or 2 (one-way) is meant")
+        return mode == _HEDGE
 
     def listings(self, symbols: Sequence[str]) -> list[Listing]:
         """Return what the exchange publishes of contracts now; those that it does not list are left out."""

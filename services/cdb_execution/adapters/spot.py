@@ -163,6 +163,10 @@ class MexcSpot:
         """Return nothing: spot pays none."""
         return []
 
+    def hedge_mode(self) -> bool:
+        """Return False: spot has no positions."""
+        return False
+
     def listings(self, symbols: Sequence[str]) -> list[Listing]:
         """Return what the exchange publishes of instruments now; those that it does not list are left out."""
         call = Call("GET", "/api/v3/exchangeInfo", {"symbols": ",".join(symbols)}, weight=25, signed=False)

@@ -24,6 +24,7 @@ from services.common.instruments import InstrumentSpec, Venue
 __all__ = [
     "Account",
     "Difference",
+    "NEVER_ACCEPTED",
     "DifferenceKind",
     "Held",
     "Ledger",
@@ -35,11 +36,27 @@ __all__ = [
 ]
 
 DifferenceKind = Literal[
-    "balance", "position", "open_order", "trade", "entry", "margin", "margin_mode", "leverage", "available", "equity"
+    "balance",
+    "position",
+    "open_order",
+    "trade",
+    "entry",
+    "margin",
+    "margin_mode",
+    "leverage",
+    "available",
+    "equity",
+    "position_mode",
 ]
+NEVER_ACCEPTED: Final = frozenset[DifferenceKind]({"position_mode"})
+"""What no word of an operator makes right: under it no order of ours could mean what it says."""
 
 _QUOTE_DUST: Final = Decimal("0.01")
 _COIN_DUST: Final = Decimal("0.01")
+_HEDGE_MODE: Final = (
+    "the account is in hedge mode, and only one-way mode is traded: set the position mode of the futures account to "
+    "one-way (which needs no open position and no open order), then claire resume"
+)
 
 
 class OpenOrder(BaseModel):
@@ -77,6 +94,7 @@ class Account(BaseModel):
         covered: by order id, the fills that an operator's word stands for.
         rules: which orders the exchange takes, where that is new.
         available, equity: of perpetuals, by currency: what orders could be placed of; with unrealised profit.
+        hedge_mode: whether long and short of one perpetual are kept apart.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -91,6 +109,7 @@ class Account(BaseModel):
     rules: list[OrderRules] | None = None
     available: dict[str, Number] = {}
     equity: dict[str, Number] = {}
+    hedge_mode: bool = False
 
     @field_validator("rules")
     @classmethod
@@ -179,6 +198,8 @@ class Difference:
 def strangers(account: Account, is_working: Callable[[OpenOrder], bool], accepted: Iterable[str]) -> list[Difference]:
     """Return the open orders and fills that no order of ours explains, but for those that an operator has accepted.
 
+    And a position mode in which no order of ours can be meant.
+
     Args:
         account: as the exchange has it.
         is_working: whether an open order is one of ours that has not ended.
@@ -195,6 +216,8 @@ def strangers(account: Account, is_working: Callable[[OpenOrder], bool], accepte
         if not is_working(order)
     ]
     found += [Difference("trade", trade_id, detail) for trade_id, detail in account.foreign_trades.items()]
+    if account.hedge_mode:
+        found.append(Difference("position_mode", account.venue, _HEDGE_MODE))
     return [difference for difference in found if difference.name not in known]
 
 

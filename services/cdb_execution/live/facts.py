@@ -46,7 +46,10 @@ _FAULT_SHOWN: Final = 500
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The account as it was read, piece by piece, after the books had reached `revision`; `rules` when asked for."""
+    """The account as it was read, piece by piece, after the books had reached `revision`; `rules` when asked for.
+
+    `hedged`: it keeps long and short of one perpetual apart.
+    """
 
     revision: int
     balances: Sequence[Balance]
@@ -55,6 +58,7 @@ class Snapshot:
     trades: Sequence[Trade]
     funding: Sequence[FundingPayment] = ()
     rules: Sequence[OrderRules] | None = None
+    hedged: bool = False
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,7 @@ def _account(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> Stat
             ],
             "foreign_trades": {trade.trade_id: describe(trade) for trade in foreign[:_FOREIGN_SHOWN]},
             **({"covered": covered} if covered else {}),
+            **({"hedge_mode": True} if snapshot.hedged else {}),
             **_new_rules(machine.state, snapshot.rules),
             **(_money(snapshot.balances) if machine.settings.VENUE == PERPETUAL else {}),
         },

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from services.cdb_execution.codes import shown
 from services.cdb_execution.live.account import (
+    NEVER_ACCEPTED,
     Account,
     Difference,
     OpenOrder,
@@ -324,6 +325,9 @@ class Reconciling(PaperExecution):
                 f"order {', '.join(lost)} has been UNKNOWN for over 60 s: see at the exchange what became of it, "
                 "say so (claire resolve-order), then resume"
             )
+        firm = [found.detail for found in self.state.live.differences if found.kind in NEVER_ACCEPTED]
+        if firm:
+            return "; ".join(firm)
         named = command.details.get("accept")
         accepted = list(named) if isinstance(named, list | tuple) else []
         missing = [name for name in self.state.live.difference_names() if name not in accepted]

@@ -85,7 +85,11 @@ class Position:
 
 
 class Margin:
-    """The perpetual account of one customer, settled in one currency."""
+    """The perpetual account of one customer, settled in one currency.
+
+    Attributes:
+        hedged: in hedge mode, of which there is nothing here but that it is told and refuses every order.
+    """
 
     def __init__(self, account: str, cash: Decimal, records: Records, currency: str = "USDT") -> None:
         self.account = account
@@ -96,6 +100,7 @@ class Margin:
         self.closed: list[PositionState] = []
         self.funding_records: list[dict[str, object]] = []
         self.leverages: dict[str, int] = {}
+        self.hedged = False
         self._records = records
 
     @property

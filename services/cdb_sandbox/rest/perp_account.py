@@ -9,7 +9,7 @@ from services.cdb_sandbox.core.exchange import OrderDraft
 from services.cdb_sandbox.core.margin import Margin
 from services.cdb_sandbox.core.orders import OrderType
 from services.cdb_sandbox.house import House
-from services.cdb_sandbox.perpetual_rows import ONE_WAY, position_row
+from services.cdb_sandbox.perpetual_rows import HEDGE, ONE_WAY, position_row
 from services.cdb_sandbox.rest.perp_public import risk_tiers
 from services.cdb_sandbox.rest.request import Request
 from services.common.decimals import ZERO
@@ -131,8 +131,8 @@ def change_margin(house: House, request: Request) -> Any:
 
 
 def position_mode(house: House, request: Request) -> Any:
-    """Return the position mode: this sandbox has the one-way mode."""
-    return ONE_WAY
+    """Return the position mode: the one-way mode, unless a test has set the other."""
+    return HEDGE if house.exchange.margins[request.account].hedged else ONE_WAY
 
 
 def change_position_mode(house: House, request: Request) -> Any:
@@ -140,6 +140,7 @@ def change_position_mode(house: House, request: Request) -> Any:
     body = request.json if isinstance(request.json, dict) else {}
     if str(body.get("positionMode")) != str(ONE_WAY):
         raise SandboxRefusal(7001, "Position mode cannot be changed: this sandbox is one-way", status=200)
+    house.exchange.margins[request.account].hedged = False
 
 
 def close_all(house: House, request: Request) -> Any:

@@ -73,7 +73,7 @@ def _draft(house: House, request: Request) -> OrderDraft:
         raise _refuse(2029, "Order type error")
     if _whole(body, "openType", 1) != 1:
         raise _refuse(2002, "Open type error: this sandbox has isolated margin only")
-    if _whole(body, "positionMode", 2) != 2:
+    if _whole(body, "positionMode", 2) != 2 or house.exchange.margins[request.account].hedged:
         raise _refuse(7002, "Position mode does not match")
     refuse_unbuilt_fields(body)
     volume, price = _number(body, "vol"), _number(body, "price")

@@ -192,6 +192,10 @@ class ModelExchange:
         """Return none."""
         return []
 
+    def hedge_mode(self) -> bool:
+        """Return False."""
+        return False
+
     def clock_offset_ms(self) -> int:
         """Return none."""
         return 0

@@ -22,7 +22,7 @@ class PerpetualExchange(ModelExchange):
         super().__init__(*given)
         self.wallet = Decimal(10_000)
         self.held, self.entry, self.margin, self.leverage = Decimal(0), Decimal(0), Decimal(0), 1
-        self.isolated = True
+        self.isolated, self.hedged = True, False
         self.mark = Decimal(40_000)
         self.paid: list[FundingPayment] = []
         self.hidden = Decimal(0)
@@ -68,6 +68,10 @@ class PerpetualExchange(ModelExchange):
         self._answerable()
         return [payment for payment in self.paid if payment.time >= since]
 
+    def hedge_mode(self) -> bool:
+        """Return what a test has set."""
+        return self.hedged
+
     def balances(self) -> list[Balance]:
         """Return the wallet."""
         equity = self.wallet + self.held * (self.mark - self.entry)
@@ -97,9 +101,10 @@ class PerpetualWorld(World):
 
     exchange: PerpetualExchange
 
-    def __init__(self, seed: int = 1, *, at: Any = None, **changed: Any) -> None:
+    def __init__(self, seed: int = 1, *, at: Any = None, hedged: bool = False, **changed: Any) -> None:
         super().__init__(seed, **{"VENUE": "mexc_perpetual"} | changed)
         self.exchange = PerpetualExchange(self.random)
+        self.exchange.hedged = hedged
         self.desk.exchange = self.exchange if at is None else at
         self.settle(2)
         self.quote()

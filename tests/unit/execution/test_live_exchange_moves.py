@@ -9,12 +9,14 @@ import pytest
 
 from services.cdb_execution.adapters.perpetual_reading import read_trade
 from services.cdb_execution.exchange import Trade
+from services.cdb_sandbox.control import handle
 from services.cdb_sandbox.market.events import MarketEvent
 from services.common import channels
-from services.common.errors import ContractViolation
+from services.common.errors import ContractViolation, ExchangeAnswerInvalid
 from services.common.events import Alert, Control
 from services.common.perpetual_facts import book_fact
 from services.common.portfolio import Portfolio
+from tests.unit.execution.mexc_desk import Script, data, perpetual, spot
 from tests.unit.execution.perpetual_world import PERP, PerpetualWorld
 from tests.unit.execution.sandbox_world import SandboxWorld, simulated_time
 from tests.unit.execution.test_live_perpetuals import accept, controls
@@ -155,3 +157,59 @@ def test_the_sandbox_liquidates_and_its_own_words_make_the_fact() -> None:
     assert world.machine.state.trading_state == "FROZEN"
     assert "RECONCILIATION_DIFFERENCE" not in world.alerts()
     world.fold_again()
+
+
+def test_hedge_mode_at_the_start_is_told_before_anything_is_entered() -> None:
+    """The first look finds it: FROZEN, CRITICAL with the setting to change; no word accepts it, only the change."""
+    world = PerpetualWorld(hedged=True)
+    world.order()
+    world.settle(2)
+
+    assert world.verdicts()[:2] == ["opened", "difference"]
+    assert world.machine.state.trading_state == "FROZEN"
+    assert not world.exchange.posts
+    [alert] = [entry.event for entry in world.entries if isinstance(entry.event, Alert)]
+    assert "set the position mode of the futures account to one-way" in alert.message
+    assert controls(world, "account")[0].details["hedge_mode"] is True
+
+    accept(world, "position_mode:mexc_perpetual")
+    assert world.machine.state.trading_state == "FROZEN"
+    assert world.alerts()[-1] == "RESUME_REFUSED"
+
+    world.exchange.hedged = False
+    world.compare()
+    accept(world)
+    assert world.machine.state.trading_state == "ACTIVE"
+    assert "hedge_mode" not in controls(world, "account")[-1].details
+
+
+def test_hedge_mode_set_while_it_runs_is_noticed_within_a_minute() -> None:
+    """Real requests at the sandbox: agreed, then the mode changes, then FROZEN by name; back again it can go on."""
+    world = held_there()
+    house = world.sandbox.house
+    with simulated_time(world):
+        assert handle(house, "POST", "position-mode", '{"mode": 1}')[0] == 200
+        for _ in range(70):
+            world.advance(1_000)
+            while world.stir():
+                pass
+        assert world.machine.state.live.difference_names() == ["position_mode:mexc_perpetual"]
+        assert world.machine.state.trading_state == "FROZEN"
+
+        assert handle(house, "POST", "position-mode", '{"mode": 2}')[0] == 200
+        world.rest()
+        world.operator("resume")
+        world.rest()
+    assert world.machine.state.trading_state == "ACTIVE"
+    assert handle(house, "POST", "position-mode", '{"mode": 3}')[0] == 400
+
+
+def test_a_position_mode_that_is_none_is_no_answer() -> None:
+    """1 is hedge, 2 is one-way; anything else is not read as the one we want."""
+    script = Script().on("GET /api/v1/private/position/position_mode", data(1), data(2), data(3))
+    exchange = perpetual(script)
+
+    assert (exchange.hedge_mode(), exchange.hedge_mode()) == (True, False)
+    with pytest.raises(ExchangeAnswerInvalid, match="position_mode='3'"):
+        exchange.hedge_mode()
+    assert not spot(Script()).hedge_mode()

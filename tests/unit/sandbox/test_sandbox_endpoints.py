@@ -230,6 +230,9 @@ def test_perpetual_account_positions_and_leverage(desk: SandboxDesk) -> None:
     assert desk.contract("GET", "position/leverage", symbol="BTC_USDT")["data"][0]["leverage"] == 5
     assert desk.contract("GET", "position/position_mode")["data"] == 2
     assert desk.contract("POST", "position/change_position_mode", {"positionMode": 1})["code"] == 7001
+    desk.house.exchange.margins["claire"].hedged = True
+    assert desk.contract("GET", "position/position_mode")["data"] == 1
+    assert desk.contract("POST", "order/create", OPEN)["code"] == 7002
     assert desk.contract("POST", "position/change_position_mode", {"positionMode": 2})["success"]
     assert desk.contract("GET", f"order/deal_details/{order_id}")["data"][0]["taker"] is True
     assert len(desk.contract("GET", "order/list/order_deals", symbol="BTC_USDT")["data"]) == 1
