@@ -22,9 +22,9 @@ from services.common.events import Control, NonNegative, Number, Symbol
 from services.common.instruments import InstrumentSpec, Venue
 
 __all__ = [
+    "NEVER_ACCEPTED",
     "Account",
     "Difference",
-    "NEVER_ACCEPTED",
     "DifferenceKind",
     "Held",
     "Ledger",
