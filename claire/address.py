@@ -8,7 +8,7 @@ from pathlib import Path
 
 from claire.data_folder import DataFolder
 from services.common import channels
-from services.common.errors import ClaireError, SettingsInvalid
+from services.common.errors import InputUnusable, SettingsInvalid
 from services.common.runtime.lifecycle import DEFAULT_PORTS
 from services.common.settings import Infrastructure, load_settings, read_environment
 
@@ -23,7 +23,7 @@ Services = Mapping[str, tuple[str, int]]
 """Service to the host and port of its HTTP."""
 
 
-class AddressUnknown(ClaireError):
+class AddressUnknown(InputUnusable):
     """It is not said which pipeline is meant, or it cannot be one; the text has the fix."""
 
 

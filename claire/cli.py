@@ -1,6 +1,6 @@
 """The `claire` command: the operator's way in.
 
-Exit codes: 0 done, 1 could not go on, 2 used wrongly or settings are wrong.
+Exit codes: see claire.options; a command with others says them itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from claire.drill.command import register as register_drill
 from claire.explain.command import register as register_explain
 from claire.lookahead_command import register as register_lookahead
 from claire.operator_commands import register as register_operator_commands
-from claire.options import parse_settings, refuse
+from claire.options import parse_settings, refuse, refusing
 from claire.page.command import register as register_page
 from claire.paper.command import run_paper_command
 from claire.parity.command import register_parity
@@ -35,7 +35,7 @@ from claire.report.command import register as register_report
 from claire.sandbox_command import register as register_sandbox
 from claire.scenarios.command import register as register_scenarios
 from claire.status_command import register as register_status_command
-from services.common.errors import ClaireError, SettingsInvalid
+from services.common.errors import SettingsInvalid
 from services.common.runtime.build import code_version
 
 __all__ = ["app", "main"]
@@ -133,10 +133,8 @@ def up(
     from claire.stack import StackOptions
     from claire.up import UpOptions, run_up
 
-    try:
+    with refusing():
         chosen = parse_settings(set_ or [])
-    except SettingsInvalid as invalid:
-        refuse(str(invalid))
     given = {
         **profile_settings(profile),
         **chosen,
@@ -160,12 +158,11 @@ def up(
         as_json=as_json,
         quiet=quiet,
     )
-    try:
-        code = run_up(options, Console(stderr=as_json))
-    except SettingsInvalid as invalid:
-        refuse(f"settings are wrong:\n{invalid}")
-    except ClaireError as error:
-        refuse(str(error), 1)
+    with refusing():
+        try:
+            code = run_up(options, Console(stderr=as_json))
+        except SettingsInvalid as invalid:
+            refuse(f"settings are wrong:\n{invalid}")
     raise typer.Exit(code)
 
 
@@ -198,12 +195,9 @@ def stats(
     from claire.stats import collect
     from claire.up import print_json
 
-    try:
-        with open_database(data_dir, dsn, os.environ) as connection:
-            found = collect(connection)
-            figures = statistics_of(connection, dsn or str(data_dir)) if statistics else None
-    except ClaireError as error:
-        refuse(str(error), 1)
+    with refusing(), open_database(data_dir, dsn, os.environ) as connection:
+        found = collect(connection)
+        figures = statistics_of(connection, dsn or str(data_dir)) if statistics else None
     if as_json:
         print_json(found if figures is None else {**found, "statistics": figures.as_json()})
     else:

@@ -7,16 +7,13 @@ what was given cannot be used.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from claire.options import refuse
-from services.common.errors import ClaireError, ContractViolation
+from claire.options import refusing
 
 __all__ = ["register"]
 
@@ -42,24 +39,6 @@ def register(app: typer.Typer) -> None:
     app.command(name="import")(import_journal)
     app.command()(rebuild)
     app.command()(validate)
-
-
-@contextmanager
-def refusing() -> Iterator[None]:
-    """Turn an error into its text and exit code: 2 when what was given cannot be used, 1 when it contradicts itself."""
-    from claire.data_folder import DataFolderInUse
-    from claire.database import DatabaseUnreachable
-    from claire.history.record import HistoryUnusable
-    from claire.history.source import ChainBroken
-
-    try:
-        yield
-    except ChainBroken as broken:
-        refuse(f"the chain is broken at {broken}", 1)
-    except (HistoryUnusable, DatabaseUnreachable, DataFolderInUse, ContractViolation) as error:
-        refuse(str(error), 2)
-    except ClaireError as error:
-        refuse(str(error), 1)
 
 
 def export_journal(

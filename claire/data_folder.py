@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import IO
 
 from claire.embedded import EmbeddedPostgres, EmbeddedRedis
-from services.common.errors import ClaireError
+from services.common.errors import ClaireError, InputUnusable
 from services.common.runtime.file_lock import try_lock
 
 __all__ = ["DataFolder", "DataFolderInUse", "DataFolderUnusable"]
 
 
-class DataFolderUnusable(ClaireError):
+class DataFolderUnusable(InputUnusable):
     """The folder cannot be made or entered."""
 
 

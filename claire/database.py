@@ -10,7 +10,7 @@ from typing import Any
 import psycopg2
 
 from claire.data_folder import DataFolder
-from services.common.errors import ClaireError
+from services.common.errors import InputUnusable
 from services.common.settings import Infrastructure, load_settings, read_environment
 
 __all__ = ["DatabaseUnreachable", "connect_elsewhere", "open_database"]
@@ -18,7 +18,7 @@ __all__ = ["DatabaseUnreachable", "connect_elsewhere", "open_database"]
 Connection = psycopg2.extensions.connection
 
 
-class DatabaseUnreachable(ClaireError):
+class DatabaseUnreachable(InputUnusable):
     """There is no database where one was looked for."""
 
 

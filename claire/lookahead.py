@@ -24,7 +24,7 @@ from services.cdb_ws.observation import Observation
 from services.cdb_ws.recorded import Source
 from services.common import channels
 from services.common.decimals import use_fixed_context
-from services.common.errors import ClaireError
+from services.common.errors import InputUnusable
 from services.common.events import Control
 from services.common.identity import derive_id
 from services.common.journal.entry import Cause, Entry
@@ -124,7 +124,7 @@ class LookaheadResult:
         }
 
 
-class NothingToCut(ClaireError):
+class NothingToCut(InputUnusable):
     """The input is too short to end it anywhere but at its end."""
 
 

@@ -13,9 +13,7 @@ import typer
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from claire.commands_history import refusing
-from claire.options import parse_settings, refuse
-from services.common.errors import FeedInputInvalid, SettingsInvalid
+from claire.options import parse_settings, refuse, refusing
 
 if TYPE_CHECKING:
     from claire.lookahead import LookaheadResult
@@ -65,27 +63,24 @@ def lookahead(
     if sum((bool(input_), bool(scenario), journal is not None)) != 1:
         refuse("give one of --input FILE, --scenario NAME and --journal FILE")
     with refusing(), progress_bar(Console(stderr=True), "runs", points + 1) as tell:
-        try:
-            if journal is not None:
-                play = play_journal(FileHistory(journal))
-            else:
-                named = find_scenario(scenario) if scenario else None
-                mapped = {"RECORDED_SYMBOL_MAP": ",".join(symbol_map)} if symbol_map else {}
-                spec = PaperSpec(
-                    inputs=named.inputs if named else tuple(input_ or ()),
-                    settings={
-                        **{name: os.environ[name] for name in sorted(known_settings()) if name in os.environ},
-                        **(named.settings if named else {}),
-                        **mapped,
-                        **parse_settings(set_ or []),
-                        "TRADING_MODE": "paper",
-                    },
-                    warmup_min=named.warmup_min if named and warmup_min is None else warmup_min,
-                )
-                play = play_spec(spec)
-            result = check_lookahead(play, points, tell)
-        except (SettingsInvalid, FeedInputInvalid) as invalid:
-            refuse(str(invalid))
+        if journal is not None:
+            play = play_journal(FileHistory(journal))
+        else:
+            named = find_scenario(scenario) if scenario else None
+            mapped = {"RECORDED_SYMBOL_MAP": ",".join(symbol_map)} if symbol_map else {}
+            spec = PaperSpec(
+                inputs=named.inputs if named else tuple(input_ or ()),
+                settings={
+                    **{name: os.environ[name] for name in sorted(known_settings()) if name in os.environ},
+                    **(named.settings if named else {}),
+                    **mapped,
+                    **parse_settings(set_ or []),
+                    "TRADING_MODE": "paper",
+                },
+                warmup_min=named.warmup_min if named and warmup_min is None else warmup_min,
+            )
+            play = play_spec(spec)
+        result = check_lookahead(play, points, tell)
     if as_json:
         print_json(result.as_dict())
     else:

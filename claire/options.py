@@ -1,9 +1,15 @@
-"""What the commands of `claire` share: reading options, and refusing them with the fix."""
+"""What the commands of `claire` share: reading options, and ending with the fix and an exit code.
+
+Exit codes, where a command says nothing else of itself: 0 done, 1 it could not go on, or what was looked at does not
+hold; 2 used wrongly, or what was given (option, setting, file, folder, address) cannot be used. `refusing` alone turns
+errors into them.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -11,10 +17,10 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from services.common.errors import SettingsInvalid
+from services.common.errors import ClaireError, ContractViolation, InputUnusable, SettingsInvalid
 from services.common.timestamps import parse_timestamp
 
-__all__ = ["FirstPort", "RunningFolder", "parse_moment", "parse_settings", "refuse"]
+__all__ = ["FirstPort", "RunningFolder", "parse_moment", "parse_settings", "refuse", "refusing"]
 
 RunningFolder = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of a running claire up (default: data/paper, then Docker).")
@@ -28,6 +34,17 @@ def refuse(message: str, code: int = 2) -> NoReturn:
     """End the command with a message on standard error: 2 used wrongly or settings are wrong, 1 could not go on."""
     Console(stderr=True).print(message, style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(code)
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Turn an error into its text and exit code: 2 when what was given cannot be used, 1 for any other."""
+    try:
+        yield
+    except (InputUnusable, ContractViolation) as unusable:
+        refuse(str(unusable))
+    except ClaireError as error:
+        refuse(str(error), 1)
 
 
 def parse_settings(pairs: Iterable[str]) -> dict[str, str]:

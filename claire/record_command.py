@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from claire.options import refuse
-from services.common.errors import SettingsInvalid
+from claire.options import refusing
+from services.common.errors import InputUnusable, SettingsInvalid
 
 __all__ = ["register"]
 
@@ -41,12 +41,14 @@ def record(
     environ = {**os.environ, "FEED": venue, "VENUE": venue, "FEED_FILES": ""} | (
         {"SYMBOLS": symbols} if symbols else {}
     )
-    try:
+    with refusing():
         settings, live = load_settings(FeedSettings, environ), load_settings(LiveSettings, environ)
         if not settings.live:
             raise SettingsInvalid(f"--feed {venue}: mexc_spot or mexc_perpetual is meant")
-    except SettingsInvalid as invalid:
-        refuse(str(invalid))
+        try:
+            output_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputUnusable(f"--output-dir {output_dir}: cannot be written ({error.strerror})") from error
     console, stop = Console(stderr=True), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

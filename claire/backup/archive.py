@@ -20,7 +20,7 @@ from typing import IO, Any, Final, Self
 
 from services.cdb_writer.chain import ChainHead
 from services.common.codec import decode, encode
-from services.common.errors import ClaireError, ContractViolation
+from services.common.errors import ContractViolation, InputUnusable
 
 __all__ = ["BackupUnusable", "Manifest", "extract_journal", "read_manifest", "write_archive"]
 
@@ -32,7 +32,7 @@ LARGEST_MANIFEST_BYTES: Final = 1 << 26
 FIX: Final = "copy it again from where it was kept, or take an older backup"
 
 
-class BackupUnusable(ClaireError):
+class BackupUnusable(InputUnusable):
     """A backup cannot be read, was cut or changed; the text names the file, what is wrong, and the fix."""
 
 

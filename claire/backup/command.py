@@ -51,9 +51,9 @@ def backup(
     """Write everything that was recorded into one file, while the system trades: database, and the tail in Redis."""
     from claire.backup.make import make_backup
     from claire.backup.place import backup_folder, redis_of_environment, redis_of_folder, tail_of
-    from claire.commands_history import refusing
     from claire.data_folder import DataFolder
     from claire.history.source import DatabaseHistory, open_history
+    from claire.options import refusing
     from claire.progress import progress_bar
     from claire.up import print_json
 
@@ -107,40 +107,33 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Put a backup back, whole or not at all: into a new data folder, or an empty database (Docker)."""
-    from claire.backup.archive import BackupUnusable
     from claire.backup.place import redis_of_environment, went_on_elsewhere
     from claire.backup.restore import check_backup, restore_database, restore_folder
-    from claire.commands_history import refusing
     from claire.open_store import connect_elsewhere
-    from claire.options import refuse
+    from claire.options import refuse, refusing
     from claire.up import print_json
 
     moment = datetime.now(UTC)
     if dsn and replace:
         refuse("--replace is for a data folder; a database must be empty (drop it and create it anew)")
     with refusing(), _stages() as stage:
-        try:
-            if check:
-                with TemporaryDirectory(prefix="claire-check-") as folder:
-                    manifest, _ = check_backup(file, Path(folder) / "journal.jsonl.zst", tip, stage)
-                _show(print_json if as_json else None, {**manifest.as_dict(), "ok": True}, f"{file} is whole")
-                return
-            if dsn:
-                infra = redis_of_environment(os.environ)
-                done = restore_database(
-                    file,
-                    connect_elsewhere(dsn, os.environ),
-                    jump=lambda manifest: went_on_elsewhere(infra, manifest),
-                    check=validate,
-                    tip=tip,
-                    stage=stage,
-                )
-            else:
-                done = restore_folder(
-                    file, data_dir, replace=replace, check=validate, tip=tip, moment=moment, stage=stage
-                )
-        except BackupUnusable as unusable:
-            refuse(str(unusable), 2)
+        if check:
+            with TemporaryDirectory(prefix="claire-check-") as folder:
+                manifest, _ = check_backup(file, Path(folder) / "journal.jsonl.zst", tip, stage)
+            _show(print_json if as_json else None, {**manifest.as_dict(), "ok": True}, f"{file} is whole")
+            return
+        if dsn:
+            infra = redis_of_environment(os.environ)
+            done = restore_database(
+                file,
+                connect_elsewhere(dsn, os.environ),
+                jump=lambda manifest: went_on_elsewhere(infra, manifest),
+                check=validate,
+                tip=tip,
+                stage=stage,
+            )
+        else:
+            done = restore_folder(file, data_dir, replace=replace, check=validate, tip=tip, moment=moment, stage=stage)
     manifest = done.manifest
     found: dict[str, Any] = {
         "target": "the database" if dsn else str(data_dir),

@@ -17,7 +17,7 @@ from claire.progress import Tell
 from services.cdb_writer.adapters.backup_folder import backup_name, backups
 from services.cdb_writer.adapters.schema import stored_revision
 from services.cdb_writer.chain import ChainHead
-from services.common.errors import ClaireError
+from services.common.errors import InputUnusable
 from services.common.runtime.build import code_version
 from services.common.runtime.file_lock import try_lock
 from services.common.runtime.state_folder import sync_folder
@@ -27,7 +27,7 @@ __all__ = ["Backup", "BackupFolderUnusable", "make_backup"]
 DRAFT: Final = ".draft"
 
 
-class BackupFolderUnusable(ClaireError):
+class BackupFolderUnusable(InputUnusable):
     """Backups cannot be written there, or another one is being written; the text has the fix."""
 
 

@@ -35,19 +35,19 @@ def mend(
 
     from claire.address import find_address
     from claire.backup.place import redis_of_environment
-    from claire.options import refuse
+    from claire.options import refuse, refusing
     from claire.up import print_json
-    from services.common.errors import ClaireError
     from services.common.journal.link import Link
     from services.common.journal.mending import mend_journal
 
-    try:
+    with refusing():
         infra = redis_of_environment(os.environ) if data_dir is None else None
         infra = infra or find_address(data_dir, "", None, os.environ).infra
-        with closing(Link(infra, name="claire-mend")) as link:
-            done = mend_journal(link)
-    except (ClaireError, RedisError, OSError) as error:
-        refuse(str(error), 1)
+        try:
+            with closing(Link(infra, name="claire-mend")) as link:
+                done = mend_journal(link)
+        except (RedisError, OSError) as error:
+            refuse(str(error), 1)
     removed = {
         entry_id: b" ".join(fields).decode(errors="replace")[:SHOWN] for entry_id, fields in done.removed.items()
     }

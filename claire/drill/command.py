@@ -1,6 +1,6 @@
 """`claire drill breaker|halt|daily-loss`: does what shall protect the money really do so, with what is held now?
 
-Exit codes: 0 every promise held; 1 one did not, or the record cannot be read; 2 used wrongly.
+Exit codes: 0 every promise held; 1 one did not; 2 used wrongly, or there is nothing that could be copied.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from claire.options import refuse
+from claire.options import refusing
 
 if TYPE_CHECKING:
     from claire.drill.scenarios import Drill
@@ -61,13 +61,10 @@ def drill(
     from claire.drill.desk import Desk
     from claire.drill.scenarios import DRILLS
     from claire.up import print_json
-    from services.common.errors import ClaireError
 
     console = Console(stderr=as_json)
-    try:
+    with refusing():
         start = _start(data_dir, dsn, journal, export_dir, console)
-    except ClaireError as error:
-        refuse(str(error), 1)
     found = DRILLS[name.value](Desk(start.machines, start.place))
     if as_json:
         print_json(as_record(found, start.where))

@@ -17,7 +17,7 @@ from claire.paper.scenarios import SCENARIOS
 from claire.paper.spec import PaperSpec, Period
 from services.common import channels
 from services.common.decimals import use_fixed_context
-from services.common.errors import ClaireError
+from services.common.errors import InputUnusable
 from services.common.events import Event
 from services.common.journal.entry import Cause, Entry, JournalId
 from services.common.timestamps import HOUR_US
@@ -32,7 +32,7 @@ Progress = Callable[[int, int | None], None]
 """Called with the number of entries folded and how many there are, when that is known."""
 
 
-class NothingToCopy(ClaireError):
+class NothingToCopy(InputUnusable):
     """There is no run in the journal to take a copy of."""
 
 

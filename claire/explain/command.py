@@ -14,8 +14,8 @@ import typer
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from claire.commands_history import DEFAULT_FOLDER, AsJson, DataDir, Dsn, ExportDir, Journal, refusing
-from claire.options import refuse
+from claire.commands_history import DEFAULT_FOLDER, AsJson, DataDir, Dsn, ExportDir, Journal
+from claire.options import refuse, refusing
 from services.common.errors import SettingsInvalid
 
 if TYPE_CHECKING:
@@ -31,15 +31,6 @@ def register(app: typer.Typer) -> None:
 
 
 @contextmanager
-def _refusing_settings() -> Iterator[None]:
-    """A wrong option is used wrongly: exit code 2, where other errors have 1."""
-    try:
-        yield
-    except SettingsInvalid as invalid:
-        refuse(str(invalid))
-
-
-@contextmanager
 def _looking(journal: Path | None, data_dir: Path, dsn: str, export_dir: Path | None) -> Iterator[Lookup]:
     """Open the history, with progress on standard error."""
     from claire.explain.lookup import lookup_of
@@ -52,7 +43,6 @@ def _looking(journal: Path | None, data_dir: Path, dsn: str, export_dir: Path | 
         refusing(),
         open_history(journal, data_dir, dsn, export_dir) as history,
         progress_bar(Console(stderr=True), "reading", history.total) as tell,
-        _refusing_settings(),
     ):
         yield lookup_of(history, tell)
 

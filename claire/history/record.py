@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from services.cdb_writer.chain import ChainHead
 from services.cdb_writer.rows import EventRow
 from services.common.codec import decode
-from services.common.errors import ClaireError, ContractViolation
+from services.common.errors import ContractViolation, InputUnusable
 from services.common.events import EVENT_BY_CHANNEL, Event
 from services.common.journal.entry import Entry, JournalId
 
@@ -33,7 +33,7 @@ _BY_TYPE: Final[dict[str, type[Event]]] = {
 }
 
 
-class HistoryUnusable(ClaireError):
+class HistoryUnusable(InputUnusable):
     """A history cannot be read; the text names the place, what is wrong there, and the fix."""
 
 

@@ -49,7 +49,7 @@ class ChainBroken(ClaireError):
         self.derived = derived
         self.event_id = None if entry is None else _event_id(entry)
         who = "" if self.event_id is None else f" ({self.event_id})"
-        super().__init__(f"event {n}{who}: {field}: recorded {recorded}, derived {derived}")
+        super().__init__(f"the chain is broken at event {n}{who}: {field}: recorded {recorded}, derived {derived}")
 
 
 def _event_id(entry: Entry) -> str | None:

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from claire.options import parse_moment, parse_settings, refuse
+from claire.options import parse_moment, parse_settings, refusing
 from claire.profiles import Profile, profile_settings
-from services.common.errors import ClaireError, SettingsInvalid
+from services.common.errors import SettingsInvalid
 from services.common.timestamps import DAY_US, format_timestamp
 
 __all__ = ["run_paper_command"]
@@ -65,7 +65,7 @@ def run_paper_command(
     from claire.stack import known_settings
     from claire.up import print_json
 
-    try:
+    with refusing():
         if strategy != "momentum_v1":
             raise SettingsInvalid(f"--strategy {strategy}: there is no such strategy; momentum_v1 is the one there is")
         if scenario and input_:
@@ -95,10 +95,6 @@ def run_paper_command(
         )
         with _Bar(spec.title, quiet=as_json) as bar:
             result = run_and_write(spec, output_dir, bar.show)
-    except SettingsInvalid as invalid:
-        refuse(str(invalid))
-    except ClaireError as error:
-        refuse(str(error), 1)
     if as_json:
         print_json(result)
     else:

@@ -12,12 +12,12 @@ from claire.paper.spec import PaperSpec
 from claire.report import render, report_data
 from claire.statistics import write_equity_csv, write_trades_csv
 from claire.up import to_json
-from services.common.errors import ClaireError
+from services.common.errors import InputUnusable
 
 __all__ = ["OutputUnusable", "report_of", "result_of", "run_and_write"]
 
 
-class OutputUnusable(ClaireError):
+class OutputUnusable(InputUnusable):
     """The folder for the results cannot be made or written."""
 
 

@@ -10,8 +10,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from claire.commands_history import DEFAULT_FOLDER, AsJson, DataDir, Dsn, ExportDir, Journal, refusing
+from claire.commands_history import DEFAULT_FOLDER, AsJson, DataDir, Dsn, ExportDir, Journal
 from claire.explain.wording import price, quantity, short
+from claire.options import refusing
 from claire.parity.attribution import Execution, as_decimal
 from claire.parity.compare import ParityResult
 from services.common.decimals import use_fixed_context

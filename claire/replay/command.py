@@ -19,9 +19,8 @@ from claire.commands_history import (
     End,
     ExportDir,
     Journal,
-    refusing,
 )
-from claire.options import refuse
+from claire.options import refuse, refusing
 from claire.replay.closed_loop import ClosedLoop, Outcome
 from claire.replay.starting_point import StartingPoint, find_start
 from claire.screen import PlainScreen, Screen, TerminalScreen

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from claire.commands_history import DEFAULT_FOLDER, DataDir, Dsn, ExportDir, refusing
+from claire.commands_history import DEFAULT_FOLDER, DataDir, Dsn, ExportDir
+from claire.options import refusing
 
 __all__ = ["register", "report"]
 

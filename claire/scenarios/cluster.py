@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from claire.scenarios.job import Outcome, run_scenario
 from claire.scenarios.plan import Scenario
-from services.common.errors import ClaireError
+from services.common.errors import InputUnusable
 from services.common.runtime.build import code_version
 
 __all__ = ["ClusterUnusable", "run_on_cluster", "task_outcome"]
@@ -16,7 +16,7 @@ __all__ = ["ClusterUnusable", "run_on_cluster", "task_outcome"]
 CONNECT_SEC: Final = 10
 
 
-class ClusterUnusable(ClaireError):
+class ClusterUnusable(InputUnusable):
     """The Dask cluster cannot be reached, or Dask is not installed."""
 
 

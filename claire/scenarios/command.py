@@ -12,8 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from claire.options import refuse
-from services.common.errors import ClaireError, SettingsInvalid
+from claire.options import refuse, refusing
 
 __all__ = ["register"]
 
@@ -59,7 +58,7 @@ def run_scenarios(
         refuse("--keep-journals needs --output-dir, the folder to keep them in")
     begun = time.perf_counter()
     interrupted = False
-    try:
+    with refusing():
         plan = read_plan(config, most=None if yes else MOST)
         results = Results(plan, output_dir)
         with _Bar(plan.title, len(plan.scenarios), quiet=as_json) as bar:
@@ -77,10 +76,6 @@ def run_scenarios(
             "where": scheduler or f"{_workers(workers)} processes",
         }
         results.write(timing, render_comparison(plan.title, results.all, linked=keep_journals))
-    except SettingsInvalid as invalid:
-        refuse(str(invalid))
-    except ClaireError as error:
-        refuse(str(error), 1)
     if as_json:
         print_json(results.as_json(timing))
     else:

@@ -3,8 +3,9 @@
 ClaireError
 ├── ContractViolation        a message does not keep its event contract (quarantined, never fatal)
 ├── NumberOutOfContract      a number that may not stand on the wire (NaN, Infinity, too many digits)
-├── SettingsInvalid          one or more settings are wrong; lists all of them with the fix
-├── FeedInputInvalid         a recorded file cannot be used; names file, line and value
+├── InputUnusable            what somebody gave (a file, folder, option, address) cannot be used: exit code 2
+│   ├── SettingsInvalid      one or more settings are wrong; lists all of them with the fix
+│   └── FeedInputInvalid     a recorded file cannot be used; names file, line and value
 ├── JournalError
 │   ├── JournalHole          events are missing and no archive has them: the service halts
 │   ├── JournalClosed        the bus is not open yet (the writer has not compared it with PostgreSQL)
@@ -32,6 +33,7 @@ __all__ = [
     "FeedInputInvalid",
     "FenceLost",
     "IllegalTransition",
+    "InputUnusable",
     "JournalClosed",
     "JournalError",
     "JournalHole",
@@ -58,11 +60,15 @@ class NumberOutOfContract(ClaireError, ValueError):
     """A number that may not stand on the wire: not finite, over 28 significant digits or over 18 decimals."""
 
 
-class SettingsInvalid(ClaireError):
+class InputUnusable(ClaireError):
+    """What somebody gave (a file, a folder, an option, an address) cannot be used; the text names it and the fix."""
+
+
+class SettingsInvalid(InputUnusable):
     """One or more settings are wrong. The text lists every mistake with its fix."""
 
 
-class FeedInputInvalid(ClaireError):
+class FeedInputInvalid(InputUnusable):
     """A recorded file cannot be used; the text names the file, the line, the value and the fix."""
 
 

@@ -268,10 +268,10 @@ def test_wrong_use_is_refused_with_the_fix(arguments: list[str], hint: str) -> N
     assert hint in done.stderr
 
 
-def test_a_missing_file_ends_with_1() -> None:
+def test_a_missing_file_ends_with_2() -> None:
     """The file is named."""
     done = RUNNER.invoke(app, ["run-paper", "--input", "no-such.csv"])
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "no-such.csv" in done.stderr
 
 

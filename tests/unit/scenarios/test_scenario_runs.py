@@ -366,7 +366,7 @@ def test_options_that_do_not_go_together_are_refused(config: Path, options: list
     assert told in done.output
 
 
-def test_mistakes_end_the_command_with_2_and_an_unusable_folder_with_1(config: Path, tmp_path: Path) -> None:
+def test_mistakes_and_an_unusable_folder_end_the_command_with_2(config: Path, tmp_path: Path) -> None:
     """The text is the mistake; nothing has run."""
     (tmp_path / "wrong.yaml").write_text("bas: {}\n")
     wrong = RUNNER.invoke(app, ["run-scenarios", "--config", str(tmp_path / "wrong.yaml")])
@@ -374,7 +374,7 @@ def test_mistakes_end_the_command_with_2_and_an_unusable_folder_with_1(config: P
     (tmp_path / "file").write_text("")
     arguments = ["run-scenarios", "--config", str(config), "--workers", "0", "--output-dir", str(tmp_path / "file")]
     unusable = RUNNER.invoke(app, arguments)
-    assert (unusable.exit_code, "cannot be written" in unusable.output) == (1, True)
+    assert (unusable.exit_code, "cannot be written" in unusable.output) == (2, True)
 
 
 def test_the_example_that_the_readme_names_runs() -> None:
