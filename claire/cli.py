@@ -24,7 +24,7 @@ from claire.drill.command import register as register_drill
 from claire.explain.command import register as register_explain
 from claire.lookahead_command import register as register_lookahead
 from claire.operator_commands import register as register_operator_commands
-from claire.options import parse_settings, refuse, refusing
+from claire.options import FIRST_PORT, parse_settings, refuse, refusing
 from claire.page.command import register as register_page
 from claire.paper.command import run_paper_command
 from claire.parity.command import register_parity
@@ -121,10 +121,12 @@ def up(
     symbol_map: Annotated[
         list[str] | None, typer.Option("--symbol-map", metavar="A=B", help="Play symbol A of a file as B.")
     ] = None,
-    first_port: Annotated[int, typer.Option("--first-port", help="HTTP port of cdb_ws; the others follow.")] = 8000,
+    first_port: Annotated[int, FIRST_PORT] = 8000,
     redis_port: Annotated[
         int | None,
-        typer.Option("--redis-port", help="Let Valkey listen on 127.0.0.1 at this port, not on a UNIX socket."),
+        typer.Option(
+            "--redis-port", help="Let Valkey listen on 127.0.0.1 at this port, not on a UNIX socket.", min=1, max=65_535
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The final summary as JSON on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but the final summary and errors.")] = False,

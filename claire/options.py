@@ -12,22 +12,24 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
+from claire.page import PORT_AFTER_FIRST
 from services.common.errors import ClaireError, ContractViolation, InputUnusable, SettingsInvalid
 from services.common.timestamps import parse_timestamp
 
-__all__ = ["FirstPort", "RunningFolder", "parse_moment", "parse_settings", "refuse", "refusing"]
+__all__ = ["FIRST_PORT", "FirstPort", "RunningFolder", "parse_moment", "parse_settings", "refuse", "refusing"]
 
 RunningFolder = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of a running claire up (default: data/paper, then Docker).")
 ]
-FirstPort = Annotated[
-    int | None, typer.Option("--first-port", help="HTTP port of cdb_ws; the others follow.", min=1, max=65530)
-]
+FIRST_PORT: Any = typer.Option(
+    "--first-port", help="HTTP port of cdb_ws; the others follow.", min=1, max=65_535 - PORT_AFTER_FIRST
+)
+FirstPort = Annotated[int | None, FIRST_PORT]
 
 
 def refuse(message: str, code: int = 2) -> NoReturn:

@@ -124,8 +124,8 @@ class _Run:
         services = {service: (LOCAL, there) for service, there in stack.ports.items()}
         try:
             self._page = HttpServer(page_of_folder(stack.folder, services), LOCAL, port).start()
-        except PortInUse as taken:
-            self._tell(f"no status page: {taken}")
+        except PortInUse:
+            self._tell(f"no status page: its port {port} is in use by another program; choose others with --first-port")
             return
         self._screen.page = f"http://{LOCAL}:{port}"
         self._tell(f"the status page: {self._screen.page}")

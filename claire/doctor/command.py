@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from claire.options import FirstPort
+
 __all__ = ["register"]
 
 
@@ -30,9 +32,7 @@ def doctor(
         Path | None, typer.Option("--password-file", help="File with the password of the Redis user operator.")
     ] = None,
     dsn: Annotated[str, typer.Option("--dsn", help="Connection string of a database; `env` takes POSTGRES_*.")] = "",
-    first_port: Annotated[
-        int | None, typer.Option("--first-port", help="HTTP port of cdb_ws; the others follow.", min=1, max=65531)
-    ] = None,
+    first_port: FirstPort = None,
     as_json: Annotated[bool, typer.Option("--json", help="The findings as JSON on standard output.")] = False,
 ) -> None:
     """Say what is wrong with settings, machine, servers, journal, clock and exchange, and the command that mends it."""

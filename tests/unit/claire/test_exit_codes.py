@@ -83,3 +83,14 @@ def test_one_place_turns_errors_into_codes(error: ClaireError, code: int, capsys
 
     assert ended.value.exit_code == code
     assert "X" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["up", "status", "page", "doctor"])
+@pytest.mark.parametrize("port", ["0", "65530"])
+def test_a_first_port_that_leaves_no_room_is_named_as_the_option_that_was_given(command: str, port: str) -> None:
+    """Six services and the page follow it; nobody who typed --first-port has to know of HTTP_PORT."""
+    done = RUNNER.invoke(app, [command, "--first-port", port])
+
+    assert done.exit_code == 2
+    assert "'--first-port'" in done.stderr
+    assert "HTTP_PORT" not in done.stderr
