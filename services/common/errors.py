@@ -15,6 +15,7 @@ ClaireError
 │   └── PublishRejected      the script refused the batch as malformed: a fault of ours, halt
 ├── ExchangeUnreachable      an exchange gave no answer that can be read: nothing is known
 │   └── ExchangeAnswerInvalid  an answer lacks a field or has a value that cannot be; names both
+│       └── ExchangeHistoryTooLong  more has happened than an exchange can be asked for: what is missing cannot be known
 ├── ExchangeRefused          an exchange answered with an error; carries its code
 ├── SandboxRefusal           what the sandbox exchange answers as MEXC would: HTTP status, code and text
 ├── StateMismatch            a snapshot does not match the journal or its own checksum
@@ -28,6 +29,7 @@ __all__ = [
     "ClaireError",
     "ContractViolation",
     "ExchangeAnswerInvalid",
+    "ExchangeHistoryTooLong",
     "ExchangeRefused",
     "ExchangeUnreachable",
     "FeedInputInvalid",
@@ -78,6 +80,10 @@ class ExchangeUnreachable(ClaireError):
 
 class ExchangeAnswerInvalid(ExchangeUnreachable):
     """An exchange's answer lacks a field or has a value that cannot be; the text names both."""
+
+
+class ExchangeHistoryTooLong(ExchangeAnswerInvalid):
+    """An exchange's record of what happened is longer than it can be asked for; the text names what, and the bound."""
 
 
 class ExchangeRefused(ClaireError):

@@ -25,12 +25,12 @@ from services.cdb_execution.exchange import (
     StreamState,
     Trade,
 )
-from services.cdb_execution.live.facts import Snapshot
-from services.cdb_execution.live.intake import Answered, Message, Placed
+from services.cdb_execution.live.facts import Said, Snapshot, Unhealed
+from services.cdb_execution.live.intake import Answered, Placed
 from services.cdb_execution.order_state import TERMINAL, WorkingOrder
 from services.cdb_execution.settings import ExecutionSettings
 from services.cdb_execution.state import ExecutionState
-from services.common.errors import ExchangeRefused, ExchangeUnreachable
+from services.common.errors import ExchangeHistoryTooLong, ExchangeRefused, ExchangeUnreachable
 from services.common.events import Order
 from services.common.instruments import PERPETUAL
 from services.common.timestamps import MINUTE_US, MS_US, SECOND_US
@@ -101,7 +101,7 @@ class ExchangeDesk:
     wall_us: Callable[[], int]
     hindrance: Callable[[], str | None]
     dispatch: Dispatch
-    inbox: deque[Message | Snapshot] = field(default_factory=deque)
+    inbox: deque[Said] = field(default_factory=deque)
     interrupted: bool = False
     _done: dict[str, _Done] = field(default_factory=dict)
     _reconciles: int = 0
@@ -255,6 +255,8 @@ class ExchangeDesk:
                 all_trades = self.exchange.trades(symbol, sent_at - _CLOCKS_APART_US)
                 trades = tuple(trade for trade in all_trades if trade.exchange_order_id == report.exchange_order_id)
             self.inbox.append(Answered(order.order_id, report, trades))
+        except ExchangeHistoryTooLong as error:
+            self.inbox.append(Unhealed(str(error)))
         except (ExchangeUnreachable, ExchangeRefused) as error:
             self._log.warning("query_failed", order_id=order.order_id, error=str(error))
         finally:
@@ -287,6 +289,8 @@ class ExchangeDesk:
                 hedged=pays and self.exchange.hedge_mode(),
             )
             self.inbox.append(snapshot)
+        except ExchangeHistoryTooLong as error:
+            self.inbox.append(Unhealed(str(error)))
         except (ExchangeUnreachable, ExchangeRefused) as error:
             self._log.warning("reconciliation_failed", error=str(error))
         finally:

@@ -33,7 +33,12 @@ from services.cdb_execution.exchange import (
     Trade,
 )
 from services.cdb_execution.live.order_rules import rules_told
-from services.common.errors import ExchangeAnswerInvalid, ExchangeRefused, ExchangeUnreachable
+from services.common.errors import (
+    ExchangeAnswerInvalid,
+    ExchangeHistoryTooLong,
+    ExchangeRefused,
+    ExchangeUnreachable,
+)
 from services.common.instruments import PERPETUAL, InstrumentSpec
 from services.common.mexc.instruments import Listing, contract_listing
 from services.common.mexc.rows import Row, as_row, as_rows, identifier, integer, optional_number
@@ -45,7 +50,9 @@ PERPETUAL_TIME: Final = Call("GET", "/api/v1/contract/ping", bucket="read", sign
 _PRIVATE: Final = "/api/v1/private"
 _NOT_KNOWN: Final = "2040"
 _PAGE: Final = 100
+_UNASKED_PAGE: Final = 20
 _MOST_PAGES: Final = 200
+"""Twenty thousand fills since books and exchange agreed; what has missed more is not healed but told."""
 _TYPES: Final = {"GTC": 1, "IOC": 3, "FOK": 4}
 _MARKET: Final = 5
 _ISOLATED: Final = 1
@@ -244,13 +251,29 @@ class MexcPerpetual:
             until: field and time (microseconds); when rows come newest first, older pages are not asked for.
         """
         rows: list[Row] = []
+        before: list[Row] = []
         for page in range(1, _MOST_PAGES + 1):
             data = self._read(path, {**parameters, "page_num": str(page), "page_size": str(_PAGE)})
             found = as_rows(data.get("resultList") if isinstance(data, dict) else data, path)
-            rows += found
-            if len(found) < _PAGE or (until is not None and _reaches_back(found, *until)):
+            if found and found == before:
+                if len(found) >= _PAGE:
+                    raise ExchangeHistoryTooLong(
+                        f"{path}: page {page} is page {page - 1} again; what is older is hidden"
+                    )
+                return rows  # beyond its last page an exchange may show that once more
+            rows, before = rows + found, found
+            if _is_last(data, found, page) or (until is not None and _reaches_back(found, *until)):
                 return rows
-        raise ExchangeAnswerInvalid(f"{path}: over {_MOST_PAGES} pages; ask for less time")
+        raise ExchangeHistoryTooLong(f"{path}: over {_MOST_PAGES} pages of {_PAGE} rows")
+
+
+def _is_last(data: Any, found: list[Row], page: int) -> bool:
+    """Whether no page follows: because the answer says so, else because this one is not full at any size of pages.
+
+    An exchange that does not heed the size that was asked for shows 20 rows, the size without asking.
+    """
+    pages = optional_number(data, "totalPage") if isinstance(data, dict) else None
+    return len(found) < _UNASKED_PAGE or (pages is not None and page >= pages)
 
 
 def _reaches_back(rows: list[Row], field: str, since: int) -> bool:

@@ -25,7 +25,12 @@ from services.cdb_execution.exchange import (
     Trade,
 )
 from services.cdb_execution.live.order_rules import rules_told
-from services.common.errors import ExchangeAnswerInvalid, ExchangeRefused, ExchangeUnreachable
+from services.common.errors import (
+    ExchangeAnswerInvalid,
+    ExchangeHistoryTooLong,
+    ExchangeRefused,
+    ExchangeUnreachable,
+)
 from services.common.instruments import InstrumentSpec
 from services.common.mexc.instruments import Listing, spot_listing
 from services.common.mexc.rows import as_row, as_rows, text
@@ -38,6 +43,8 @@ _NOT_KNOWN: Final = frozenset({"-2011", "-2013", "30026"})
 """Codes with which the exchange does not know an order; cancelling one that has ended is answered so, too."""
 _PAGE: Final = 100
 _NARROWEST_MS: Final = 2
+_MOST_WINDOWS: Final = 1_000
+"""About twenty thousand fills since books and exchange agreed; what has missed more is not healed but told."""
 _TYPES: Final = {"IOC": "IMMEDIATE_OR_CANCEL", "FOK": "FILL_OR_KILL", "GTC": "LIMIT"}
 
 
@@ -133,8 +140,12 @@ class MexcSpot:
         An answer holds at most 100 and nothing says which, so a full one is asked for again in two halves of its time.
         """
         found: dict[tuple[str, str, str], Trade] = {}
+        asked = 0
         windows = [(max(since // 1_000, 0), self.caller.clock.now_ms() + 1_000)]
         while windows:
+            asked += 1
+            if asked > _MOST_WINDOWS:
+                raise ExchangeHistoryTooLong(f"myTrades of {symbol}: not all in {_MOST_WINDOWS} answers of {_PAGE}")
             start, end = windows.pop()
             times = {"startTime": str(start), "endTime": str(end), "limit": str(_PAGE)}
             rows = as_rows(
@@ -145,7 +156,7 @@ class MexcSpot:
                     found[trade.trade_id, trade.exchange_order_id, trade.side] = trade
             if len(rows) >= _PAGE:
                 if end - start <= _NARROWEST_MS:
-                    raise ExchangeAnswerInvalid(f"trades={len(rows)} within {_NARROWEST_MS} ms: more than it can show")
+                    raise ExchangeHistoryTooLong(f"{len(rows)} trades within {_NARROWEST_MS} ms: more than it can show")
                 middle = (start + end) // 2
                 # They overlap: whether the ends of a window belong to it is not documented.
                 windows += [(start, middle + 1), (middle, end)]

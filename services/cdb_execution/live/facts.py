@@ -33,7 +33,7 @@ from services.common.instruments import PERPETUAL, instrument_key
 from services.common.journal.entry import Entry, JournalId
 from services.common.perpetual_facts import Funding
 
-__all__ = ["SOURCE", "Snapshot", "Stated", "state_next"]
+__all__ = ["SOURCE", "Said", "Snapshot", "Stated", "Unhealed", "state_next"]
 
 SOURCE: Final = "exchange"
 """The numbered source under which execution journals what the exchange says."""
@@ -62,6 +62,17 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Unhealed:
+    """What was missed cannot be brought back: the exchange tells less of it than has happened; `reason` names what."""
+
+    reason: str
+
+
+Said = Message | Snapshot | Unhealed
+"""What waits to be stated."""
+
+
+@dataclass(frozen=True)
 class Stated:
     """What a message is worth.
 
@@ -76,7 +87,7 @@ class Stated:
     fault: str | None = None
 
 
-def state_next(machine: ExecutionMachine, message: Message | Snapshot, number: int) -> Stated:
+def state_next(machine: ExecutionMachine, message: Said, number: int) -> Stated:
     """Return what of a message has to be journalled next.
 
     Whatever the exchange says, it stops nobody: a number beyond all amounts, a text that is none, a transition that
@@ -106,7 +117,7 @@ def _rehearse(machine: ExecutionMachine, event: Event, number: int) -> None:
         assert output.data
 
 
-def _next(machine: ExecutionMachine, message: Message | Snapshot, number: int) -> Stated:
+def _next(machine: ExecutionMachine, message: Said, number: int) -> Stated:
     if isinstance(message, Snapshot):
         missed = news_of_trades(machine.state, message.trades)
         if missed:
@@ -118,6 +129,9 @@ def _next(machine: ExecutionMachine, message: Message | Snapshot, number: int) -
         if gone is not None:
             return Stated(_liquidation(machine, gone, number), done=False)
         return _account(machine, message, number)
+    if isinstance(message, Unhealed):
+        frozen = machine.state.trading_state == "FROZEN"
+        return Stated(None if frozen else _freeze(machine, message, number), done=True)
     news = news_of(machine.state, message)
     if not news:
         return Stated(None, done=True)
@@ -229,6 +243,21 @@ def _funding(machine: ExecutionMachine, payment: FundingPayment, number: int) ->
         action="funding",
         service=channels.EXECUTION,
         details={**fact.details(), "payment_id": payment.payment_id},
+    )
+
+
+def _freeze(machine: ExecutionMachine, unhealed: Unhealed, number: int) -> Control:
+    """Return the halt of what has missed more than can be brought back, with the only way out."""
+    reason = f"EXCHANGE_HISTORY_TOO_LONG: {unhealed.reason}; fills are missing, so close by hand and begin a new run"
+    return Control(
+        event_id=derive_id(str(machine.fold.run_id), channels.EXECUTION, SOURCE, number),
+        timestamp=machine.now,
+        producer=channels.EXECUTION,
+        action="halt",
+        service=channels.EXECUTION,
+        by=channels.EXECUTION,
+        reason=reason,
+        details={"freeze": True},
     )
 
 

@@ -78,7 +78,8 @@ def history_positions(house: House, request: Request) -> Any:
     """Return the positions that were closed, newest first."""
     name = request.params.get("symbol")
     closed = house.exchange.margins[request.account].closed
-    return [position_row(state) for state in reversed(closed) if not name or state.name == name]
+    rows = [position_row(state) for state in reversed(closed) if not name or state.name == name]
+    return request.page(rows)[0]
 
 
 def funding_records(house: House, request: Request) -> Any:
@@ -86,7 +87,14 @@ def funding_records(house: House, request: Request) -> Any:
     name = request.params.get("symbol")
     records = reversed(house.exchange.margins[request.account].funding_records)
     rows = [row for row in records if not name or row["symbol"] == name]
-    return {"pageSize": 100, "totalCount": len(rows), "totalPage": 1, "currentPage": 1, "resultList": rows[:100]}
+    shown, page, size = request.page(rows)
+    return {
+        "pageSize": size,
+        "totalCount": len(rows),
+        "totalPage": -(-len(rows) // size),
+        "currentPage": page,
+        "resultList": shown,
+    }
 
 
 def leverage(house: House, request: Request) -> Any:

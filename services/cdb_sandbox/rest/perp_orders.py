@@ -183,16 +183,11 @@ def batch_query(house: House, request: Request) -> Any:
     return [order_row(order) for order in found if order is not None]
 
 
-def _page(request: Request, rows: list[Any]) -> list[Any]:
-    size, page = request.integer("page_size", 20, most=100), max(1, request.integer("page_num", 1))
-    return rows[size * (page - 1) : size * page]
-
-
 def open_orders(house: House, request: Request) -> Any:
     """Return the open orders, of one contract or of all, newest first."""
     name = request.arguments.get("symbol") or request.params.get("symbol")
     orders = house.exchange.records.open_orders(request.account, PERPETUAL)
-    return _page(request, [order_row(o) for o in reversed(orders) if not name or o.listing.name == name])
+    return request.page([order_row(o) for o in reversed(orders) if not name or o.listing.name == name])[0]
 
 
 def _span(request: Request) -> tuple[int, int]:
@@ -215,7 +210,7 @@ def history_orders(house: House, request: Request) -> Any:
         and ORDER_STATES[order.status] in states
         and begin <= order.created_ms <= end
     ]
-    return _page(request, rows)
+    return request.page(rows)[0]
 
 
 def _fills(house: House, request: Request) -> list[Fill]:
@@ -237,4 +232,4 @@ def order_deals(house: House, request: Request) -> Any:
         for fill in _fills(house, request)
         if (not name or fill.listing.name == name) and begin <= fill.time_ms <= end
     ]
-    return _page(request, rows)
+    return request.page(rows)[0]

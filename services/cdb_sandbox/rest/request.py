@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, TypeVar
 
 from services.common.decimals import ONE
 from services.common.errors import SandboxRefusal
 
 __all__ = ["Answer", "RawRequest", "Request"]
+
+RowT = TypeVar("RowT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,16 @@ class Request:
         except ValueError:
             raise SandboxRefusal(33333, f"Parameter error: {name}") from None
         return number if most is None else min(number, most)
+
+    def page(self, rows: list[RowT]) -> tuple[list[RowT], int, int]:
+        """Return the rows of the asked page (`page_num` from 1, `page_size` up to 100), its number and its size.
+
+        Raises:
+            SandboxRefusal: 33333, one of them is no number.
+        """
+        size = max(1, self.integer("page_size", 20, most=100))
+        page = max(1, self.integer("page_num", 1))
+        return rows[size * (page - 1) : size * page], page, size
 
     def decimal(self, name: str) -> Decimal | None:
         """Return a decimal, None when it is absent.

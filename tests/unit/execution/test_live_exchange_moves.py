@@ -1,4 +1,4 @@
-"""What the exchange does by itself: it liquidates, deleverages, and has another position mode than ours."""
+"""What the exchange does by itself: it liquidates, deleverages, has another position mode, forgets what was missed."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ import pytest
 from services.cdb_execution.adapters.perpetual_reading import read_trade
 from services.cdb_execution.exchange import Trade
 from services.cdb_sandbox.control import handle
+from services.cdb_sandbox.core.exchange import OrderDraft
+from services.cdb_sandbox.core.orders import OrderType
+from services.cdb_sandbox.house import DEFAULT_CUSTOMER
 from services.cdb_sandbox.market.events import MarketEvent
 from services.common import channels
-from services.common.errors import ContractViolation, ExchangeAnswerInvalid
+from services.common.errors import ContractViolation, ExchangeAnswerInvalid, ExchangeHistoryTooLong
 from services.common.events import Alert, Control
 from services.common.perpetual_facts import book_fact
 from services.common.portfolio import Portfolio
 from tests.unit.execution.mexc_desk import Script, data, perpetual, spot
 from tests.unit.execution.perpetual_world import PERP, PerpetualWorld
 from tests.unit.execution.sandbox_world import SandboxWorld, simulated_time
+from tests.unit.execution.test_live_machine import opened, stuck
 from tests.unit.execution.test_live_perpetuals import accept, controls
 
 pytestmark = [pytest.mark.unit, pytest.mark.risk]
@@ -213,3 +217,46 @@ def test_a_position_mode_that_is_none_is_no_answer() -> None:
     with pytest.raises(ExchangeAnswerInvalid, match="position_mode='3'"):
         exchange.hedge_mode()
     assert not spot(Script()).hedge_mode()
+
+
+@pytest.mark.parametrize("asked", ["trades", "query"])
+def test_what_cannot_be_brought_back_freezes_by_name(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether found by comparing or by asking for an order: one halt that says what is missing and the way out."""
+    world = opened()
+    stuck(world)
+
+    def endless(*_: object) -> None:
+        raise ExchangeHistoryTooLong("order_deals: over 200 pages of 100 rows")
+
+    monkeypatch.setattr(world.exchange, asked, endless)
+    world.machine.state.live.reconcile_at = None
+    world.settle(20)
+
+    halts = [e.event for e in world.entries if isinstance(e.event, Control) and e.event.action == "halt"]
+    [halt] = [halt for halt in halts if str(halt.reason).startswith("EXCHANGE_HISTORY_TOO_LONG: order_deals")]
+    assert "close by hand and begin a new run" in str(halt.reason)
+    assert (halt.details["freeze"], halt.causation_id) == (True, None)
+    assert world.machine.state.trading_state == "FROZEN"
+
+
+def test_more_missed_fills_and_settlements_than_a_page_holds_are_brought_back() -> None:
+    """250 of each at the sandbox, in pages of 100: all, each once, oldest first."""
+    world = held_there()
+    house, listing = world.sandbox.house, world.sandbox.listing
+    with simulated_time(world):
+        world.quote("20")
+        for _ in range(250):
+            draft = OrderDraft(
+                account=DEFAULT_CUSTOMER.name, listing=listing, side="BUY", order_type=OrderType.MARKET,
+                quantity=Decimal(1), side_code=1, leverage=2,
+            )  # fmt: skip
+            house.exchange.place(draft, house.now_ms())
+            house.exchange.margins[DEFAULT_CUSTOMER.name].pay_funding(listing, Decimal(1), Decimal(0), house.now_ms())
+        made = [fill.trade_id for fill in house.exchange.records.fills]
+        paid = [str(row["id"]) for row in house.exchange.margins[DEFAULT_CUSTOMER.name].funding_records]
+
+        fills, funding = world.sandbox.exchange.trades("BTCUSDT", 0), world.sandbox.exchange.funding("BTCUSDT", 0)
+
+    assert len(made) > 250
+    assert sorted(trade.trade_id for trade in fills) == sorted(made)
+    assert sorted(payment.payment_id for payment in funding) == sorted(paid)

@@ -14,7 +14,12 @@ from services.cdb_execution.adapters import perpetual as perpetual_module
 from services.cdb_execution.adapters.transport import TransportFailure
 from services.cdb_execution.exchange import Balance, FundingPayment, OrderReport, PlaceOutcome, PositionReport
 from services.common.codec import decode
-from services.common.errors import ExchangeAnswerInvalid, ExchangeRefused, ExchangeUnreachable
+from services.common.errors import (
+    ExchangeAnswerInvalid,
+    ExchangeHistoryTooLong,
+    ExchangeRefused,
+    ExchangeUnreachable,
+)
 from services.common.mexc.signing import perpetual_signature
 from tests.unit.execution.mexc_desk import (
     ACCESS,
@@ -287,9 +292,43 @@ def test_fills_are_read_back_to_the_asked_time_and_no_further() -> None:
 
 def test_pages_without_end_are_an_error() -> None:
     """Something is wrong when the exchange never stops; nothing is cut off in silence."""
-    exchange = perpetual(Script().on(DEALS, data([FILL] * 100)))
+    pages = [data([{**FILL, "id": str(number)}] * 100) for number in range(201)]
+    exchange = perpetual(Script().on(DEALS, *pages))
 
-    with pytest.raises(ExchangeAnswerInvalid, match="over 200 pages"):
+    with pytest.raises(ExchangeHistoryTooLong, match="over 200 pages of 100"):
+        exchange.trades("BTCUSDT", 0)
+
+
+def fills(first: int, last: int) -> list[dict[str, Any]]:
+    """Return fills newest first, one a millisecond."""
+    return [{**FILL, "id": str(number), "timestamp": 1609992674000 + number} for number in range(last, first - 1, -1)]
+
+
+@pytest.mark.parametrize(
+    ("pages", "asked"),
+    [
+        ([fills(20, 39), fills(0, 19), []], 3),
+        ([fills(20, 39), fills(0, 19), fills(0, 19)], 3),
+        ([fills(15, 39), fills(0, 14)], 2),
+        ([{"totalPage": 2, "resultList": fills(20, 39)}, {"totalPage": 2, "resultList": fills(0, 19)}], 2),
+    ],
+    ids=["no more", "the last one again", "a short one", "told how many"],
+)
+def test_an_exchange_with_smaller_pages_than_asked_for_hides_nothing(pages: list[Any], asked: int) -> None:
+    """100 are asked for and 20 or 25 come: that is a page, not the end; forty fills are forty."""
+    script = Script().on(DEALS, *(data(page) for page in pages))
+
+    found = perpetual(script).trades("BTCUSDT", 0)
+
+    assert [int(trade.trade_id) for trade in found] == list(range(40))
+    assert len(script.to("/api/v1/private/order/list/order_deals")) == asked
+
+
+def test_the_same_full_page_twice_is_no_end() -> None:
+    """An exchange that does not heed the page's number tells the newest hundred alone: that is said, not believed."""
+    exchange = perpetual(Script().on(DEALS, data(fills(0, 99))))
+
+    with pytest.raises(ExchangeHistoryTooLong, match="page 2 is page 1 again; what is older is hidden"):
         exchange.trades("BTCUSDT", 0)
 
 

@@ -9,9 +9,15 @@ from urllib.parse import parse_qsl
 
 import pytest
 
+from services.cdb_execution.adapters import spot as spot_module
 from services.cdb_execution.adapters.transport import TransportFailure
 from services.cdb_execution.exchange import Balance, OrderReport, PlaceOutcome, Trade
-from services.common.errors import ExchangeAnswerInvalid, ExchangeRefused, ExchangeUnreachable
+from services.common.errors import (
+    ExchangeAnswerInvalid,
+    ExchangeHistoryTooLong,
+    ExchangeRefused,
+    ExchangeUnreachable,
+)
 from services.common.mexc.signing import spot_signature
 from tests.unit.execution.mexc_desk import ACCESS, NOW_MS, SECRET, Script, answer, order, spot
 
@@ -275,8 +281,18 @@ def test_more_fills_in_an_instant_than_an_answer_holds_are_not_passed_over() -> 
     """What cannot be shown whole is an error, not a shorter list."""
     script = Archive([NOW_MS - 5] * 101)
 
-    with pytest.raises(ExchangeAnswerInvalid, match="trades=100 within 2 ms"):
+    with pytest.raises(ExchangeHistoryTooLong, match="100 trades within 2 ms"):
         spot(script).trades("BTCUSDT", (NOW_MS - 1_000) * 1_000)
+
+
+def test_fills_without_end_are_not_asked_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bound that is named: what cannot be told within it is an error, not a shorter list."""
+    monkeypatch.setattr(spot_module, "_MOST_WINDOWS", 4)
+    script = Archive([NOW_MS - 100_000 + 7 * number for number in range(450)])
+
+    with pytest.raises(ExchangeHistoryTooLong, match="myTrades of BTCUSDT: not all in 4 answers of 100"):
+        spot(script).trades("BTCUSDT", (NOW_MS - 200_000) * 1_000)
+    assert len(script.to("/api/v3/myTrades")) == 4
 
 
 def test_balances_of_nothing_are_left_out() -> None:
