@@ -25,8 +25,8 @@ from services.cdb_execution.exchange import (
     StreamState,
     Trade,
 )
-from services.cdb_execution.live.facts import Said, Snapshot, Unhealed
 from services.cdb_execution.live.intake import Answered, Placed
+from services.cdb_execution.live.said import Said, Snapshot, Unhealed
 from services.cdb_execution.order_state import TERMINAL, WorkingOrder
 from services.cdb_execution.settings import ExecutionSettings
 from services.cdb_execution.state import ExecutionState

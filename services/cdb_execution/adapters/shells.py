@@ -6,6 +6,10 @@ finds that publish repeated and asks the exchange instead.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
 from services.cdb_execution.adapters.desk import ExchangeDesk
 from services.cdb_execution.adapters.lanes import Lanes
 from services.cdb_execution.adapters.metrics import ExecutionMetrics
@@ -21,6 +25,8 @@ from services.common.runtime.lifecycle import Lifecycle
 from services.common.runtime.shell import MachineShell
 
 __all__ = ["ExecutionShell", "LiveShell"]
+
+_LEFT_OUT_KNOWN: Final = 256
 
 
 class ExecutionShell(MachineShell):
@@ -75,6 +81,7 @@ class LiveShell(ExecutionShell):
         )
         assert isinstance(self._metrics, ExecutionMetrics)
         self._metrics.clock_offset.set_function(lambda: exchange.clock_offset_ms() / 1_000)
+        self._left_out: deque[bytes] = deque(maxlen=_LEFT_OUT_KNOWN)
         self._stated = 0  # the journal number up to which what was stated has to be folded before the next
         life.check("user_stream", lambda: "not connected" if self._desk.interrupted else None)
 
@@ -135,16 +142,21 @@ class LiveShell(ExecutionShell):
                 number = self._publisher.next_number(SOURCE)
                 self._stated = self._publisher.publish_numbered(SOURCE, number, [stated.event]).head
             if stated.fault is not None:
-                self._leave_out(repr(inbox[0]), stated.fault)
+                self._leave_out(stated.left_out or [inbox[0]], stated.fault)
+            if stated.instead is not None:
+                inbox[0] = stated.instead
             if stated.done:
                 inbox.popleft()
             if stated.event is not None:
                 return
 
-    def _leave_out(self, message: str, reason: str) -> None:
-        """Keep what the exchange said and no event can say, count it and tell it."""
+    def _leave_out(self, said: Sequence[object], reason: str) -> None:
+        """Keep what the exchange said and no event can say, count it and tell it: once in the life of this process."""
         life, channel = self._life, channels.ORDER_RESULTS
-        reason, raw = reason.encode(errors="replace").decode(), message.encode(errors="replace")
+        reason, raw = reason.encode(errors="replace").decode(), repr(said)[1:-1].encode(errors="replace")
+        if raw in self._left_out:
+            return
+        self._left_out.append(raw)
         life.log.error("exchange_message_left_out", reason=reason)
         life.metrics.dead_letters.labels(channel).inc()
         self._publisher.patiently(lambda: life.client.keep_dead_letter(channels.EXECUTION, channel, reason, raw))

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
-from services.cdb_execution.exchange import Balance, FundingPayment, OrderReport, OrderRules, PositionReport, Trade
-from services.cdb_execution.live.account import describe
+from services.cdb_execution.exchange import Balance, FundingPayment, OrderRules, Trade
+from services.cdb_execution.live.account import describe, read_account
 from services.cdb_execution.live.intake import (
     Answered,
     Message,
     find_order,
     more_than_told,
+    news_beyond,
     news_of,
-    news_of_trades,
     own_trades,
 )
 from services.cdb_execution.live.liquidations import TakenOver, taken_over
+from services.cdb_execution.live.said import Piece, Said, Snapshot, Unhealed
 from services.cdb_execution.live.state import trade_name
 from services.cdb_execution.live.tracking import LiveOrder
 from services.cdb_execution.machine import ExecutionMachine
@@ -42,34 +43,7 @@ _DECIMALS: Final = 18
 _DIGITS: Final = 28
 _FOREIGN_SHOWN: Final = 50
 _FAULT_SHOWN: Final = 500
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The account as it was read, piece by piece, after the books had reached `revision`; `rules` when asked for.
-
-    `hedged`: it keeps long and short of one perpetual apart.
-    """
-
-    revision: int
-    balances: Sequence[Balance]
-    open_orders: Sequence[OrderReport]
-    positions: Sequence[PositionReport]
-    trades: Sequence[Trade]
-    funding: Sequence[FundingPayment] = ()
-    rules: Sequence[OrderRules] | None = None
-    hedged: bool = False
-
-
-@dataclass(frozen=True)
-class Unhealed:
-    """What was missed cannot be brought back: the exchange tells less of it than has happened; `reason` names what."""
-
-    reason: str
-
-
-Said = Message | Snapshot | Unhealed
-"""What waits to be stated."""
+_CANNOT: Final = (ArithmeticError, ValueError, ClaireError)
 
 
 @dataclass(frozen=True)
@@ -79,12 +53,25 @@ class Stated:
     Attributes:
         event: to be journalled; None when there is nothing new in it.
         done: whether the message is used up; otherwise it is asked again when the event has been folded.
-        fault: why it is left out although it says something: what cannot be folded must not be journalled.
+        fault: why something is left out although it says something: what cannot be folded must not be journalled.
+        left_out: what that is; None: the whole message.
+        instead: the rest of the message, which takes its place.
     """
 
     event: Event | None
     done: bool
     fault: str | None = None
+    left_out: Sequence[Piece] | None = None
+    instead: Snapshot | Answered | None = None
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One thing that a snapshot may be worth, made of `pieces`; `done`: nothing comes after it."""
+
+    make: Callable[[], Event | None]
+    pieces: Sequence[Piece] = ()
+    done: bool = False
 
 
 def state_next(machine: ExecutionMachine, message: Said, number: int) -> Stated:
@@ -94,18 +81,35 @@ def state_next(machine: ExecutionMachine, message: Said, number: int) -> Stated:
     there is not. What no event can say, and what the machine could not fold, is left out with the reason, since in the
     journal it would be there for ever.
 
+    Of what else is said in the same breath only the absurd part is left out. In an answer about an order these are
+    fills; its end is then stated only if the sound ones are all that it filled. In an account a fill or settlement is
+    named among the strangers, which freezes trading; a coin that we do not trade is dropped, and so are the rules of
+    one instrument, without which nothing is entered. An account whose own money, positions or open orders cannot be
+    said is none.
+
     Args:
         machine: that has folded everything journalled from messages before.
         message: of the exchange.
         number: the next of our source `exchange`.
     """
+    if isinstance(message, Snapshot):
+        return _of_snapshot(machine, message, number)
     try:
         stated = _next(machine, message, number)
         if stated.event is not None:
             _rehearse(machine, stated.event, number)
-    except (ArithmeticError, ValueError, ClaireError) as error:
-        return Stated(None, done=True, fault=f"{type(error).__name__}: {error}"[:_FAULT_SHOWN])
+    except _CANNOT as error:
+        if isinstance(message, Answered):
+            odd = [trade for trade in message.trades if state_next(machine, trade, number).fault is not None]
+            if odd:
+                rest = replace(message, trades=tuple(trade for trade in message.trades if trade not in odd))
+                return Stated(None, done=False, fault=_fault(error), left_out=odd, instead=rest)
+        return Stated(None, done=True, fault=_fault(error))
     return stated
+
+
+def _fault(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:_FAULT_SHOWN]
 
 
 def _rehearse(machine: ExecutionMachine, event: Event, number: int) -> None:
@@ -117,18 +121,70 @@ def _rehearse(machine: ExecutionMachine, event: Event, number: int) -> None:
         assert output.data
 
 
-def _next(machine: ExecutionMachine, message: Said, number: int) -> Stated:
-    if isinstance(message, Snapshot):
-        missed = news_of_trades(machine.state, message.trades)
-        if missed:
-            return Stated(_result(machine, missed[0], number), done=False)
-        for payment in message.funding:
-            if payment.payment_id not in machine.state.live.payments and _is_ours(machine.state, payment):
-                return Stated(_funding(machine, payment, number), done=False)
-        gone = taken_over(machine.state, message.trades, message.positions, machine.specs())
-        if gone is not None:
-            return Stated(_liquidation(machine, gone, number), done=False)
-        return _account(machine, message, number)
+def _of_snapshot(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> Stated:
+    tried = (_try(machine, snapshot, step, number) for step in _steps(machine, snapshot, number))
+    return next(stated for stated in tried if stated is not None)
+
+
+def _try(machine: ExecutionMachine, snapshot: Snapshot, step: _Step, number: int) -> Stated | None:
+    """Return what a step is worth; None when there is nothing new in it."""
+    try:
+        event = step.make()
+        if event is None:
+            return None
+        _rehearse(machine, event, number)
+    except _CANNOT as error:
+        fault = _fault(error)
+        pieces = step.pieces or _absurd(machine, snapshot, number)
+        instead = snapshot.without(pieces, fault) if pieces else None
+        return Stated(None, done=instead is None, fault=fault, left_out=pieces or None, instead=instead)
+    return Stated(event, done=step.done)
+
+
+def _steps(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> Iterator[_Step]:
+    """Yield what has to be stated before the account itself: what it moved without our knowing."""
+    state, trades = machine.state, snapshot.trades
+
+    def result(news: list[dict[str, Any]]) -> OrderResult | None:
+        return _result(machine, news[0], number) if news else None
+
+    for trade in trades:
+        yield _Step(lambda trade=trade: result(news_of(state, trade)), [trade])  # type: ignore[misc]
+    for order in [order for order in state.ended.values() if _followed(order).settled]:
+        own = own_trades(order, trades)
+        yield _Step(lambda order=order: result(news_beyond(state, order, trades)), own)  # type: ignore[misc]
+    for payment in snapshot.funding:
+        if payment.payment_id not in state.live.payments and _is_ours(state, payment):
+            yield _Step(lambda payment=payment: _funding(machine, payment, number), [payment])  # type: ignore[misc]
+
+    def liquidation() -> Control | None:
+        gone = taken_over(state, trades, snapshot.positions, machine.specs())
+        return None if gone is None else _liquidation(machine, gone, number)
+
+    yield _Step(liquidation, [trade for trade in trades if trade.kind == "liquidation"])
+    yield _Step(lambda: _account(machine, snapshot, number), done=True)
+
+
+def _absurd(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> list[Piece]:
+    """Return what makes an account impossible to state and may be left out of it."""
+    specs = machine.specs().values()
+    ours = {spec.base for spec in specs} | {spec.quote for spec in specs} | set(machine.state.live.ledger.fee_coins)
+    bare = Snapshot(snapshot.revision, [], [], [], [])
+    others = [balance for balance in snapshot.balances if balance.currency not in ours]
+    parts: list[tuple[Piece, Snapshot]] = [(trade, replace(bare, trades=[trade])) for trade in snapshot.trades]
+    parts += [(balance, replace(bare, balances=[balance])) for balance in others]
+    parts += [(each, replace(bare, rules=[each])) for each in snapshot.rules or ()]
+    return [piece for piece, part in parts if not _can_be_said(machine, part, number)]
+
+
+def _can_be_said(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> bool:
+    try:
+        return read_account(_account(machine, snapshot, number)) is not None
+    except _CANNOT:
+        return False
+
+
+def _next(machine: ExecutionMachine, message: Message | Unhealed, number: int) -> Stated:
     if isinstance(message, Unhealed):
         frozen = machine.state.trading_state == "FROZEN"
         return Stated(None if frozen else _freeze(machine, message, number), done=True)
@@ -149,14 +205,14 @@ def _result(machine: ExecutionMachine, fields: dict[str, Any], number: int) -> O
     )
 
 
-def _account(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> Stated:
+def _account(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> Control:
     totals: dict[str, Decimal] = {}
     for balance in snapshot.balances:
         total = totals.get(balance.currency, ZERO) + balance.free + balance.locked
         totals[balance.currency] = _on_the_wire(total)
     foreign = [trade for trade in snapshot.trades if _is_foreign(machine.state, trade, snapshot.trades)]
     covered = _covered(machine.state, snapshot.trades)
-    event = Control(
+    return Control(
         event_id=derive_id(str(machine.fold.run_id), channels.EXECUTION, SOURCE, number),
         timestamp=machine.now,
         producer=channels.EXECUTION,
@@ -187,14 +243,16 @@ def _account(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> Stat
                 }
                 for held in snapshot.positions
             ],
-            "foreign_trades": {trade.trade_id: describe(trade) for trade in foreign[:_FOREIGN_SHOWN]},
+            "foreign_trades": {
+                **{trade.trade_id: describe(trade) for trade in foreign[:_FOREIGN_SHOWN]},
+                **snapshot.absurd,
+            },
             **({"covered": covered} if covered else {}),
             **({"hedge_mode": True} if snapshot.hedged else {}),
             **_new_rules(machine.state, snapshot.rules),
             **(_money(snapshot.balances) if machine.settings.VENUE == PERPETUAL else {}),
         },
     )
-    return Stated(event, done=True)
 
 
 def _on_the_wire(amount: Decimal) -> Decimal:

@@ -28,8 +28,8 @@ __all__ = [
     "find_order",
     "fits",
     "more_than_told",
+    "news_beyond",
     "news_of",
-    "news_of_trades",
     "own_trades",
 ]
 
@@ -142,22 +142,16 @@ def _reported(order: WorkingOrder, report: OrderReport) -> list[dict[str, Any]]:
     return []
 
 
-def news_of_trades(state: ExecutionState, trades: Sequence[Trade]) -> list[dict[str, Any]]:
-    """Return the first fill that is not booked and has to be.
+def news_beyond(state: ExecutionState, order: WorkingOrder, trades: Sequence[Trade]) -> list[dict[str, Any]]:
+    """Return what an order has filled beyond an operator's word of it, and has to be booked.
 
     Args:
         state: with everything folded that was stated before.
-        trades: all fills of the account since it was last compared, or all of one order.
+        order: that has ended.
+        trades: all fills of the account since it was last compared.
     """
-    for trade in trades:
-        news = news_of(state, trade)
-        if news:
-            return news
-    for order in state.ended.values():
-        more = more_than_told(order, own_trades(order, trades))
-        if more is not None and fits(state, order, *more):
-            return [_fill(order, *more)]
-    return []
+    more = more_than_told(order, own_trades(order, trades))
+    return [] if more is None or not fits(state, order, *more) else [_fill(order, *more)]
 
 
 def own_trades(order: WorkingOrder, trades: Iterable[Trade]) -> list[Trade]:

@@ -312,6 +312,8 @@ class World:
                 self._may_die()
                 self.publish(Cause(SOURCE, number), [stated.event])
                 self._may_die()
+            if stated.instead is not None:
+                self.desk.inbox[0] = stated.instead
             if stated.done:
                 self.desk.inbox.popleft()
             if stated.event is not None:

@@ -179,6 +179,7 @@ class SteppedShell(LiveShell):
         self._advanced_at, self._waiting_since, self._in_flight = 0.0, None, False
         self._breaks = self._losses_seen
         self._stated = 0
+        self._left_out: Any = []
         self._desk = ExchangeDesk(
             exchange, settings, wall_us=wall_us, hindrance=self._hindrance, dispatch=dispatch
         )  # fmt: skip

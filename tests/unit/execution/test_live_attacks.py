@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.cdb_execution.exchange import Balance, OrderRequest, PlaceOutcome, PositionReport, StreamState
-from services.cdb_execution.live.facts import Snapshot, state_next
+from services.cdb_execution.live.facts import state_next
 from services.cdb_execution.live.intake import Answered
 from services.cdb_execution.live.ramp import Canary
+from services.cdb_execution.live.said import Snapshot
 from services.cdb_execution.machine import ExecutionMachine
 from services.common import channels
 from services.common.errors import ExchangeUnreachable, IllegalTransition
@@ -23,6 +24,7 @@ from tests.property.effort import examples
 from tests.unit.execution.live_world import RULES, World, live_settings
 from tests.unit.execution.perpetual_world import PerpetualWorld
 from tests.unit.execution.test_live_machine import fold_all, opened, report, statuses, stuck, trade, whole
+from tests.unit.execution.test_live_resolving import fills_there
 from tests.unit.execution.test_live_shell import shell_of
 
 pytestmark = [pytest.mark.unit, pytest.mark.risk]
@@ -219,10 +221,26 @@ def test_a_fill_that_no_event_can_say_stops_nothing_and_is_not_booked(odd: dict[
 
     for said in (fill, Answered(order.order_id, None, (fill,)), Snapshot(1, [], [], [], [fill])):
         stated = state_next(world.machine, said, 9)
-        assert (stated.event, stated.done) == (None, True)
+        assert (stated.event, stated.done) == (None, stated.instead is None)
         assert stated.fault
+    assert stated.left_out == [fill]
+    assert stated.instead is not None
+    account = state_next(world.machine, stated.instead, 9).event
 
+    assert isinstance(account, Control)
+    assert [text[:17] for text in account.details["foreign_trades"].values()] == ["cannot be booked:"]
     assert world.machine.dump() == before
+
+
+def test_an_answer_whose_order_cannot_be_said_is_left_out_whole() -> None:
+    """An exchange id that is no text: nothing of it is believed, and the order is asked for again."""
+    world = opened()
+    order = stuck(world)
+
+    stated = state_next(world.machine, Answered(order.order_id, report(order, "CANCELED", number="\ud800")), 9)
+
+    assert (stated.event, stated.done, stated.instead) == (None, True, None)
+    assert stated.fault
 
 
 @pytest.mark.parametrize("odd", [{"symbol": "ETHUSDT"}, {"side": "SELL"}])
@@ -246,10 +264,83 @@ def test_rules_without_a_step_are_not_journalled(step: str) -> None:
     odd = replace(RULES, **{step: Decimal(0)})
     balances = world.exchange.balances()
 
-    stated = state_next(world.machine, Snapshot(1, balances, open_orders=[], positions=[], trades=[], rules=[odd]), 9)
+    both = [odd, replace(RULES, symbol="ETHUSDT")]
+    stated = state_next(world.machine, Snapshot(1, balances, open_orders=[], positions=[], trades=[], rules=both), 9)
 
     assert stated.event is None
     assert "steps of price" in str(stated.fault)
+    assert stated.left_out == [odd]
+    assert stated.instead is not None
+    assert stated.instead.rules == both[1:]
+    account = state_next(world.machine, stated.instead, 9).event
+    assert isinstance(account, Control)
+    assert (account.details["rules"][0]["symbol"], account.details["foreign_trades"]) == ("ETHUSDT", {})
+
+
+def test_one_absurd_fill_takes_nothing_else_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sound fill beside it is booked, the account is compared; the absurd one is kept alone, once, and freezes."""
+    world = opened()
+    order = stuck(world)
+    sound = fills_there(world, order, "0.1", "T1")
+    absurd = replace(trade(order, "0.05", "T2"), price=Decimal("1e20"), time=world.exchange.now)
+    world.exchange.booked.append(absurd)
+    world.exchange.orders[order.client_order_id] = report(order, "CANCELED", "0.1")
+
+    world.settle(70)
+
+    assert world.machine.state.held("mexc_spot:BTCUSDT") == sound.quantity
+    assert statuses(world)[-1] == "CANCELED"
+    assert world.machine.state.live.difference_names() == ["trade:T2"]
+    assert world.machine.state.trading_state == "FROZEN"
+    details: dict[str, Any] = {"accept": ["trade:T2"]}
+    world.control("resume", producer=channels.OPERATOR, by="ada", reason="seen", details=details)
+    world.settle(70)
+    assert world.verdicts()[-1] == "agreed"
+    assert world.machine.state.trading_state == "ACTIVE"
+
+    kept: list[tuple[Any, ...]] = []
+    shell = shell_of(world, monkeypatch, log=Mock(), metrics=Mock())
+    shell._life.client.keep_dead_letter = lambda *letter: kept.append(letter)
+    shell._publisher.alert = Mock()
+    shell._desk.inbox.clear()
+    shell._desk.inbox.extend([Snapshot(1, world.exchange.balances(), [], [], [absurd])] * 2)
+    shell._idle()
+    shell._stated = 0
+    shell._idle()
+    assert not shell._desk.inbox
+    assert [letter[3] for letter in kept] == [repr(absurd).encode()]
+    assert len(shell.said) == 2
+
+
+def test_a_settlement_that_no_event_can_say_freezes_and_the_account_is_still_compared() -> None:
+    """An amount beyond all numbers: named as a stranger, the rest of the account counts."""
+    world = PerpetualWorld()
+    world.hold()
+    wallet = world.exchange.wallet
+    world.exchange.settle("0.0001", "F1", amount=Decimal("1e40"))
+    world.exchange.wallet = wallet
+    world.compare()
+
+    assert world.machine.state.live.difference_names() == ["trade:funding-F1"]
+    assert world.machine.state.trading_state == "FROZEN"
+    assert world.machine.state.live.portfolio.funding == 0
+
+
+@pytest.mark.parametrize(("currency", "dropped"), [("SHIB", True), ("BTC", False)])
+def test_an_absurd_balance_is_dropped_only_of_a_coin_that_nobody_trades(currency: str, *, dropped: bool) -> None:
+    """What somebody sent us stops nothing; of our own coin it is no account at all: nothing is entered without one."""
+    world = opened()
+    others = [balance for balance in world.exchange.balances() if balance.currency != currency]
+    absurd = Balance(venue="mexc_spot", currency=currency, free=Decimal("1e30"), locked=Decimal(0))
+
+    stated = state_next(world.machine, Snapshot(1, [*others, absurd], [], [], []), 9)
+
+    assert stated.event is None
+    assert stated.done != dropped
+    assert (stated.instead is not None) == dropped
+    if stated.instead is not None:
+        assert list(stated.instead.balances) == others
+        assert not stated.instead.absurd
 
 
 def test_what_the_machine_could_not_fold_is_not_journalled(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,7 @@ def shell_of(world: World, monkeypatch: pytest.MonkeyPatch, **life: Any) -> Any:
         said.extend(events)
         return SimpleNamespace(head=1_000 + number)
 
-    shell.said = said
+    shell.said, shell._left_out = said, []
     shell._mode, shell._machine, shell._desk, shell._stated = "live", world.machine, world.desk, 0
     shell._folded, shell._bus = SimpleNamespace(n=world.folded), SimpleNamespace(at_head=True)
     shell._publisher = SimpleNamespace(

@@ -9,8 +9,9 @@ import pytest
 
 from services.cdb_execution.exchange import PlaceOutcome
 from services.cdb_execution.live.account import Ledger
-from services.cdb_execution.live.facts import Snapshot, state_next
+from services.cdb_execution.live.facts import state_next
 from services.cdb_execution.live.intake import Answered, Placed, news_of
+from services.cdb_execution.live.said import Snapshot
 from services.common.errors import ExchangeUnreachable
 from services.common.events import Control, OrderResult
 from tests.unit.execution.live_world import World
