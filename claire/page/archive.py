@@ -106,6 +106,7 @@ class Archive:
             return self._connection
         if self._closed_for_now is not None and self._wall() < self._closed_for_now[0]:
             raise ArchiveAway(self._closed_for_now[1])
+        connection: Connection | None = None
         try:
             connection = self._connect()
             with connection, connection.cursor() as cursor:
@@ -113,16 +114,21 @@ class Archive:
                     cursor.execute(statement)
                 cursor.execute("SELECT set_config('statement_timeout', %s, false)", (str(self._timeout_ms),))
         except (psycopg2.Error, ClaireError) as error:
+            _end(connection)
             raise _Lost(_words(error)) from error
         self._connection = connection
         return connection
 
     def close(self) -> None:
         """Close the connection, if there is one."""
-        if self._connection is not None:
-            with suppress(psycopg2.Error):
-                self._connection.close()
+        _end(self._connection)
         self._connection = None
+
+
+def _end(connection: Connection | None) -> None:
+    if connection is not None:
+        with suppress(psycopg2.Error):
+            connection.close()
 
 
 def _words(error: Any) -> str:

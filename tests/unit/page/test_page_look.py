@@ -319,6 +319,29 @@ def test_a_database_that_is_gone_is_tried_again_after_a_moment() -> None:
     assert connections[1].was_closed == 1
 
 
+def test_a_connection_whose_first_statements_fail_is_closed() -> None:
+    """A server that goes away between the login and the settings leaves nothing open here, however often we try."""
+
+    class Dying(FakeConnection):
+        def execute(self, statement: Any, values: Any = None) -> None:
+            raise psycopg2.OperationalError("terminating connection")
+
+    made: list[FakeConnection] = []
+    wall = Wall()
+
+    def connect() -> Any:
+        made.append(Dying())
+        return made[-1]
+
+    archive = Archive(connect, wall=wall)
+    for _ in range(2):
+        with pytest.raises(ArchiveAway, match="terminating"):
+            archive.ask(lambda _: 1)
+        wall.seconds += 2.1
+
+    assert [connection.was_closed for connection in made] == [1, 1]
+
+
 def test_what_the_database_lacks_is_told() -> None:
     """No tables yet; nobody listens; a history that cannot be used."""
     from claire.history.record import HistoryUnusable
