@@ -289,12 +289,15 @@ def _symbols(core: Answer, ws: Answer) -> list[dict[str, Any]]:
             continue
         bar = track.get("last_bar") or {}
         momentum, threshold = _number(bar.get("momentum_pct")), _number(bar.get("threshold_pct"))
+        way = _share(None if momentum is None else abs(momentum), threshold)
+        if way is not None and "SHORT_NOT_ALLOWED" in (bar.get("reasons") or ()):
+            way = Decimal(0)  # a fall leads nowhere where nothing is sold short
         symbols.append(
             {
                 "instrument": name,
                 "momentum": momentum,
                 "threshold": threshold,
-                "way": _share(None if momentum is None else abs(momentum), threshold),
+                "way": way,
                 "volume_usdt": _number(bar.get("volume_usdt")),
                 "min_volume_usdt": _number(track.get("min_volume_usdt")),
                 "cooldown_left_min": track.get("cooldown_left_min"),

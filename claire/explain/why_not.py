@@ -273,8 +273,8 @@ def _threshold(bar: Evaluation, rule: Rule, *, shorts: bool) -> str:
     if momentum is None or threshold is None:
         return "m must reach T, but one of them is unknown"
     left, way = threshold - abs(momentum), f"{bar.way_pct} % of the way"
-    if left > 0 > momentum and not shorts:  # the size of a fall is no part of the way to a purchase
-        left, way = threshold - momentum, "in the wrong direction"
+    if momentum < 0 and not shorts:  # the size of a fall is no part of the way to a purchase
+        left, way = threshold - momentum if left > 0 else left, "in the wrong direction"
     way = f"m {percent(momentum, signed=True)} of T {percent(threshold)}, {way}"
     short = f", {percent(left)} short" if left > 0 else ""
     floor = ", T is the floor" if bar.threshold_e12 == rule.floor_e12 else ""

@@ -105,9 +105,14 @@ class Evaluation:
 
     @property
     def way_pct(self) -> int | None:
-        """How far |m| has come to T, in whole percent, cut; None while either is unknown."""
+        """How far |m| has come to T, in whole percent, cut; 0 for a fall where nothing is sold short.
+
+        None while either is unknown.
+        """
         if self.momentum_e12 is None or self.threshold_e12 is None:
             return None
+        if Reason.SHORT_NOT_ALLOWED in self.reasons:
+            return 0
         return abs(self.momentum_e12) * 100 // self.threshold_e12
 
     def row(self) -> str:

@@ -111,7 +111,7 @@ def test_the_screen_shows_everything_that_an_operator_looks_at(width: int) -> No
         "BTCUSDT 0.2", "49,500.00 -100.00", "1.01 % away" if width == 80 else "49,000.00 (1.01 %)",
         "exit latched: stop_loss of BTCUSDT", "no mark for over 60 s: SOLUSDT",
         "ord-1", "UNKNOWN", "entry buy ETHUSDT",
-        "-0.31 % 0.52 % 60 % 7.1 M", "12 min", "|m| under T, m down, no shorts", "ETHUSDT - - - - - no market data yet",
+        "-0.31 % 0.52 % 0 % 7.1 M", "12 min", "|m| under T, m down, no shorts", "ETHUSDT - - - - - no market data yet",
         "feed recorded, age 0.5 s, 5.2 events/s", "last reconciliation: none: paper", "cdb_writer is 7 entries behind",
     ):  # fmt: skip
         assert part in words, f"{part!r} is missing in:\n{text}"

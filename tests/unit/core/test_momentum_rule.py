@@ -335,6 +335,15 @@ def test_an_evaluation_reads_like_a_sentence() -> None:
     assert found.text() == "m 0.31 %, T 0.52 %, 59 % of the way: BELOW_THRESHOLD"
 
 
+def test_a_fall_where_nothing_is_sold_short_has_gone_none_of_the_way() -> None:
+    """On spot only a rise leads to an entry: a fall beyond T is no more at the goal than a small one."""
+    falling = Strategy().run("100", "100", "100", "98")[-1]
+
+    assert Reason.SHORT_NOT_ALLOWED in falling.reasons
+    assert falling.way_pct == 0
+    assert falling.text() == "m -2.00 %, T 1.00 %, 0 % of the way: SHORT_NOT_ALLOWED"
+
+
 def test_unknown_numbers_are_said_to_be_unknown() -> None:
     """Without bars there is no m; with them and without returns there is no T; an entry says that it is one."""
     first = Strategy().close("100")

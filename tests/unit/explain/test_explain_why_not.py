@@ -90,6 +90,11 @@ def test_a_fall_is_no_part_of_the_way_to_a_purchase(tmp_path: Path) -> None:
     assert missing(found) == [Reason.BELOW_THRESHOLD, Reason.SHORT_NOT_ALLOWED]
     assert "m -0.50 % of T 1.00 %, in the wrong direction, 1.50 % short" in found["summary"]
     assert "of the way" not in found["summary"]
+    assert found["bar"]["way_pct"] == 0
+    deep = ask(pipeline, tmp_path, pipeline.minutes("49000"))
+    assert missing(deep) == [Reason.SHORT_NOT_ALLOWED]
+    told = {condition["name"]: condition["detail"] for condition in deep["conditions"]}[Reason.BELOW_THRESHOLD]
+    assert told == "m -2.00 % of T 1.00 %, in the wrong direction, T is the floor"
 
 
 def test_a_time_long_after_the_last_bar_says_so(tmp_path: Path) -> None:
