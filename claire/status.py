@@ -119,7 +119,7 @@ def put_together(answers: Mapping[str, Answer]) -> dict[str, Any]:
         "orders": _orders(risk.machine, execution.machine),
         "latched_exits": list(risk.machine.get("latched_exits") or ()),
         "stale_marks": list(risk.machine.get("stale_marks") or ()),
-        "feed": _feed(answers[channels.WS]),
+        "feed": _feed(answers[channels.WS], risk),
         "last_reconciliation": _reconciliation(execution),
         "next_funding": _next_funding(now, risk, positions),
         "symbols": _symbols(answers[channels.CORE], answers[channels.WS]),
@@ -245,12 +245,19 @@ def _orders(risk: Mapping[str, Any], execution: Mapping[str, Any]) -> list[dict[
     return sorted(orders, key=lambda order: order.get("status") != "UNKNOWN")
 
 
-def _feed(ws: Answer) -> dict[str, Any]:
-    feed = ws.status.get("feed") or {}
+def _feed(ws: Answer, risk: Answer) -> dict[str, Any]:
+    """Return what cdb_ws says of its feed, and the age of the youngest quote that risk has (`quote_age_sec`).
+
+    `age_sec` is since cdb_ws published anything, its own ticks among it: that the market lives only a quote says.
+    """
+    feed, ages = ws.status.get("feed") or {}, risk.machine.get("quote_age_ms")
+    youngest = min((_number(age) or Decimal(0) for age in (ages or {}).values() if age is not None), default=None)
     return {
         "kind": ws.config.get("FEED"),
         "files": list(feed.get("files") or ()),
         "age_sec": _number(feed.get("age_sec")),
+        "quotes_known": ages is not None,
+        "quote_age_sec": None if youngest is None else round(youngest / 1000, 1),
         "position": feed.get("position"),
         "events_per_sec": _number(feed.get("events_per_sec")),
         "waiting_for": list(feed.get("waiting_for") or ()),

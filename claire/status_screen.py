@@ -18,6 +18,9 @@ __all__ = ["feed_words", "render_status"]
 WIDE: Final = 100
 BAR: Final = 10
 UNKNOWN: Final = "?"
+SILENT_SEC: Final = 5
+OLD_QUOTE_SEC: Final = 60
+FROM_FILES: Final = frozenset({"recorded", "raw"})
 
 REASONS: Final = {
     "IN_POSITION": "in position",
@@ -213,9 +216,15 @@ def _why(symbol: Mapping[str, Any]) -> Text:
 def feed_words(feed: Mapping[str, Any]) -> str:
     """Return what is known of the feed, in words; what is unknown is left out, never shown as zero."""
     words = ["feed unknown: cdb_ws does not answer"] if feed["kind"] is None else [f"feed {feed['kind']}"]
-    if feed["age_sec"] is not None:
+    files, ticks_alone = feed["kind"] in FROM_FILES, feed["kind"] == "external"
+    if files and feed["age_sec"] is not None:
         words.append(f"age {feed['age_sec']:f} s")
-    if feed["events_per_sec"] is not None:
+    elif not files and feed["quotes_known"]:
+        age = feed["quote_age_sec"]
+        words.append("no quote yet" if age is None else f"last quote {age:,.1f} s ago")
+    if not files and _stands(feed):
+        words.append(f"its clock has stood for {feed['age_sec']:f} s")
+    if feed["events_per_sec"] is not None and not ticks_alone:
         words.append(f"{feed['events_per_sec']:f} events/s")
     if feed["finished"]:
         words.append("finished")
@@ -224,10 +233,15 @@ def feed_words(feed: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
+def _stands(feed: Mapping[str, Any]) -> bool:
+    """Whether cdb_ws publishes nothing, not even its clock, though there is something left to publish."""
+    return feed["age_sec"] is not None and feed["age_sec"] > SILENT_SEC and not feed["finished"]
+
+
 def _outside(status: Mapping[str, Any]) -> list[Text]:
     feed = status["feed"]
-    age = feed["age_sec"]
-    style = "bold red" if feed["kind"] is None or (age is not None and age > 5 and not feed["finished"]) else ""
+    old = feed["kind"] not in FROM_FILES and (feed["quote_age_sec"] or 0) > OLD_QUOTE_SEC
+    style = "bold red" if feed["kind"] is None or old or _stands(feed) else ""
     last = status["last_reconciliation"]
     lines = [Text(feed_words(feed), style=style)]
     lines.append(Text(f"last reconciliation: {_time(last) or last or 'unknown'}"))

@@ -172,6 +172,45 @@ def test_the_nearest_stop_counts() -> None:
     assert "49,400.00 (0.20 %)" in shown(found)
 
 
+@pytest.mark.parametrize(
+    ("kind", "ages_ms", "said"),
+    [
+        (
+            "external",
+            {"mexc_spot:BTCUSDT": 95_300, "mexc_spot:ETHUSDT": 300_000},
+            "feed external, last quote 95.3 s ago",
+        ),
+        ("external", {"mexc_spot:BTCUSDT": None}, "feed external, no quote yet"),
+        ("external", None, "feed external"),
+        ("mexc_spot", {"mexc_spot:BTCUSDT": 800}, "feed mexc_spot, last quote 0.8 s ago, 5.2 events/s"),
+    ],
+)
+def test_a_feed_that_only_ticks_is_no_living_market(kind: str, ages_ms: Any, said: str) -> None:
+    """The clock goes on every second whatever the market does: shown is the last quote, and ticks are no events."""
+    feed = {"age_sec": "0.5", "events_per_sec": "5.2", "waiting_for": [], "finished": False}
+    found = put_together(
+        answers(
+            cdb_ws={"config": {"FEED": kind, "VENUE": "mexc_spot"}, "feed": feed},
+            cdb_risk={"machine": {**RISK, "quote_age_ms": ages_ms}},
+        )
+    )
+
+    assert said in shown(found).splitlines()
+
+
+def test_a_feed_that_says_nothing_at_all_is_told_besides() -> None:
+    """Not even the clock of cdb_ws: since when."""
+    feed = {"age_sec": "12.5", "events_per_sec": None, "waiting_for": [], "finished": False}
+    found = put_together(
+        answers(
+            cdb_ws={"config": {"FEED": "external"}, "feed": feed},
+            cdb_risk={"machine": {**RISK, "quote_age_ms": {"mexc_spot:BTCUSDT": 13_000}}},
+        )
+    )
+
+    assert "feed external, last quote 13.0 s ago, its clock has stood for 12.5 s" in shown(found)
+
+
 def test_a_calm_system_says_so() -> None:
     """Nothing held, nothing working, warming up: said, not left out."""
     calm = {"trading_state": "ACTIVE", "causes": {}, "positions": [], "working_orders": [], "latched_exits": []}
