@@ -22,7 +22,7 @@ from services.cdb_writer.chain import ChainHead
 from services.common.codec import decode, encode
 from services.common.errors import ContractViolation, InputUnusable
 
-__all__ = ["BackupUnusable", "Manifest", "extract_journal", "read_manifest", "write_archive"]
+__all__ = ["BackupUnusable", "Manifest", "extract_journal", "origin_of", "read_manifest", "write_archive"]
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
@@ -170,6 +170,14 @@ def read_manifest(path: Path) -> Manifest:
     """
     with _open(path) as archive:
         return _manifest(path, archive)
+
+
+def origin_of(path: Path) -> str | None:
+    """Return which history a backup is of (`Manifest.origin`); None when it cannot be read."""
+    try:
+        return read_manifest(path).origin
+    except BackupUnusable:
+        return None
 
 
 def extract_journal(path: Path, target: Path) -> Manifest:

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from claire.backup.archive import BackupUnusable, Manifest, read_manifest, write_archive
+from claire.backup.archive import BackupUnusable, Manifest, origin_of, write_archive
 from claire.backup.tail import Tail
 from claire.history.journal_file import JournalWriter
 from claire.history.source import DatabaseHistory
@@ -137,14 +137,7 @@ def _rotate(folder: Path, keep: int, origin: str) -> tuple[Path, ...]:
     """Remove all but the newest `keep` backups of one history; the newest always stays, and so do those of others."""
     if keep <= 0 or not origin:
         return ()
-    old = tuple([path for _, path in backups(folder) if _origin(path) == origin][:-keep])
+    old = tuple([path for _, path in backups(folder) if origin_of(path) == origin][:-keep])
     for path in old:
         path.unlink()
     return old
-
-
-def _origin(path: Path) -> str | None:
-    try:
-        return read_manifest(path).origin
-    except BackupUnusable:
-        return None

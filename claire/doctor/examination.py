@@ -20,7 +20,7 @@ from claire.doctor.exchange_room import look_at_clock, look_at_exchange
 from claire.doctor.finding import Finding, Level
 from claire.doctor.journal_room import look_at_journal
 from claire.doctor.machine_room import look_at_backups, look_at_disks, look_at_ports, look_at_versions
-from claire.doctor.postgres_room import look_at_postgres, stored_events
+from claire.doctor.postgres_room import look_at_postgres, stored_events, stored_origin
 from claire.doctor.redis_room import look_at_redis, look_at_users
 from claire.doctor.settings_room import look_at_settings, read_env_file
 from claire.status import ask
@@ -73,6 +73,7 @@ class Examination:
         self._head: int | None = None
         self._first: int | None = None
         self._stored: int | None = None
+        self._origin = ""
         try:
             self._address: Address | None = find_address(
                 patient.folder, patient.redis, patient.password_file, patient.environ, patient.first_port
@@ -208,6 +209,7 @@ class Examination:
                 database.autocommit = True
                 yield from look_at_postgres(database, self._head, self._first)
                 self._stored = stored_events(database)
+                self._origin = stored_origin(database)
         except psycopg2.Error as error:
             words = f"it does not answer, or not to this user ({type(error).__name__})"
             yield Finding("PostgreSQL", Level.problem, words, self._logs("cdb_postgres"))
@@ -249,7 +251,8 @@ class Examination:
             command = f"claire backup --data-dir {self._data.path} --keep 14"
             recorded = recorded or self._data.exists
         folder = backup_folder(None, self._environ)
-        yield from look_at_backups(folder, datetime.now(UTC), command, anything_recorded=recorded)
+        now = datetime.now(UTC)
+        yield from look_at_backups(folder, now, command, anything_recorded=recorded, origin=self._origin)
 
     def _exchange(self) -> Iterator[Finding]:
         values = dict(self._environ)

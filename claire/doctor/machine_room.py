@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+from claire.backup.archive import origin_of
 from claire.doctor.finding import Finding, Level
 from claire.probe import read_json
 from services.cdb_writer.adapters.backup_folder import backups
@@ -169,14 +170,18 @@ def look_at_disks(folders: Mapping[str, Path], warn: Decimal, critical: Decimal)
             yield Finding("disk", Level.ok, words)
 
 
-def look_at_backups(folder: Path, now: datetime, command: str, *, anything_recorded: bool | None) -> Iterator[Finding]:
-    """Say how old the last backup is.
+def look_at_backups(
+    folder: Path, now: datetime, command: str, *, anything_recorded: bool | None, origin: str = ""
+) -> Iterator[Finding]:
+    """Say how old the last backup of this history is.
 
     Args:
         folder: where backups are kept.
         now: UTC.
         command: what makes one.
         anything_recorded: whether there is something to lose; None: not known.
+        origin: hash of the chain after the history's first event (hexadecimal), which each backup of it names too;
+            empty: not known, so that a backup of any history is taken for one of this.
     """
     found = backups(folder)
     if not found:
@@ -185,9 +190,19 @@ def look_at_backups(folder: Path, now: datetime, command: str, *, anything_recor
         else:
             yield Finding("backup", Level.not_checked, f"there is no backup in {folder}, and nothing known to back up")
         return
-    moment, path = found[-1]
+    newest = next((each for each in reversed(found) if not origin or origin_of(each[1]) == origin), None)
+    if newest is None:
+        others = f"{len(found)} others are" if len(found) > 1 else "one of another is"
+        words = f"there is no backup of this history in {folder}; {others}"
+        yield Finding("backup", Level.warning, words, command)
+        return
+    moment, path = newest
     age = now - moment
-    words = f"the last of {len(found)} backups in {folder} is {_hours(age)} old ({path.name})"
+    if origin:
+        words = f"the last of this history's in {folder} is {_hours(age)} old ({path.name})"
+    else:
+        words = f"the last backup in {folder} is {_hours(age)} old ({path.name}); whether it is of this history is not "
+        words += "known, its database was not asked"
     level = Level.problem if age > BACKUP_VERY_OLD else Level.warning if age > BACKUP_OLD else Level.ok
     yield Finding("backup", level, words, "" if level is Level.ok else command)
 

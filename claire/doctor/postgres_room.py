@@ -10,7 +10,7 @@ from psycopg2.extensions import connection
 from claire.doctor.finding import Finding, Level
 from services.cdb_writer.adapters.schema import REVISION, stored_revision
 
-__all__ = ["look_at_postgres", "stored_events"]
+__all__ = ["look_at_postgres", "stored_events", "stored_origin"]
 
 TOPIC: Final = "PostgreSQL"
 OLDEST: Final = 15
@@ -63,6 +63,14 @@ def stored_events(database: connection) -> int | None:
         return None
     found = _row(database, "SELECT seq FROM event_store.cursor")
     return None if found is None else int(found[0])
+
+
+def stored_origin(database: connection) -> str:
+    """Return which history is stored, as its backups name it: the chain's hash at its first event; empty: not known."""
+    if stored_revision(database) is None:
+        return ""
+    found = _row(database, "SELECT encode(hash, 'hex') FROM event_store.events WHERE seq = 1")
+    return "" if found is None else str(found[0])
 
 
 def _store(database: connection, journal_head: int | None, journal_first: int | None) -> Iterator[Finding]:

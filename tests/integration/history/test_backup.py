@@ -21,6 +21,7 @@ from claire.backup.restore import EPOCHS_LEFT_OUT, Restored, RestoreFailed, rest
 from claire.backup.tail import Tail, read_tail
 from claire.cli import app
 from claire.data_folder import DataFolder, DataFolderInUse
+from claire.doctor.postgres_room import stored_origin
 from claire.embedded import EmbeddedPostgres, EmbeddedRedis
 from claire.history.source import DatabaseHistory
 from claire.history.transfer import TargetNotEmpty, empty_store, require_empty
@@ -262,6 +263,9 @@ def test_rotation_leaves_the_backups_of_another_history(connect: Connect, short_
     assert last.removed == (first.path,)
     assert last.manifest.origin == first.manifest.origin != ""
     assert [path for _, path in backups(short_folder)] == [other, unreadable, last.path]
+    database = connect()
+    assert stored_origin(database) == last.manifest.origin, "so claire doctor knows this history's backups"
+    database.close()
 
 
 def test_an_empty_store_gives_no_backup(store: EventStore, connect: Connect, short_folder: Path) -> None:

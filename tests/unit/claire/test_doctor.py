@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from claire.backup.archive import Manifest, write_archive
 from claire.cli import app
 from claire.doctor import machine_room
 from claire.doctor.examination import Examination, Patient
@@ -26,6 +27,7 @@ from claire.doctor.machine_room import look_at_backups, look_at_disks, look_at_p
 from claire.doctor.screen import render_findings
 from claire.doctor.settings_room import known_names, look_at_settings, read_env_file
 from claire.status import Answer
+from services.cdb_writer.chain import ChainHead
 from services.common.mexc.signing import spot_signature
 
 pytestmark = pytest.mark.unit
@@ -180,6 +182,32 @@ def test_backups_grow_old(tmp_path: Path) -> None:
     assert said(timedelta(days=9)).level is Level.problem
     assert "9 days old" in said(timedelta(days=9)).words
     assert said(timedelta(days=9)).mend == "claire backup"
+
+
+def test_a_backup_of_another_history_is_no_backup_of_this_one(tmp_path: Path) -> None:
+    """In a shared folder only what begins with our first event counts; what is not known is said."""
+    now = datetime(2026, 11, 28, 6, tzinfo=UTC)
+
+    def put(age_hours: int, origin: str) -> None:
+        moment, journal = now - timedelta(hours=age_hours), tmp_path / "journal"
+        journal.write_bytes(b"x")
+        manifest = Manifest("", "", "", ChainHead(9), ChainHead(9), "", origin=origin)
+        write_archive(tmp_path / f"claire-{moment:%Y%m%dT%H%M%SZ}-9.backup", manifest, journal)
+
+    def said(origin: str) -> Finding:
+        return next(look_at_backups(tmp_path, now, "claire backup", anything_recorded=True, origin=origin))
+
+    put(1, "other")
+    (tmp_path / f"claire-{now:%Y%m%dT%H%M%SZ}-9.backup").write_text("cut off")
+    assert said("ours").level is Level.warning
+    assert said("ours").words == f"there is no backup of this history in {tmp_path}; 2 others are"
+    put(30, "ours")
+    assert said("ours").level is Level.warning
+    assert "the last of this history's in" in said("ours").words
+    assert "is 30 hours old" in said("ours").words
+    put(2, "ours")
+    assert said("ours").level is Level.ok
+    assert "whether it is of this history is not known" in said("").words
 
 
 # clock and exchange
