@@ -7,8 +7,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psycopg2
 from redis.exceptions import RedisError
@@ -22,8 +23,8 @@ from claire.doctor.journal_room import look_at_journal
 from claire.doctor.machine_room import look_at_backups, look_at_disks, look_at_ports, look_at_versions
 from claire.doctor.postgres_room import look_at_postgres, stored_events, stored_origin
 from claire.doctor.redis_room import look_at_redis, look_at_users
-from claire.doctor.settings_room import look_at_settings, read_env_file
-from claire.status import ask
+from claire.doctor.settings_room import in_force, look_at_settings, look_at_settings_in_force, read_env_file
+from claire.status import Answer, ask
 from services.common.errors import ClaireError
 from services.common.journal import keys
 from services.common.journal.entry import JournalId
@@ -118,6 +119,19 @@ class Examination:
             names = frozenset(read_env_file("\n".join(line.removeprefix("#") for line in lines)))
         env_file = root / ".env"
         yield from look_at_settings(self._environ, env_file if env_file.is_file() else None, names)
+        yield from look_at_settings_in_force(self._force, self._environ)
+
+    @cached_property
+    def _answers(self) -> dict[str, Answer]:
+        return ask(find_services(self._patient.folder, self._patient.first_port, self._environ))
+
+    @cached_property
+    def _force(self) -> dict[str, Any]:
+        return in_force(self._answers)
+
+    def _setting(self, name: str) -> str:
+        """Return a setting as it is in force, else as the environment has it; empty when neither says it."""
+        return str(self._force.get(name) or self._environ.get(name) or "")
 
     def _versions(self) -> Iterator[Finding]:
         requirements = self._patient.root / "requirements.txt"
@@ -139,12 +153,11 @@ class Examination:
         return int(value) if value.isdecimal() and 0 < int(value) < 65_536 else port
 
     def _services(self) -> Iterator[Finding]:
-        answers = ask(find_services(self._patient.folder, self._patient.first_port, self._environ))
-        if all(answer.failing is None for answer in answers.values()):
-            words = "none of the five answers"
+        if all(answer.failing is None for answer in self._answers.values()):
+            words = "no service answers"
             yield Finding("services", Level.not_checked, words, "docker compose up -d  # or: claire up")
             return
-        for service, answer in answers.items():
+        for service, answer in self._answers.items():
             if answer.failing is None:
                 yield Finding("services", Level.problem, f"{service} does not answer", self._logs(service))
             elif answer.failing:
@@ -167,7 +180,7 @@ class Examination:
             yield Finding("Redis", Level.not_checked, words, f"claire up --data-dir {self._data.path}")
             return
         infra = self._address.infra
-        mode = self._environ.get("TRADING_MODE") or "paper"
+        mode = self._setting("TRADING_MODE") or "paper"
         with closing(Link(self._plain(infra), name="claire-doctor")) as link:
             try:
                 yield from look_at_redis(link, infra, mode)
@@ -240,7 +253,7 @@ class Examination:
 
     def _share(self, name: str, default: Decimal) -> Decimal:
         try:
-            return Decimal(self._environ.get(name) or default)
+            return Decimal(self._setting(name) or default)
         except ArithmeticError:
             return default  # the settings room has said so
 
@@ -255,7 +268,8 @@ class Examination:
         yield from look_at_backups(folder, now, command, anything_recorded=recorded, origin=self._origin)
 
     def _exchange(self) -> Iterator[Finding]:
-        values = dict(self._environ)
+        known = {name: self._setting(name) for name in ("TRADING_MODE", "FEED")}
+        values = {**self._environ, **{name: value for name, value in known.items() if value}}
         for name in ("MEXC_API_KEY", "MEXC_API_SECRET"):
             path = values.get(f"{name}_FILE", "")
             if path and not values.get(name):

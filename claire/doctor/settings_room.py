@@ -8,18 +8,21 @@ import pkgutil
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from decimal import Decimal, InvalidOperation
+from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel
 
 import services
 from claire.doctor.finding import Finding, Level
-from claire.stack import check_settings, known_settings
+from claire.stack import check_settings, known_settings, settings_models
+from claire.status import Answer
 from services.common.errors import SettingsInvalid
-from services.common.settings import read_environment
+from services.common.settings import Infrastructure, canonical_settings, load_settings, read_environment
 
-__all__ = ["BESIDE_THE_SERVICES", "look_at_settings", "read_env_file"]
+__all__ = ["BESIDE_THE_SERVICES", "in_force", "look_at_settings", "look_at_settings_in_force", "read_env_file"]
 
 TOPIC: Final = "settings"
 
@@ -37,6 +40,9 @@ BESIDE_THE_SERVICES: Final = frozenset(
 
 FAMILIES: Final = ("SIGNAL_", "PAPER_", "LIVE_", "MEXC_", "KELLY_", "ATR_", "FEED_", "JOURNAL_TRIM_", "WRITER_")
 """A name that begins like this is meant for us, even when it resembles none of ours."""
+
+_OF_THE_FEED: Final = frozenset({"FEED", "FEED_FILES", "VENUE"})
+"""Whoever starts a pipeline chooses them; `claire status` shows them."""
 
 NEAR: Final = 0.86
 _NAME: Final = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
@@ -76,6 +82,68 @@ def look_at_settings(
         if not found:
             count = sum(1 for name, value in values.items() if value and name.removesuffix("_FILE") in known)
             yield Finding(TOPIC, Level.ok, f"{where}: {count} of our settings are set, all of them make sense")
+
+
+def in_force(answers: Mapping[str, Answer]) -> dict[str, Any]:
+    """Return the settings with which the running services decide, by name; empty when none answers."""
+    found: dict[str, Any] = {}
+    for answer in answers.values():
+        infrastructure = answer.status.get("infrastructure") or {}
+        found |= {name: infrastructure[name] for name in ("TRADING_MODE",) if name in infrastructure}
+        found |= answer.config
+    return found
+
+
+def look_at_settings_in_force(force: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Say what the services run with besides the defaults, and where the environment here says something else.
+
+    Args:
+        force: as `in_force` returns it; `claire up --set` stands in no environment but is in force.
+        environ: the environment.
+    """
+    if not force:
+        return
+    defaults, meant = _values({}), _values(environ)
+    told = [
+        f"{name}={_shown(value)}"
+        for name, value in sorted(force.items())
+        if name in defaults and name not in _OF_THE_FEED and _plain(value) != _plain(defaults[name])
+    ]
+    yield Finding(TOPIC, Level.ok, f"in force besides the defaults: {'; '.join(told) or 'nothing'}")
+    for name in sorted(name for name in meant.keys() & force.keys() if environ.get(name)):
+        if _plain(meant[name]) != _plain(force[name]):
+            words = f"the environment here says {name}={environ[name]}; in force is {_shown(force[name])}"
+            mend = f"unset {name}  # or start the pipeline anew; claire up --set goes before it"
+            yield Finding(TOPIC, Level.warning, words, mend)
+
+
+def _values(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return every setting as the services would read it; a service whose settings are wrong is left out."""
+    given = {**environ, "FEED": environ.get("FEED") or "external"}
+    found: dict[str, Any] = {}
+    models: list[type[BaseModel]] = [Infrastructure, *chain.from_iterable(settings_models().values())]
+    for model in models:
+        with suppress(SettingsInvalid):
+            found |= canonical_settings(load_settings(model, given))
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Return a value so that equal settings compare equal: 0.3 and "0.30", a list and a tuple."""
+    if isinstance(value, list | tuple):
+        return tuple(_plain(each) for each in value)
+    if value is None or isinstance(value, bool):
+        return value
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        return str(value)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(_shown(each) for each in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def read_env_file(text: str) -> dict[str, str]:

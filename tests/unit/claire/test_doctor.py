@@ -25,7 +25,13 @@ from claire.doctor.exchange_room import look_at_clock, look_at_exchange
 from claire.doctor.finding import Finding, Level, exit_code
 from claire.doctor.machine_room import look_at_backups, look_at_disks, look_at_ports, look_at_versions
 from claire.doctor.screen import render_findings
-from claire.doctor.settings_room import known_names, look_at_settings, read_env_file
+from claire.doctor.settings_room import (
+    in_force,
+    known_names,
+    look_at_settings,
+    look_at_settings_in_force,
+    read_env_file,
+)
 from claire.status import Answer
 from services.cdb_writer.chain import ChainHead
 from services.common.mexc.signing import spot_signature
@@ -100,6 +106,44 @@ def test_the_doctor_knows_every_name_of_the_example() -> None:
 
     assert len(documented & known_names()) > 80
     assert [finding.level for finding in found] == [Level.ok]
+
+
+def running(**config: Any) -> dict[str, Answer]:
+    """Return services that run with these settings."""
+    infrastructure = {"TRADING_MODE": "paper", "REDIS_PASSWORD": "********"}
+    return {
+        "cdb_ws": Answer(
+            {"config": {"FEED": "recorded", "FEED_FILES": "/long/path.csv", "SYMBOLS": ["BTCUSDT", "ETHUSDT"]}}, {}
+        ),
+        "cdb_risk": Answer({"config": config, "infrastructure": infrastructure}, {}),
+        "cdb_writer": Answer(),
+    }
+
+
+def test_what_the_services_run_with_is_told() -> None:
+    """Settings of claire up --set stand in no environment here; the services know them. Defaults are left out."""
+    answers = running(MAX_POSITION_PCT=Decimal("0.05"), MAX_TOTAL_EXPOSURE_PCT=Decimal("0.30"))
+
+    assert levels(look_at_settings_in_force(in_force(answers), {})) == [
+        (Level.ok, "in force besides the defaults: MAX_POSITION_PCT=0.05; SYMBOLS=BTCUSDT,ETHUSDT")
+    ]
+    assert levels(look_at_settings_in_force({}, {"MAX_POSITION_PCT": "0.2"})) == []
+
+
+def test_an_environment_that_says_otherwise_than_what_is_in_force_is_told() -> None:
+    """Whoever reads their .env takes 0.2 for the limit, and it is 0.05. 0.300 is 0.3."""
+    environ = {
+        "MAX_POSITION_PCT": "0.2",
+        "MAX_TOTAL_EXPOSURE_PCT": "0.300",
+        "SYMBOLS": "BTC_USDT,ETHUSDT",
+        "MAX_LOSS_STREAK": "9",
+    }
+    answers = running(MAX_POSITION_PCT=Decimal("0.05"), MAX_TOTAL_EXPOSURE_PCT=Decimal("0.3"))
+
+    warned = [each for each in look_at_settings_in_force(in_force(answers), environ) if each.level is Level.warning]
+
+    assert [each.words for each in warned] == ["the environment here says MAX_POSITION_PCT=0.2; in force is 0.05"]
+    assert warned[0].mend == "unset MAX_POSITION_PCT  # or start the pipeline anew; claire up --set goes before it"
 
 
 # machine
