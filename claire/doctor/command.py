@@ -47,5 +47,5 @@ def doctor(
     if as_json:
         print_json({"exit_code": code, "findings": [finding.as_dict() for finding in findings]})
     else:
-        Console().print(render_findings(findings))
+        Console().print(render_findings(findings), crop=False)
     raise typer.Exit(code)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import psycopg2
 from redis.exceptions import RedisError
 
-from claire.address import Address, AddressUnknown, find_address, find_services
+from claire.address import LOCAL, Address, AddressUnknown, find_address, find_services
 from claire.backup.place import backup_folder
 from claire.data_folder import DataFolder
 from claire.doctor.exchange_room import look_at_clock, look_at_exchange
@@ -24,7 +24,9 @@ from claire.doctor.machine_room import look_at_backups, look_at_disks, look_at_p
 from claire.doctor.postgres_room import look_at_postgres, stored_events, stored_origin
 from claire.doctor.redis_room import look_at_redis, look_at_users
 from claire.doctor.settings_room import in_force, look_at_settings, look_at_settings_in_force, read_env_file
+from claire.page import PORT_AFTER_FIRST
 from claire.status import Answer, ask
+from services.common import channels
 from services.common.errors import ClaireError
 from services.common.journal import keys
 from services.common.journal.entry import JournalId
@@ -35,7 +37,7 @@ from services.common.settings import Infrastructure, load_settings, read_environ
 __all__ = ["Examination", "Patient"]
 
 SECRETS_OF_REDIS: Final = Path("/run/claire/redis")
-BESIDE: Final = {"cdb_notifier": 8005, "page": 8006, "grafana": 3000, "prometheus": 19090}
+BESIDE: Final = {"grafana": 3000, "prometheus": 19090}
 WARN_FREE, CRITICAL_FREE = Decimal("0.15"), Decimal("0.05")
 
 Connect = Callable[[], psycopg2.extensions.connection]
@@ -142,8 +144,8 @@ class Examination:
             yield Finding("ports", Level.not_checked, "ports of the machine: we are inside a container")
             return
         services = find_services(self._patient.folder, self._patient.first_port, self._environ)
-        ports = dict(services)
-        if ports == {name: ("127.0.0.1", port) for name, port in DEFAULT_PORTS.items()}:
+        ports = {**services, "page": (LOCAL, services[channels.WS][1] + PORT_AFTER_FIRST)}
+        if services == {name: ("127.0.0.1", port) for name, port in DEFAULT_PORTS.items()}:
             ports = {name: (host, self._chosen(name, port)) for name, (host, port) in ports.items()}
         ports |= {name: ("127.0.0.1", self._chosen(name, port)) for name, port in BESIDE.items()}
         yield from look_at_ports(ports)

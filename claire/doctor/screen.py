@@ -18,7 +18,7 @@ STYLES = {Level.ok: "green", Level.warning: "yellow", Level.problem: "bold red",
 
 
 def render_findings(findings: Sequence[Finding]) -> RenderableType:
-    """Return the table, the commands that mend (problems first), and one line of sums."""
+    """Return the table, the commands that mend (problems first; never broken: print without crop), a line of sums."""
     table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("", "", "found"):
         table.add_column(column, overflow="fold")
@@ -33,7 +33,7 @@ def render_findings(findings: Sequence[Finding]) -> RenderableType:
     order = (Level.problem, Level.warning, Level.not_checked)
     for finding in sorted((f for f in findings if f.mend and f.level in order), key=lambda f: order.index(f.level)):
         parts.append(Text(f"{finding.topic}: {finding.words}", style=STYLES[finding.level]))
-        parts.append(Text(f"    {finding.mend}"))
+        parts.append(Text(f"    {finding.mend}", no_wrap=True, overflow="ignore"))
     counts = Counter(finding.level for finding in findings)
     sums = ", ".join(f"{counts[level]} {level.value}" for level in Level if counts[level])
     parts.append(Text(f"\n{sums}", style="bold"))

@@ -143,6 +143,8 @@ def _plain(value: Any) -> Any:
 def _shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ",".join(_shown(each) for each in value)
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={_shown(each)}" for name, each in value.items())
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import threading
@@ -421,6 +422,26 @@ def test_where_nothing_runs_it_says_what_it_could_not_check(nowhere: Path) -> No
     unchecked = {finding["topic"] for finding in found if finding["level"] == "not checked"}
     assert unchecked == {"services", "Redis", "PostgreSQL", "backup", "MEXC"}
     assert "claire up" in CliRunner().invoke(app, ["doctor", "--first-port", "1"]).output
+
+
+def test_ports_follow_the_first_one(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notifier and page of a pipeline that begins at 9000 are looked for there, not where Docker has them."""
+    seen: dict[str, tuple[str, int]] = {}
+    monkeypatch.setattr("claire.doctor.examination.look_at_ports", lambda ports: seen.update(ports) or iter(()))
+
+    list(Examination(Patient(None, "", None, "", 9000, {}, nowhere)).findings())
+
+    assert (seen["cdb_ws"][1], seen["cdb_notifier"][1], seen["page"][1]) == (9000, 9005, 9006)
+
+
+def test_commands_that_mend_are_never_broken() -> None:
+    """Whoever copies one from a narrow terminal, or from a file, has all of it in one line."""
+    command = "claire backup " + "--data-dir a/very/long/folder " * 5
+    console = Console(record=True, width=60, file=io.StringIO())
+
+    console.print(render_findings([Finding("x", Level.warning, "words", command.strip())]), crop=False)
+
+    assert f"    {command.strip()}" in console.export_text().splitlines()
 
 
 def test_a_room_that_breaks_does_not_close_the_others(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
