@@ -101,6 +101,13 @@ class Entry:
         fields["event"] = event
         return entry
 
+    @classmethod
+    def read(cls, id_: JournalId, channel: str, producer: str, cause: str, data: bytes) -> Entry:
+        """Return the entry of bytes that were read: as the class itself does, for a third of the time."""
+        entry = _new(cls)
+        entry.__dict__.update(id=id_, channel=channel, producer=producer, cause=cause, data=data)
+        return entry
+
     def __repr__(self) -> str:
         """Return where the entry stands, without its bytes."""
         return f"Entry(id={self.id!r}, channel={self.channel!r}, producer={self.producer!r}, cause={self.cause!r})"

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import hiredis
 import redis
 from redis.backoff import NoBackoff
 from redis.connection import Connection, UnixDomainSocketConnection
@@ -14,6 +13,7 @@ from redis.retry import Retry
 
 from services.common.errors import PublishRefused
 from services.common.journal.scripts import Script
+from services.common.journal.wire import Wire
 from services.common.settings import Infrastructure
 
 __all__ = ["CALL_TIMEOUT_SEC", "Link", "connect"]
@@ -65,6 +65,7 @@ class Link:
         self._name = name
         self._greet = greet
         self._connection: Any = None
+        self._wire: Wire | None = None
         self._lock = threading.RLock()
 
     @property
@@ -78,6 +79,7 @@ class Link:
             if self._connection is not None:
                 return
             self._connection = connect(self._infra, name=self._name)
+            self._wire = Wire(self._connection)
             if self._greet is not None:
                 try:
                     self._greet()
@@ -93,14 +95,13 @@ class Link:
             redis.ResponseError: the server refused the command.
         """
         with self._lock:
-            self.ensure()
-            connection = self._connection
+            if self._connection is None:
+                self.ensure()
+            wire = self._wire
+            assert wire is not None, "a connection has one"
             try:
-                # as send_command does, which looks at the type of every part first: those of a publish are many
-                connection.send_packed_command((hiredis.pack_command(command),), check_health=False)
-                if timeout_sec == CALL_TIMEOUT_SEC:
-                    return connection.read_response()
-                return connection.read_response(timeout=timeout_sec)
+                wire.send(*command)
+                return wire.reply(None if timeout_sec == CALL_TIMEOUT_SEC else timeout_sec)
             except (redis.ConnectionError, redis.TimeoutError):
                 self.close()
                 raise
@@ -126,6 +127,6 @@ class Link:
 
     def close(self) -> None:
         """Drop the connection; the next call makes a new one."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._wire = self._connection, None, None
         if connection is not None:
             connection.disconnect()

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import redis
 
 from services.common.journal.link import connect
+from services.common.journal.wire import NOTHING, Wire
 from services.common.settings import Infrastructure
 
 __all__ = ["Message", "Subscriber"]
@@ -41,25 +42,26 @@ class Subscriber:
         self._early: list[Message] = []
         self._broken: Exception | None = None
         self._connection: Any = connect(infra, name=name)
+        self._names = {name.encode(): name for name in names}
         try:
-            self._connection.send_command("SUBSCRIBE", *names, check_health=False)
+            self._wire = Wire(self._connection)
+            self._wire.send("SUBSCRIBE", *names)
             confirmed = 0
             while confirmed < len(names):
-                confirmed += not self._take(self._early, self._connection.read_response())
+                confirmed += not self._take(self._early, self._wire.reply())
         except BaseException:
             self.close()
             raise
 
-    @staticmethod
-    def _take(messages: list[Message], response: Any) -> bool:
-        kind, channel, data = response
+    def _take(self, messages: list[Message], reply: Any) -> bool:
+        kind, channel, data = reply
         if kind != b"message":
             return False
-        messages.append(Message(channel.decode(), data))
+        messages.append(Message(self._names[channel], data))
         return True
 
     def receive(self, timeout_sec: float, limit: int) -> list[Message]:
-        """Wait up to `timeout_sec` for a message, then take what is there, up to `limit`.
+        """Wait up to `timeout_sec` for a message, then take what has come with it, up to `limit`.
 
         Raises:
             redis.ConnectionError, redis.TimeoutError: the connection is gone, for ever; what it had delivered before
@@ -68,16 +70,13 @@ class Subscriber:
         if self._broken is not None:
             raise self._broken  # asking the connection itself would silently make a new one, without subscriptions
         messages, self._early = self._early, []
-        connection = self._connection
+        wire = self._wire
         try:
-            if not messages:
-                try:
-                    # asking first whether it can be read would cost more system calls than the reading itself
-                    self._take(messages, connection.read_response(timeout=timeout_sec, disconnect_on_error=False))
-                except redis.TimeoutError:
-                    return messages
-            while len(messages) < limit and connection.can_read(0):
-                self._take(messages, connection.read_response())
+            while True:
+                while len(messages) < limit and (reply := wire.read()) is not NOTHING:
+                    self._take(messages, reply)
+                if messages or not wire.wait(timeout_sec):
+                    break
         except (redis.ConnectionError, redis.TimeoutError) as error:
             self._broken = error
             if not messages:

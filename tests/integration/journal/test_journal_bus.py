@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import threading
 import time
 from collections.abc import Callable
@@ -606,7 +607,8 @@ def test_foreign_messages_outlive_a_new_opening(
         eventually(lambda: bus.poll(0.05) == [] and bus._foreign)
         admin.publish("signals", "not read")
     assert bus._subscriber is not None
-    eventually(lambda: bus._subscriber._connection.can_read(0.1))
+    subscribed = bus._subscriber._connection._sock
+    eventually(lambda: bool(select.select([subscribed], [], [], 0.1)[0]))
 
     bus.open(None)
 

@@ -94,13 +94,13 @@ def test_reply_lost_on_the_way_is_a_repetition(server: Server, client: JournalCl
     fence = fence_of(server, WS)
     client.head()
     link = client._link
-    send = link._connection.read_response
+    reply = link._wire.reply
 
     def lose(*args: Any, **kwargs: Any) -> Any:
-        send(*args, **kwargs)
+        reply(*args, **kwargs)
         raise redis.ConnectionError("reply lost")
 
-    link._connection.read_response = lose
+    link._wire.reply = lose
     with pytest.raises(redis.ConnectionError):
         client.publish(WS, fence, Cause("feed", 1), [quote(1)])
 
