@@ -28,6 +28,7 @@ __all__ = [
     "OmittedMarker",
     "Reader",
     "Ways",
+    "bounds_of",
     "compile_checks",
     "compile_reader",
     "construct",
@@ -167,7 +168,7 @@ def _compile(annotation: Any, metadata: tuple[Any, ...], ways: Ways) -> FieldChe
         return _one_of(frozenset(get_args(annotation)))
     if any(isinstance(marker, InstantMarker) for marker in metadata):
         return ways.instant
-    bounds = _bounds(metadata)
+    bounds = bounds_of(metadata)
     if annotation is Decimal:
         return ways.number(bounds)
     if annotation is int:
@@ -193,7 +194,8 @@ def _several(annotation: Any, bounds: dict[str, Any], ways: Ways) -> FieldCheck:
     return ways.sequence(_compile(item, (), ways), bounds if following is ... else pair)
 
 
-def _bounds(metadata: tuple[Any, ...]) -> dict[str, Any]:
+def bounds_of(metadata: tuple[Any, ...]) -> dict[str, Any]:
+    """Return the limits that a field's markers set, by pydantic's names for them."""
     bounds: dict[str, Any] = {}
     for marker in metadata:
         details = marker.metadata if isinstance(marker, FieldInfo) else [marker]

@@ -29,6 +29,7 @@ from services.common.canonical import InstantMarker, OmittedMarker, Reader, comp
 from services.common.codec import ENCODERS, Encoder, decode, encode_value
 from services.common.decimals import format_number
 from services.common.errors import ContractViolation
+from services.common.event_bytes import BytesReader, compile_bytes_reader
 from services.common.exact import Checker, compile_checker
 from services.common.frozen import FrozenObject, freeze
 from services.common.instruments import SYMBOL_PATTERN, Venue, normalise_symbol
@@ -192,6 +193,7 @@ class Event(_Record):
 
     channel: ClassVar[str]
     _read: ClassVar[Reader | None] = None
+    _read_bytes: ClassVar[BytesReader | None] = None
 
     type: str
     event_id: Identifier
@@ -534,6 +536,8 @@ EVENT_BY_CHANNEL: dict[str, type[Event]] = {
 }
 for _model in EVENT_BY_CHANNEL.values():
     _model._read = compile_reader(_model)  # noqa: SLF001 -- prepared here, where all contracts are complete
+    _model._read_bytes = compile_bytes_reader(_model)  # noqa: SLF001
+MarketData._read_bytes = read_market_data  # noqa: SLF001 -- by hand, for their levels
 
 
 def parse_event(channel: str, data: bytes) -> Event:
@@ -545,10 +549,10 @@ def parse_event(channel: str, data: bytes) -> Event:
     model = EVENT_BY_CHANNEL.get(channel)
     if model is None:
         raise ContractViolation(f"{channel!r} is no channel of this system")
-    if model is MarketData:
-        values = read_market_data(data)
-        if values is not None and MarketData.fault_of(values) is None:
-            return construct(MarketData, values)
+    read = model._read_bytes  # noqa: SLF001
+    values = None if read is None else read(data)
+    if values is not None and (model is not MarketData or MarketData.fault_of(values) is None):
+        return construct(model, values)
     value = decode(data)
     if not isinstance(value, dict):
         raise ContractViolation(f"{channel}: an object is meant, not {type(value).__name__}")
