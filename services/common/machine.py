@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -23,6 +23,7 @@ from services.common.instruments import instrument_key
 from services.common.journal.entry import Entry
 from services.common.market_facts import MarketFacts, instrument_details, read_instruments, read_symbols
 from services.common.settings import MachineSettings
+from services.common.state_copy import copy_state
 
 __all__ = ["Fold", "StateMachine"]
 
@@ -238,6 +239,18 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
         if fold.now is not None:
             self.now = fold.now
         self.on_restored()
+
+    def twin(self) -> Self:
+        """Return a machine that has folded the same, as if restored from a dump; what it folds then is its own."""
+        twin = type(self)()
+        twin.fold, twin.state = copy_state(self.fold), copy_state(self.state)
+        twin._settings = self._settings  # noqa: SLF001 - one of our own kind
+        if self._settings is not None:
+            twin.settings = self.settings
+        if self.fold.now is not None:
+            twin.now = self.fold.now
+        twin.on_restored()
+        return twin
 
     def on_restored(self) -> None:
         """Rebuild what is derived from the state and not part of it."""
