@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from decimal import Decimal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from services.cdb_execution.exchange import Balance, FundingPayment, OrderRules, Trade
-from services.cdb_execution.live.account import describe, read_account
+from services.cdb_execution.exchange import FundingPayment
+from services.cdb_execution.live.account import read_account
+from services.cdb_execution.live.account_event import SOURCE, account_event, followed, on_the_wire
 from services.cdb_execution.live.intake import (
     Answered,
     Message,
-    find_order,
-    more_than_told,
     news_beyond,
     news_of,
     own_trades,
 )
 from services.cdb_execution.live.liquidations import TakenOver, taken_over
 from services.cdb_execution.live.said import Piece, Said, Snapshot, Unhealed
-from services.cdb_execution.live.state import trade_name
-from services.cdb_execution.live.tracking import LiveOrder
 from services.cdb_execution.machine import ExecutionMachine
-from services.cdb_execution.order_state import WorkingOrder
 from services.cdb_execution.state import ExecutionState
 from services.common import channels
-from services.common.decimals import ZERO, quantise
+from services.common.decimals import ZERO
 from services.common.errors import ClaireError
 from services.common.events import Control, Event, OrderResult
 from services.common.identity import derive_id
@@ -36,12 +31,6 @@ from services.common.perpetual_facts import Funding
 
 __all__ = ["SOURCE", "Said", "Snapshot", "Stated", "Unhealed", "state_next"]
 
-SOURCE: Final = "exchange"
-"""The numbered source under which execution journals what the exchange says."""
-
-_DECIMALS: Final = 18
-_DIGITS: Final = 28
-_FOREIGN_SHOWN: Final = 50
 _FAULT_SHOWN: Final = 500
 _CANNOT: Final = (ArithmeticError, ValueError, ClaireError)
 
@@ -148,7 +137,7 @@ def _steps(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> Iterat
 
     for trade in trades:
         yield _Step(lambda trade=trade: result(news_of(state, trade)), [trade])  # type: ignore[misc]
-    for order in [order for order in state.ended.values() if _followed(order).settled]:
+    for order in [order for order in state.ended.values() if followed(order).settled]:
         own = own_trades(order, trades)
         yield _Step(lambda order=order: result(news_beyond(state, order, trades)), own)  # type: ignore[misc]
     for payment in snapshot.funding:
@@ -160,7 +149,7 @@ def _steps(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> Iterat
         return None if gone is None else _liquidation(machine, gone, number)
 
     yield _Step(liquidation, [trade for trade in trades if trade.kind == "liquidation"])
-    yield _Step(lambda: _account(machine, snapshot, number), done=True)
+    yield _Step(lambda: account_event(machine, snapshot, number), done=True)
 
 
 def _absurd(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> list[Piece]:
@@ -177,7 +166,7 @@ def _absurd(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> list[
 
 def _can_be_said(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> bool:
     try:
-        return read_account(_account(machine, snapshot, number)) is not None
+        return read_account(account_event(machine, snapshot, number)) is not None
     except _CANNOT:
         return False
 
@@ -203,78 +192,6 @@ def _result(machine: ExecutionMachine, fields: dict[str, Any], number: int) -> O
     )
 
 
-def _account(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> Control:
-    totals: dict[str, Decimal] = {}
-    for balance in snapshot.balances:
-        total = totals.get(balance.currency, ZERO) + balance.free + balance.locked
-        totals[balance.currency] = _on_the_wire(total)
-    foreign = [trade for trade in snapshot.trades if _is_foreign(machine.state, trade, snapshot.trades)]
-    covered = _covered(machine.state, snapshot.trades)
-    return Control(
-        event_id=derive_id(str(machine.fold.run_id), channels.EXECUTION, SOURCE, number),
-        timestamp=machine.now,
-        producer=channels.EXECUTION,
-        action="account",
-        service=channels.EXECUTION,
-        details={
-            "venue": machine.settings.VENUE,
-            "revision": snapshot.revision,
-            "balances": {currency: totals[currency] for currency in sorted(totals)},
-            "open_orders": [
-                {
-                    "symbol": order.symbol,
-                    "exchange_order_id": order.exchange_order_id,
-                    "client_order_id": order.client_order_id,
-                    "quantity": order.quantity,
-                    "filled_quantity": order.filled_quantity,
-                }
-                for order in snapshot.open_orders
-            ],
-            "positions": [
-                {
-                    "symbol": held.symbol,
-                    "quantity": held.quantity,
-                    "entry_price": held.entry_price,
-                    "margin": held.margin,
-                    "leverage": held.leverage,
-                    "isolated": held.isolated,
-                }
-                for held in snapshot.positions
-            ],
-            "foreign_trades": {
-                **{trade.trade_id: describe(trade) for trade in foreign[:_FOREIGN_SHOWN]},
-                **snapshot.absurd,
-            },
-            **({"covered": covered} if covered else {}),
-            **({"hedge_mode": True} if snapshot.hedged else {}),
-            **_new_rules(machine.state, snapshot.rules),
-            **(_money(snapshot.balances) if machine.settings.VENUE == PERPETUAL else {}),
-        },
-    )
-
-
-def _on_the_wire(amount: Decimal) -> Decimal:
-    """Return an amount with the digits that the wire carries; of a coin there may be more than ten billion."""
-    return quantise(amount, max(0, min(_DECIMALS, _DIGITS - 1 - amount.adjusted())))
-
-
-def _new_rules(state: ExecutionState, rules: Sequence[OrderRules] | None) -> dict[str, list[dict[str, Any]]]:
-    """Return the rules as they stand in the snapshot, if they are not known so."""
-    if rules is None or {each.symbol: each for each in rules} == state.live.rules:
-        return {}
-    return {"rules": [asdict(each) for each in rules]}
-
-
-def _money(balances: Iterable[Balance]) -> dict[str, dict[str, Decimal]]:
-    """Return what else a perpetual account says of its money."""
-    told = {"available": {}, "equity": {}}  # type: dict[str, dict[str, Decimal]]
-    for balance in balances:
-        told["available"][balance.currency] = _on_the_wire(balance.free)
-        if balance.equity is not None:
-            told["equity"][balance.currency] = _on_the_wire(balance.equity)
-    return told
-
-
 def _is_ours(state: ExecutionState, payment: FundingPayment) -> bool:
     """Whether a settlement is of a position that we have traded; of another it shows in the balance."""
     return instrument_key(PERPETUAL, payment.symbol) in state.live.portfolio.positions
@@ -286,11 +203,11 @@ def _funding(machine: ExecutionMachine, payment: FundingPayment, number: int) ->
     fact = Funding(
         symbol=payment.symbol,
         settlement=payment.time,
-        rate=_on_the_wire(payment.rate),
+        rate=on_the_wire(payment.rate),
         rate_known=True,
         mark=ZERO if mark is None else mark.price,
         quantity=held.quantity,
-        amount=_on_the_wire(payment.amount),
+        amount=on_the_wire(payment.amount),
     )
     return Control(
         event_id=derive_id(str(machine.fold.run_id), channels.EXECUTION, SOURCE, number),
@@ -326,42 +243,3 @@ def _liquidation(machine: ExecutionMachine, gone: TakenOver, number: int) -> Con
         service=channels.EXECUTION,
         details={**gone.fact.details(), "fills": gone.fills},
     )
-
-
-def _covered(state: ExecutionState, trades: Iterable[Trade]) -> dict[str, list[str]]:
-    """Return, by order id, the fills that an operator's word has booked without knowing their ids."""
-    covered: dict[str, list[str]] = {}
-    for trade in trades:
-        order = find_order(state.ended.values(), trade.client_order_id, trade.exchange_order_id)
-        if order is not None and _followed(order).settled and trade.trade_id not in _followed(order).trades:
-            covered.setdefault(order.order_id, []).append(trade_name(trade.trade_id, trade.exchange_order_id))
-    return covered
-
-
-def _is_foreign(state: ExecutionState, trade: Trade, trades: Iterable[Trade]) -> bool:
-    """Whether a fill is none of ours, or one that the books cannot hold.
-
-    One that may be of an order whose id at the exchange is not known yet is left for later.
-    """
-    order = find_order(state.sent(), trade.client_order_id, trade.exchange_order_id)
-    if order is not None:
-        return _is_refused(order, trade, trades)
-    if trade_name(trade.trade_id, trade.exchange_order_id) in state.live.booked:
-        return False  # of an order that is not followed any more
-    if trade.client_order_id in state.known_orders.values():
-        return True
-    working = [order.live for order in state.working if order.live is not None and order.symbol == trade.symbol]
-    return not any(live.exchange_order_id is None for live in working)
-
-
-def _is_refused(order: WorkingOrder, trade: Trade, trades: Iterable[Trade]) -> bool:
-    """Whether a fill of an order of ours is not booked although everything that fits has been."""
-    if _followed(order).settled:
-        more = more_than_told(order, own_trades(order, trades))
-        return more is not None and more[0] == trade
-    return trade.trade_id not in _followed(order).trades
-
-
-def _followed(order: WorkingOrder) -> LiveOrder:
-    assert order.live is not None, "orders at the exchange are followed"
-    return order.live

@@ -21,24 +21,18 @@ from services.cdb_execution.live.account import (
     read_account,
     strangers,
 )
+from services.cdb_execution.live.books import LiveBooks
 from services.cdb_execution.live.intake import find_order
 from services.cdb_execution.live.perpetual_books import PerpetualBooks, compare_perpetuals
 from services.cdb_execution.live.state import RECONCILE_AGAIN_US, RECONCILE_EVERY_US, Reconciliation
-from services.cdb_execution.order_state import WorkingOrder
-from services.cdb_execution.paper import PaperExecution
-from services.common.currencies import base_and_quote
 from services.common.decimals import ZERO, clamp
-from services.common.errors import ContractViolation
-from services.common.events import Alert, Control, OrderResult
+from services.common.events import Alert, Control
 from services.common.instruments import PERPETUAL, InstrumentSpec, instrument_key
-from services.common.perpetual_facts import read_payment
-from services.common.portfolio import Position
 from services.common.timestamps import SECOND_US, format_timestamp
 
 __all__ = ["Reconciling"]
 
 _ACCEPTED_REMEMBERED: Final = 1_000
-_PAYMENTS_REMEMBERED: Final = 256
 _TOLD_OTHERWISE: Final = Decimal("0.01")
 """So much (quote currency) an entry price has to be off before the exchange's is taken over."""
 _MARK_FRESH_US: Final = 10 * SECOND_US
@@ -47,94 +41,8 @@ _MONEY: Final = frozenset({"balance", "available", "equity"})
 """What a settlement changes that the exchange has not told yet."""
 
 
-class Reconciling(PaperExecution):
-    """The books of the live fills and their comparison with the account."""
-
-    # the books
-
-    def _book_live(
-        self, order: WorkingOrder, quantity: Decimal, price: Decimal, fee: Decimal, currency: str | None
-    ) -> None:
-        """Book a fill in what the exchange must hold, and in today's profit and loss."""
-        live = self.state.live
-        if order.venue != PERPETUAL:
-            live.ledger.book(order.symbol, order.side, quantity, price)
-            live.ledger.pay(order.symbol, fee, currency)
-            self._reduce_by_fee(order, fee, currency)
-        live.revision += 1
-        wallet = live.wallet
-        live.portfolio.booked.pop(order.order_id, None)
-        live.portfolio.book(
-            OrderResult(
-                event_id="fill",
-                timestamp=self.now,
-                producer=self.service,
-                order_id=order.order_id,
-                client_order_id=order.client_order_id,
-                status="PARTIALLY_FILLED",
-                venue=order.venue,
-                symbol=order.symbol,
-                side=order.side,
-                quantity=order.quantity,
-                filled_quantity=quantity,
-                last_quantity=quantity,
-                last_price=price,
-                fee=fee,
-                fee_currency=currency,
-            ),
-            order.leverage,
-        )
-        live.portfolio.booked.clear()  # what is new is decided by trade id here, not by a cumulative quantity
-        if order.venue == PERPETUAL:
-            live.ledger.add(self._quote, live.wallet - wallet)
-            if order.purpose == "entry":
-                live.leverages[order.symbol] = order.leverage
-
-    def _on_exchange_funding(self, event: Control) -> None:
-        """Book a settlement that the exchange has told, once."""
-        payment, live = read_payment(event), self.state.live
-        if payment.payment_id in live.payments:
-            return
-        key = instrument_key(PERPETUAL, payment.symbol)
-        live.payments = [*live.payments[1 - _PAYMENTS_REMEMBERED :], payment.payment_id]
-        live.portfolio.fund(key, payment.amount)
-        live.ledger.add(self._quote, payment.amount)
-        self.state.perpetual(key, payment.symbol).position.funding += payment.amount
-        live.revision += 1
-        live.funding_due.pop(key, None)
-
-    def _on_exchange_liquidation(self, event: Control) -> None:
-        """Book a position that the exchange has taken over, and let nothing go on before somebody has looked."""
-        symbol, fills = event.details.get("symbol"), event.details.get("fills")
-        if not (isinstance(symbol, str) and isinstance(fills, list | tuple)):
-            raise ContractViolation(f"liquidation {event.event_id}: {symbol!r}, {fills!r} tells no position and fills")
-        key, live = instrument_key(PERPETUAL, symbol), self.state.live
-        wallet = live.wallet
-        lost = live.portfolio.liquidate(key)
-        live.ledger.add(self._quote, live.wallet - wallet)
-        self.state.positions[key] = ZERO
-        self.state.perpetual(key, symbol).position = Position(PERPETUAL, symbol)
-        live.remember_trades([str(name) for name in fills])
-        live.revision += 1
-        live.funding_due.pop(key, None)
-        message = f"the exchange has liquidated {symbol}: {shown(lost)} {self._quote} of margin are lost"
-        details = {name: event.details.get(name) for name in ("symbol", "quantity", "entry", "price", "mark", "margin")}
-        self._tell("CRITICAL", "POSITION_LIQUIDATED", message, details)
-        self._freeze(message, {"symbol": symbol})
-
-    # freezing
-
-    def _freeze(self, why: str, details: dict[str, Any]) -> None:
-        """Freeze trading here and, by a halt that risk folds too, there."""
-        self.state.trading_state = "FROZEN"
-        self.emit(
-            Control,
-            action="halt",
-            service=self.service,
-            by=self.service,
-            reason=why,
-            details={"freeze": True, **details},
-        )
+class Reconciling(LiveBooks):
+    """The comparison of the books with the account."""
 
     # when to look
 
@@ -210,10 +118,6 @@ class Reconciling(PaperExecution):
                 ours.realized_pnl += moved
                 portfolio.cash += moved
                 self.state.perpetual(key, held.symbol).position = replace(ours)
-
-    @property
-    def _quote(self) -> str:
-        return base_and_quote(self.settings.LIVE_SYMBOLS[0])[1]
 
     def _take_rounding(self, account: Account) -> None:
         """Begin anew from a wallet that agrees: what is left is rounding, and must not add up."""
