@@ -176,5 +176,5 @@ def validate(
     if as_json:
         print_json(verdict.as_dict())
     else:
-        Console().print(render_verdict(verdict))
+        Console().print(render_verdict(verdict), crop=False)
     raise typer.Exit(0 if verdict.ok else 1)

@@ -45,8 +45,8 @@ def _parts(verdict: Verdict) -> Iterator[RenderableType]:
         for difference in verdict.differences:
             yield render_difference(difference)
     table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("compared")
-    table.add_column("how many", justify="right")
+    table.add_column("compared", overflow="fold")
+    table.add_column("how many", justify="right", overflow="fold")
     for service, kinds in checked["derived_events"].items():
         told = ", ".join(f"{kind} {count:,}" for kind, count in kinds.items())
         table.add_row(f"derived again, byte for byte: {service}", told)
@@ -79,4 +79,5 @@ def _parts(verdict: Verdict) -> Iterator[RenderableType]:
         )
     for note in verdict.notes:
         yield Text(note, style="yellow")
-    yield Text(f"chain tip {verdict.head.hash.hex()}", style="dim")
+    # it is written down elsewhere, so it stands in one line however narrow: print without crop
+    yield Text(f"chain tip {verdict.head.hash.hex()}", style="dim", no_wrap=True, overflow="ignore")

@@ -98,7 +98,11 @@ def run_paper_command(
     if as_json:
         print_json(result)
     else:
-        Console().print(_summary(result, output_dir))
+        console = Console()
+        console.print(_summary(result))
+        console.print(f"chain tip {result['chain_tip']}", style="dim", highlight=False, soft_wrap=True)
+        if output_dir is not None:
+            console.print(f"written to {output_dir}", style="dim", highlight=False, soft_wrap=True)
 
 
 def _period(make: Any, from_: str, to: str, days: int | None) -> Any:
@@ -144,13 +148,13 @@ class _Bar:
         self._progress.update(self._task, total=total, completed=at.now_us - at.start_us, now=now)
 
 
-def _summary(result: dict[str, Any], output_dir: Path | None) -> Table:
+def _summary(result: dict[str, Any]) -> Table:
     from claire.statistics.numbers import percent
 
     table = Table(title=result["title"] or result["run_id"], show_header=False, title_justify="left")
     portfolio, events = result["portfolio"], result["events"]
     table.add_column(style="dim")
-    table.add_column(justify="right", overflow="fold")  # the chain tip is written down, so it is never cut
+    table.add_column(justify="right", overflow="fold")
     table.add_row("period", f"{result['period']['from'][:16]} to {result['period']['to'][:16]} UTC")
     for name in ("equity", "cash", "realized_pnl", "unrealized_pnl", "fees"):
         value = portfolio[name]
@@ -163,7 +167,4 @@ def _summary(result: dict[str, Any], output_dir: Path | None) -> Table:
     for name in ("signal", "risk_decision", "order", "order_result", "alert"):
         table.add_row(f"{name.replace('_', ' ')}s", f"{events.get(name, 0):,}")
     table.add_row("events in all", f"{sum(events.values()):,}")
-    table.add_row("chain tip", result["chain_tip"])
-    if output_dir is not None:
-        table.add_row("written to", str(output_dir))
     return table

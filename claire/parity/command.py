@@ -7,8 +7,9 @@ from decimal import Decimal
 from fractions import Fraction
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from claire.commands_history import DEFAULT_FOLDER, AsJson, DataDir, Dsn, ExportDir, Journal
 from claire.explain.wording import price, quantity, short
@@ -59,19 +60,21 @@ def parity(
         print_json(result.as_json())
         return
     console = Console()
-    for table in render(result):
-        console.print(table)
+    for part in render(result):
+        console.print(part)
     for coin, amount in result.other_fees.items():
-        console.print(f"not counted: fees of {amount:f} {coin}, whose price is not recorded", style="yellow")
+        console.print(
+            f"not counted: fees of {amount:f} {coin}, whose price is not recorded", style="yellow", soft_wrap=True
+        )
 
 
-def render(result: ParityResult) -> list[Table]:
+def render(result: ParityResult) -> list[RenderableType]:
     """Return what is shown: the parts, and the orders that differ most with what was said of them."""
     figures = result.as_json()
     modes = ", ".join(result.modes) or "no results"
     parts = Table(title=f"run {result.run_id} ({modes}) against paper, {len(result.orders)} orders, USDT")
     for heading in ("what", "", "USDT"):
-        parts.add_column(heading, justify="right" if heading == "USDT" else "left")
+        parts.add_column(heading, justify="right" if heading == "USDT" else "left", overflow="fold")
     parts.add_row("paper", f"profit on paper, {_filled(each.paper for each in result.orders)}", _usdt(result.paper_pnl))
     for name, amount in figures["parts"].items():
         if amount or name not in _RARE:
@@ -81,11 +84,14 @@ def render(result: ParityResult) -> list[Table]:
         style="bold",
     )  # fmt: skip
     parts.add_row("difference", "real less paper: the sum of the parts", _usdt(figures["difference"]))
+    by_difference = sorted(result.orders, key=lambda compared: -abs(compared.parts.total))
+    differing = [each for each in by_difference if each.parts.total or _outcome(each.real) != _outcome(each.paper)]
+    if not differing:
+        return [parts, Text("every order fared alike in both")]
     orders = Table(title="orders that differ most, real less paper")
     for heading in ("order", "side", "real", "paper", "USDT"):
-        orders.add_column(heading, justify="right" if heading == "USDT" else "left")
-    by_difference = sorted(result.orders, key=lambda compared: -abs(compared.parts.total))
-    for compared in by_difference[:_SHOWN]:
+        orders.add_column(heading, justify="right" if heading == "USDT" else "left", overflow="fold")
+    for compared in differing[:_SHOWN]:
         order = compared.order
         orders.add_row(
             f"{short(order.order_id.removeprefix('ord-'))} {order.symbol}",

@@ -430,8 +430,10 @@ def test_the_command_says_what_it_found(tmp_path: Path, day: Day) -> None:
     assert found["ok"] is False
     assert found["first_difference"]["field"] == "quantity"
     assert found["first_difference"]["event_id"] == event.event_id
-    shown = RUNNER.invoke(app, ["validate", "--journal", str(bad)])
+    shown = RUNNER.invoke(app, ["validate", "--journal", str(bad)], env={"COLUMNS": "60"})
     assert event.event_id in shown.stdout
+    tip = next(line for line in shown.stdout.splitlines() if line.startswith("chain tip"))
+    assert len(tip) == len("chain tip ") + 64, "in one line, to be copied"
     ahead = Day(5)
     ahead.foreign_signal()
     told = RUNNER.invoke(app, ["validate", "--journal", str(write(tmp_path / "ahead.zst", ahead.entries))])

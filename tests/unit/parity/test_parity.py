@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
@@ -12,11 +14,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from typer.testing import CliRunner
 
 from claire.cli import app
 from claire.history.journal_file import JournalWriter
 from claire.parity.attribution import PARTS, Execution, Parts, as_decimal, attribute
+from claire.parity.command import render
 from claire.parity.compare import Parity, ParityResult
 from services.common import channels
 from services.common.codec import decode
@@ -102,6 +106,7 @@ def test_a_paper_run_is_at_par_with_itself(day: list[Entry]) -> None:
     assert all(order.real == order.paper for order in result.orders)
     assert result.parts == Parts()
     assert result.real_pnl == result.paper_pnl == booked(day)
+    assert str(render(result)[-1]) == "every order fared alike in both"
 
 
 def _worse(fields: dict[str, Any]) -> dict[str, Any]:
@@ -240,6 +245,27 @@ def test_the_parts_add_up_to_the_difference_without_a_rest(
     assert parts.total == earned[0] - earned[1]
     shown = parts.shown()
     assert sum((shown[name] for name in PARTS), Decimal(0)) == shown["total"] == as_decimal(earned[0] - earned[1])
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_no_word_of_the_tables_is_cut(day: list[Entry], width: int) -> None:
+    """In a narrow terminal, or piped, a code goes on in the next line: PROTECTION_PRI… names no rule."""
+
+    def refused(fields: dict[str, Any]) -> dict[str, Any]:
+        fields.update(status="REJECTED", reason="PROTECTION_PRICE_OF_A_LONG_NAME: told", filled_quantity=0)
+        return {**fields, "last_quantity": None, "last_price": None, "average_price": None, "trade_id": None, "fee": 0}
+
+    console = Console(width=width, record=True, file=io.StringIO())
+    for part in render(compared(changed(day, refused))):
+        console.print(part)
+    text = console.export_text()
+
+    assert "PROTECTION_PRICE_OF_A_LONG_NAME" in re.sub(r"[\s│]|paper", "", "".join(_column(text, 2)))
+    assert all(len(line.rstrip()) <= width for line in text.splitlines())
+
+
+def _column(text: str, place: int) -> list[str]:
+    return [line.split("│")[1:][place] for line in text.splitlines() if line.count("│") == 6]
 
 
 def test_the_command_shows_a_table_and_the_same_as_json(day: list[Entry], tmp_path: Path) -> None:
