@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -19,7 +19,7 @@ from claire.statistics.numbers import percent
 from claire.watch import Happening, RunView
 from services.common.timestamps import format_timestamp
 
-__all__ = ["PlainScreen", "Screen", "TerminalScreen", "render_stats", "render_summary"]
+__all__ = ["PlainScreen", "Screen", "TerminalScreen", "money_rows", "render_stats", "render_summary"]
 
 STYLES = {
     "signal": "cyan",
@@ -186,18 +186,35 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) ->
     return table
 
 
+MONEY_NAMES: Final = {
+    "equity": "equity",
+    "cash": "cash",
+    "realized_pnl": "realized PnL, before fees",
+    "unrealized_pnl": "unrealized PnL, before fees",
+    "fees": "fees",
+    "daily_pnl": "PnL of the day, after fees",
+}
+
+
+def money_rows(portfolio: Mapping[str, Any], names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return figures of a portfolio with their names in words, in USDT with two decimals."""
+    figures = ((MONEY_NAMES[name], portfolio[name]) for name in names)
+    return [(label, "unknown" if value is None else f"{value:,.2f}") for label, value in figures]
+
+
 def render_stats(stats: Mapping[str, Any]) -> RenderableType:
     """Return what `claire stats` shows."""
     portfolio = stats["portfolio"]
     names = ("equity", "cash", "realized_pnl", "unrealized_pnl", "fees", "daily_pnl")
     columns = ("symbol", "side", "size", "entry_price", "current_price", "unrealized_pnl")
+    headings = ("symbol", "side", "size", "entry", "mark", "gross PnL")
     parts: list[RenderableType] = [
         _table("tables", ("table", "rows"), list(stats["tables"].items())),
-        _table("portfolio (USDT)", ("", "value"), [(name, portfolio[name]) for name in names]),
+        _table("portfolio (USDT)", ("", "value"), money_rows(portfolio, names)),
     ]
     if portfolio["positions"]:
         rows = [[position[column] for column in columns] for position in portfolio["positions"]]
-        parts.append(_table("open positions", columns, rows))
+        parts.append(_table("open positions", headings, rows))
     parts.append(_table("events", ("type", "count"), list(stats["events"].items())))
     return Group(*parts)
 
@@ -220,12 +237,12 @@ def render_summary(summary: Mapping[str, Any], curve: Sequence[float]) -> Render
         ("signals", ("intent", "count"), list(summary["signals"].items())),
         ("refused", ("reason", "purpose", "count"), refused),
         ("orders", ("status", "count"), list(summary["orders"].items())),
-        ("trades (UTC)", ("time", *columns[:-1], "pnl"), trades),
+        ("trades (UTC)", ("time", *columns[:-1], "gross PnL"), trades),
         ("alerts", ("level", "code", "count"), [list(alert.values()) for alert in summary["alerts"]]),
         (
             "portfolio (USDT)",
             ("", "value"),
-            [*((name, portfolio[name]) for name in names), ("max_drawdown", percent(portfolio["max_drawdown_pct"]))],
+            [*money_rows(portfolio, names), ("maximum drawdown", percent(portfolio["max_drawdown_pct"]))],
         ),
     ]
     parts: list[RenderableType] = [_table(title, headings, rows) for title, headings, rows in tables if rows]

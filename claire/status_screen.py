@@ -122,7 +122,7 @@ def _bar(used: Decimal | None, most: Decimal | None) -> Text:
 
 def _positions(positions: Sequence[Mapping[str, Any]], *, wide: bool) -> Table:
     extra = (">entry", ">value", ">share") if wide else ()
-    table = _table("=position", ">quantity", *extra, ">mark", ">PnL", ">stop", ">liquidation")
+    table = _table("=position", ">quantity", *extra, ">mark", ">gross PnL", ">stop", ">liquidation")
     for position in positions:
         more = (
             (_price(position["entry_price"]), _amount(position["value"]), _percent(position["share"])) if wide else ()

@@ -38,7 +38,7 @@ def positions(status: Mapping[str, Any]) -> str:
         ">entry",
         ">mark",
         ">value, of equity",
-        ">PnL",
+        ">gross PnL",
         ">stop, away",
         ">liquidation, away",
     )

@@ -26,7 +26,7 @@ def tiles(status: Mapping[str, Any]) -> str:
     pnl, fall = money["daily_pnl"], money["drawdown"]
     shown = (
         ("Equity", amount(money["equity"]), f"cash {amount(money['cash'])}", ""),
-        ("Day PnL", amount(pnl, "+"), percent(money["daily_pnl_pct"], "+"), side_class(pnl)),
+        ("Day PnL, net", amount(pnl, "+"), percent(money["daily_pnl_pct"], "+"), side_class(pnl)),
         ("Under the peak", percent(fall), f"peak {amount(money['peak_equity'])}", ""),
         ("Exposure", percent(money["exposure_pct"]), amount(money["exposure"]), ""),
         ("Fees", amount(money["fees"]), "of the run", ""),

@@ -149,6 +149,7 @@ class _Bar:
 
 
 def _summary(result: dict[str, Any]) -> Table:
+    from claire.screen import money_rows
     from claire.statistics.numbers import percent
 
     table = Table(title=result["title"] or result["run_id"], show_header=False, title_justify="left")
@@ -156,10 +157,11 @@ def _summary(result: dict[str, Any]) -> Table:
     table.add_column(style="dim")
     table.add_column(justify="right", overflow="fold")
     table.add_row("period", f"{result['period']['from'][:16]} to {result['period']['to'][:16]} UTC")
-    for name in ("equity", "cash", "realized_pnl", "unrealized_pnl", "fees"):
-        value = portfolio[name]
-        table.add_row(name.replace("_", " "), "unknown" if value is None else f"{value:,.2f} USDT")
-    figures = result["statistics"]
+    names, figures = ("equity", "cash", "realized_pnl", "unrealized_pnl", "fees"), result["statistics"]
+    for label, value in money_rows(portfolio, names):
+        table.add_row(label, f"{value} USDT")
+    net = figures["net_pnl"]
+    table.add_row("net PnL, after fees", "unknown" if net is None else f"{net:,.2f} USDT")
     table.add_row("return", percent(figures["return_pct"]))
     table.add_row("maximum drawdown", percent(figures["max_drawdown_pct"]))
     table.add_row("round trips", f"{figures['round_trips']:,}, {figures['wins']:,} won")

@@ -16,7 +16,7 @@ from services.common.decimals import ZERO
 
 __all__ = ["render_comparison"]
 
-HEADINGS = ("scenario", "return", "drawdown", "PnL, USDT", "trips", "won", "refused", "fees", "alerts")
+HEADINGS = ("scenario", "return", "drawdown", "net PnL, USDT", "trips", "won", "refused", "fees", "alerts")
 
 
 def render_comparison(title: str, results: Sequence[Result], *, linked: bool) -> str:

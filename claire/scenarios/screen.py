@@ -36,7 +36,7 @@ def render_table(title: str, results: Sequence[Result], *, width: int) -> Render
     for heading in ("return", "drawdown", "trips", "won", "refused"):
         table.add_column(heading, justify="right", no_wrap=True)
     if wide:
-        for heading in ("PnL, USDT", "fees", "exposure"):
+        for heading in ("net PnL, USDT", "fees", "exposure"):
             table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("alerts", overflow="fold", justify="left" if wide else "right")
     best = max((result.value("return_pct") for result in results if result.state == "ok"), default=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -209,6 +210,21 @@ def test_the_statistics_show_tables_portfolio_and_events() -> None:
     text = rendered(render_stats(SUMMARY))
     for part in ("signals", "equity", "99,963.24", "BTCUSDT", "0.25", "market_data"):
         assert part in text
+
+
+def test_profit_says_whether_fees_are_in_it() -> None:
+    """What was made and what is open are before fees, the day's profit is after them; money has two decimals."""
+    end, stored = (
+        re.sub(r"\s+", " ", rendered(shown)) for shown in (render_summary(SUMMARY, []), render_stats(SUMMARY))
+    )
+
+    for text in (end, stored):
+        assert "realized PnL, before fees 0.61 " in text
+        assert "unrealized PnL, before fees 0.00 " in text
+        assert "fees 37.37 " in text
+    assert "PnL of the day, after fees -137.70 " in stored
+    assert "fees gross PnL" in end, "of each trade"
+    assert "gross PnL" in stored, "of the open position"
 
 
 def test_json_keeps_every_digit_and_names_times() -> None:

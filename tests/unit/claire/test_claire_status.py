@@ -108,7 +108,7 @@ def test_the_screen_shows_everything_that_an_operator_looks_at(width: int) -> No
         "equity 99,000.00 USDT", "day -1,000.00 (-1.00 %)", "2.00 % under the peak",
         "daily loss 1.00 % 5.00 % 4.00 %", "loss from the peak 8.50 % 10.00 % 1.50 %", "positions 1 3 2",
         "largest position 10.00 % 20.00 % 10.00 %", "rolling loss 5.00 % 6.00 % 1.00 %", "lost in a row 3 4 1",
-        "BTCUSDT 0.2", "49,500.00 -100.00", "1.01 % away" if width == 80 else "49,000.00 (1.01 %)",
+        "BTCUSDT 0.2", "gross PnL", "49,500.00 -100.00", "1.01 % away" if width == 80 else "49,000.00 (1.01 %)",
         "exit latched: stop_loss of BTCUSDT", "no mark for over 60 s: SOLUSDT",
         "ord-1", "UNKNOWN", "entry buy ETHUSDT",
         "-0.31 % 0.52 % 0 % 7.1 M", "12 min", "|m| under T, m down, no shorts", "ETHUSDT - - - - - no market data yet",

@@ -81,7 +81,7 @@ def test_numbers_are_those_of_risk() -> None:
     text = words(render(a_view(status)))
 
     for part in (
-        "Equity 100,123.45 cash 99,000.00", "Day PnL -23.40 -0.02 %", "peak 100,200.00", "Fees 1.50",
+        "Equity 100,123.45 cash 99,000.00", "Day PnL, net -23.40 -0.02 %", "gross PnL", "peak 100,200.00", "Fees 1.50",
         "daily loss 1.00 % of 5.00 % 4.00 % 4,005.87", "loss from the peak 11.00 % of 10.00 % -1.00 % 0.00",
         "exposure 0.00 % of 30.00 % 31.00 %", "positions 1 of 3 2",
         "BTCUSDT long dust 2 100.00 110.00 220.00 0.22 % +20.00 99.00 10.00 %",
