@@ -17,13 +17,14 @@ from rich.console import Console
 from services.common.errors import FeedInputInvalid
 from services.common.instruments import Venue
 
-__all__ = ["register", "sandbox", "serve"]
+__all__ = ["Lag", "register", "sandbox", "serve"]
 
 DATA: Final = Path(__file__).resolve().parents[1] / "backoffice" / "data"
 DEFAULT_FILES: Final = (
     DATA / "ticks-2024-08-08_btcusdt_perp.csv.gz",
     DATA / "ticks-2024-08-08_ethusdt_perp.csv.gz",
 )
+LOOK_SEC: Final = 10.0
 VENUES: Final[tuple[Venue, ...]] = ("mexc_spot", "mexc_perpetual")
 
 
@@ -59,7 +60,27 @@ def serve(files: list[Path], speed: Decimal, host: str, port: int, *, loop: bool
             Console(stderr=True, highlight=False, soft_wrap=True).print(
                 f"{key} has no recording; its market is invented and follows {source}."
             )
-        until.wait()
+        lag = Lag(speed)
+        while not until.wait(LOOK_SEC):
+            lag.tell(mexc.held_up_ms())
+
+
+class Lag:
+    """Says on standard error when the market cannot be played as fast as it was asked to."""
+
+    def __init__(self, speed: Decimal) -> None:
+        """Nothing was held up yet."""
+        self._speed = speed
+        self._told_ms = 0
+
+    def tell(self, held_up_ms: int) -> None:
+        """Say it if it has grown since the last time."""
+        if held_up_ms > self._told_ms:
+            self._told_ms = held_up_ms
+            Console(stderr=True, highlight=False, soft_wrap=True).print(
+                f"this machine does not keep up with --speed {self._speed}: the market was held up for "
+                f"{held_up_ms / 1000:.1f} s so far and plays slower"
+            )
 
 
 def sandbox(

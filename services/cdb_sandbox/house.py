@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
@@ -21,6 +21,13 @@ from services.common.decimals import floor_to
 from services.common.errors import SandboxRefusal
 
 __all__ = ["DEFAULT_CUSTOMER", "Customer", "House", "SandboxOptions"]
+
+
+AT_ONCE: Final = 50
+"""Market events between two looks at who else wants something; some milliseconds of work."""
+
+MOST_LAG_MS: Final = 1_000
+"""A market that lags further behind its time is held up: it would never come round, and its past would pass for now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +71,8 @@ class SandboxOptions:
         mx_price: of one MX in USDT, for fees in MX.
         max_connection_ms: after so long a WebSocket connection is closed (the exchange's 24 hours).
         push_every_ms: public streams collect for so long; None: 100 on a real clock, 0 on a stepped one.
+        at_once: so many market events are played before others have their turn; None: 50 on a real clock, all that are
+            due on a stepped one.
     """
 
     market: Market | None = None
@@ -75,10 +84,15 @@ class SandboxOptions:
     mx_price: Decimal = Decimal(2)
     max_connection_ms: int = 24 * 3600 * 1000
     push_every_ms: int | None = None
+    at_once: int | None = None
 
 
 class House:
-    """The exchange with its clock, market, customers, limits, faults and streams."""
+    """The exchange with its clock, market, customers, limits, faults and streams.
+
+    Attributes:
+        held_up_ms: for so long in all the market was held up, since it could not be played as fast as it was due.
+    """
 
     def __init__(self, options: SandboxOptions) -> None:
         self.options = options
@@ -97,22 +111,51 @@ class House:
         stepped = isinstance(self.clock, SteppedClock)
         self._push_every_ms = (0 if stepped else 100) if options.push_every_ms is None else options.push_every_ms
         self._pushed_ms = 0
+        self._at_once = (None if stepped else AT_ONCE) if options.at_once is None else options.at_once
+        self._due: Iterator[MarketEvent] = iter(())
+        self.held_up_ms = 0
 
     def now_ms(self) -> int:
         """Return the exchange's time."""
         return self.clock.now_ms()
 
-    def tick(self) -> None:
-        """Play what the market has done since the last call, let time do its work, and push what has gathered."""
+    def tick(self) -> bool:
+        """Play what the market has done since the last call, let time do its work, and push what has gathered.
+
+        Returns:
+            Whether more was due than is played at once, so that the next call should come soon.
+        """
         now_ms = self.now_ms()
-        for event in self.market.due(now_ms):
-            self._apply(event, event.at_ms or now_ms)
+        more = self._play(now_ms)
         self.exchange.on_time(now_ms)
         self.tell()
         self.hub.on_time(now_ms)
         if now_ms - self._pushed_ms >= self._push_every_ms:
             self._pushed_ms = now_ms
             self.hub.flush(now_ms)
+        return more
+
+    def _play(self, now_ms: int) -> bool:
+        """Apply what is due, `at_once` events at most; whatever lags too far behind its time happens later."""
+        played, fresh = 0, False
+        at_ms = now_ms
+        while self._at_once is None or played < self._at_once:
+            event = next(self._due, None)
+            if event is None and fresh:
+                return False
+            if event is None:  # what was left of the last time is played, now what has become due since
+                self._due, fresh = self.market.due(now_ms), True
+                continue
+            at_ms = event.at_ms or now_ms
+            self._apply(event, at_ms)
+            played += 1
+        self._hold_up(now_ms - at_ms)
+        return True
+
+    def _hold_up(self, lag_ms: int) -> None:
+        if lag_ms > MOST_LAG_MS:
+            self.market.postpone(lag_ms)
+            self.held_up_ms += lag_ms
 
     def apply(self, event: MarketEvent) -> None:
         """Let something happen in the market now."""

@@ -232,6 +232,10 @@ class SandboxExchange:
         """End all listen keys; streams that were opened with one are closed."""
         self.call(lambda house: house.listen_keys.expire_all())
 
+    def held_up_ms(self) -> int:
+        """Return for how long in all the market was held up, since it could not be played as fast as it was due."""
+        return self.call(lambda house: house.held_up_ms)
+
     def connections(self) -> int:
         """Return how many WebSocket connections are open."""
         return self.call(lambda house: len(house.hub.connections))

@@ -44,8 +44,8 @@ def make_application(house: House) -> web.Application:
 async def _playing(app: web.Application):  # type: ignore[no-untyped-def]
     async def play() -> None:
         while True:
-            app[HOUSE].tick()
-            await asyncio.sleep(_TICK_SEC)
+            more = app[HOUSE].tick()
+            await asyncio.sleep(0 if more else _TICK_SEC)
 
     task = asyncio.create_task(play())
     yield
@@ -63,6 +63,8 @@ async def _health(request: web.Request) -> web.Response:
     house = request.app[HOUSE]
     ok = any(book.quote is not None for book in house.exchange.books.values())
     status = {"status": "ok" if ok else "degraded", "service": "cdb_sandbox"}
+    if house.held_up_ms:
+        status["held_up_sec"] = f"{house.held_up_ms / 1000:.1f}"  # the market plays slower than it was asked to
     return web.json_response(status if ok else status | {"failing": "market"}, status=200 if ok else 503)
 
 

@@ -112,3 +112,7 @@ class DerivedMarket:
                 self._shadows[source] = [s for s in self._shadows[source] if s.listing.key != event.key]
             for shadow in self._shadows.get(event.key, ()):
                 yield shadow.follow(event)
+
+    def postpone(self, milliseconds: int) -> None:
+        """Let everything that is still to come happen so much later."""
+        self._market.postpone(milliseconds)

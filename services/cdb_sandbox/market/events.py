@@ -46,6 +46,10 @@ class Market(Protocol):
         """Yield what has happened up to now and was not yielded before; the first call begins the play."""
         ...
 
+    def postpone(self, milliseconds: int) -> None:
+        """Let everything that is still to come happen so much later."""
+        ...
+
     @property
     def keys(self) -> frozenset[str]:
         """The instruments that it has a market for."""
@@ -70,6 +74,9 @@ class ConstantMarket:
             self._told = True
             for key, quote in self._quotes.items():
                 yield MarketEvent(key=key, at_ms=now_ms, quote=quote)
+
+    def postpone(self, milliseconds: int) -> None:
+        """Do nothing: nothing is to come."""
 
 
 def _flat(bid: str, ask: str, size: str) -> Quote:

@@ -115,6 +115,12 @@ class RecordedMarket:
                 assert self._next.at_ms is not None
                 self._begun = (at_ms + 1000, self._next.at_ms)
 
+    def postpone(self, milliseconds: int) -> None:
+        """Let the rows that are still to come be due so much later."""
+        if self._begun is not None:
+            started, first = self._begun
+            self._begun = (started + milliseconds, first)
+
     def _read(self) -> Iterator[MarketEvent]:
         return heapq.merge(*(self._rows_of(recording) for recording in self._recordings), key=lambda e: e.at_ms or 0)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from claire.cli import app
-from claire.sandbox_command import DEFAULT_FILES, serve
+from claire.sandbox_command import DEFAULT_FILES, Lag, serve
 from services.cdb_sandbox.core.listing import DEFAULT_LISTINGS
+from services.cdb_sandbox.house import House, SandboxOptions
 from services.cdb_sandbox.market.derived import DerivedMarket
 from services.cdb_sandbox.market.recorded import RecordedMarket, Recording
 from tests.unit.sandbox.sandbox_desk import SandboxDesk
@@ -118,3 +120,74 @@ def test_a_candle_is_played_as_four_moments(tmp_path: Path) -> None:
     trades = desk.house.exchange.books["mexc_perpetual:BTCUSDT"].trades
     assert [t.price for t in trades] == [100, 90, 110, 105]
     assert {t.quantity for t in trades} == {Decimal(6_000_000)}
+
+
+class Hands:
+    """A clock that is no stepped one: it goes on while the sandbox works."""
+
+    def __init__(self) -> None:
+        self.ms = 1_780_272_000_000
+
+    def now_ms(self) -> int:
+        """Return the time."""
+        return self.ms
+
+
+def trades(file: Path, count: int, every_ms: int) -> Path:
+    """Write a recording of trades whose prices rise one by one."""
+    rows = (f"{n * every_ms},BTCUSDT,{60_000 + n},0.5,buy,,,,,\n" for n in range(count))
+    file.write_text("ts_ms,symbol,price,qty,side,bid,ask,bid_size,ask_size,mark_price\n" + "".join(rows))
+    return file
+
+
+def played(house: House) -> list[int]:
+    """Return the prices of the trades that were, in order."""
+    return [int(trade.price) for trade in house.exchange.books["mexc_spot:BTCUSDT"].trades]
+
+
+def test_a_lot_that_is_due_is_played_in_steps_so_that_it_answers_between(tmp_path: Path) -> None:
+    """300 trades of a second: no more than 50 at once, none lost, none twice, in their order."""
+    clock = Hands()
+    market = RecordedMarket([Recording(trades(tmp_path / "t.csv", 300, 3))], DEFAULT_LISTINGS, loop=False)
+    house = House(SandboxOptions(market=market, clock=clock))
+    house.tick()
+    clock.ms += 900
+
+    steps = []
+    while house.tick():
+        steps.append(len(played(house)))
+
+    assert steps[0] <= 51
+    assert max(after - before for before, after in pairwise(steps)) <= 50
+    assert played(house) == [60_000 + n for n in range(300)]
+    assert house.held_up_ms == 0
+
+
+def test_a_market_that_the_machine_cannot_keep_up_with_plays_slower_and_says_so(tmp_path: Path) -> None:
+    """Ten minutes are due in one second: nothing is left out, the rest comes later, and the hold-up is counted."""
+    clock = Hands()
+    recorded = RecordedMarket(
+        [Recording(trades(tmp_path / "t.csv", 400, 1_000))], DEFAULT_LISTINGS, speed=Decimal(600), loop=False
+    )
+    house = House(SandboxOptions(market=DerivedMarket(recorded, DEFAULT_LISTINGS), clock=clock, at_once=10))
+    for _ in range(200):
+        clock.ms += 500  # what ten events cost this machine
+        house.tick()
+
+    assert house.held_up_ms > 2_000
+    assert played(house) == [60_000 + n for n in range(400)][: len(played(house))]
+    assert len(played(house)) > 100
+
+
+def test_the_command_tells_when_it_lags(capsys: pytest.CaptureFixture[str]) -> None:
+    """Once a look, with how long the market was held up; nothing while it keeps up."""
+    lag = Lag(Decimal(30))
+
+    for held_up_ms in (0, 0, 4_200, 4_200, 9_000):
+        lag.tell(held_up_ms)
+
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "this machine does not keep up with --speed 30: the market was held up for 4.2 s so far and plays slower",
+        "this machine does not keep up with --speed 30: the market was held up for 9.0 s so far and plays slower",
+    ]
