@@ -68,7 +68,12 @@ class Conflator:
 
 def conflate(rows: Sequence[Observation]) -> tuple[Observation, ...]:
     """Return the observations of one slot, one an instrument, in order of time, then of symbol."""
-    if len(rows) > 1 and len({row.symbol for row in rows}) < len(rows):
+    if len(rows) == 1:
+        return (rows[0],)
+    if len(rows) == 2 and rows[0].symbol != rows[1].symbol:  # as most slots are; sorting costs three times as much
+        first, second = rows
+        return (first, second) if _PLACE(first) < _PLACE(second) else (second, first)
+    if len({row.symbol for row in rows}) < len(rows):
         by_symbol: dict[str, list[Observation]] = {}
         symbol = None
         for row in rows:

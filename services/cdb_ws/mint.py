@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
+from functools import partial
 from operator import itemgetter
 from typing import Any, Final, Literal, NamedTuple
 
@@ -48,7 +49,7 @@ class Mint:
         self._venue: Venue = venue
         self._perpetual = venue == PERPETUAL
         self._base = base
-        self._make = _exact if exact else _checked
+        self._make: Callable[[dict[str, Any]], MarketData] = partial(construct, MarketData) if exact else _checked
         self._makers: dict[str, _Maker] = {}
         self._tick_ids = DerivedIds(run_id, WS, "tick")
 
@@ -81,7 +82,7 @@ class Mint:
         for o in observations:
             maker = makers.get(o.symbol) or self._maker(o.symbol)
             values = maker.fields.copy()  # a display of so many keys takes four times as long
-            values["event_id"] = maker.ids.of(number)
+            values["event_id"] = maker.ids.of_number(number)
             values["timestamp"] = o.timestamp_us
             values["price"] = o.price
             values["volume"] = o.volume
@@ -121,7 +122,7 @@ class Mint:
             Control,
             {
                 "type": "control",
-                "event_id": self._tick_ids.of(timestamp_us),
+                "event_id": self._tick_ids.of_number(timestamp_us),
                 "schema_version": SCHEMA_VERSION,
                 "timestamp": timestamp_us,
                 "producer": WS,
@@ -179,10 +180,6 @@ _RARE_NUMBERS: Final = ("mark_price", "funding_rate")
 _numbers_of: Final = itemgetter(*_NUMBERS)
 _WIRE: Final = r"(?:[0-9]{1,10}\.[0-9]{0,8}[1-9]|[0-9]{1,18}\.0)"
 _ALL_ON_THE_WIRE: Final = re.compile(rf"{_WIRE}(?: {_WIRE}){{{len(_NUMBERS) - 1}}}")
-
-
-def _exact(values: dict[str, Any]) -> MarketData:
-    return construct(MarketData, values)
 
 
 def _checked(values: dict[str, Any]) -> MarketData:

@@ -18,7 +18,7 @@ NO_VOLUME: Final = Decimal("0.0")
 """Zero as it stands on the wire."""
 
 _EXACT: Final = Context(prec=FIXED.prec, traps=[Inexact, InvalidOperation, FloatOperation])
-_exact_sum: Final = _EXACT.add
+_LARGE: Final = Decimal(10**9)
 
 
 @dataclass(slots=True)
@@ -164,7 +164,7 @@ def sum_volumes(volumes: Sequence[Decimal]) -> Decimal:
     """
     if len(volumes) == 1:
         return volumes[0]
-    try:
-        return wire_form(reduce(_exact_sum, volumes))
-    except Inexact:
-        return wire_form(reduce(add_volumes, volumes))
+    total = sum(volumes, NO_VOLUME)
+    if total >= _LARGE:  # a smaller one has at most 27 digits, and none of the sums on the way had more
+        total = reduce(add_volumes, volumes)
+    return wire_form(total)

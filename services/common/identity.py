@@ -9,21 +9,23 @@ __all__ = ["DerivedIds", "client_order_id", "derive_id", "order_id"]
 
 def derive_id(*parts: str | int) -> str:
     """Return 32 hex digits that are a function of `parts` alone (sha256 over the length-prefixed parts)."""
-    return DerivedIds().of(*parts)
+    return sha256(_framed(parts)).hexdigest()[:32]
 
 
 class DerivedIds:
     """Ids whose first parts are the same: `DerivedIds(a, b).of(c)` is `derive_id(a, b, c)`, for less."""
 
     def __init__(self, *prefix: str | int) -> None:
-        self._begun = sha256()
-        self._begun.update(_framed(prefix))
+        self._framed = _framed(prefix)
 
     def of(self, *parts: str | int) -> str:
         """Return the id of the first parts and these."""
-        digest = self._begun.copy()
-        digest.update(_framed(parts))
-        return digest.hexdigest()[:32]
+        return sha256(self._framed + _framed(parts)).hexdigest()[:32]
+
+    def of_number(self, number: int) -> str:
+        """Return `of(number)`, for every event of a feed."""
+        raw = b"%d" % number
+        return sha256(b"%b%d:%b" % (self._framed, len(raw), raw)).hexdigest()[:32]  # from the start: no state is copied
 
 
 def _framed(parts: tuple[str | int, ...]) -> bytes:
