@@ -59,22 +59,28 @@ class Kernel:
         self._machines = tuple(machines)
         self._handling = tuple((machine, machine.handle) for machine in machines)
 
-    def publish(self, producer: str, cause: Cause, events: Iterable[Event]) -> None:
-        """Append a batch; nothing is handled before `run`."""
-        text, of_feed, append = str(cause), producer == channels.WS, self._pending.append
+    def publish(self, producer: str, cause: str, events: Iterable[Event]) -> None:
+        """Append a batch; nothing is handled before `run`.
+
+        Args:
+            producer: of the batch.
+            cause: in the form that stands in the journal (see `Cause`).
+            events: in their order.
+        """
+        of_feed, append = producer == channels.WS, self._pending.append
         for event in events:
             self.head += 1
             place = _new(JournalId, (self._epoch, self.head))
             # The feed mints its numbers as they come back from the wire, and a control event without details has none:
             # these need not go through their bytes.
-            if type(event) is Control:
-                straight = not event.details or (of_feed and event.action == "tick")
+            if type(event) is MarketData:
+                straight = of_feed
             else:
-                straight = of_feed and type(event) is MarketData
+                straight = type(event) is Control and (not event.details or (of_feed and event.action == "tick"))
             if straight:
-                append(Entry.of(place, producer, text, event))
+                append(Entry.of(place, producer, cause, event))
             else:
-                append(Entry(place, event.channel, producer, text, event.data))
+                append(Entry(place, event.channel, producer, cause, event.data))
 
     def take(self, recorded: Iterable[Entry]) -> None:
         """Append recorded entries of an outside source as they stand, under the next numbers."""
@@ -91,12 +97,12 @@ class Kernel:
             for machine, handle in machines:
                 outputs = handle(entry)
                 if outputs:
-                    self.publish(machine.service, Cause("", entry.id.n), outputs)
+                    self.publish(machine.service, str(entry.id.n), outputs)
             yield entry
 
     def step(self, producer: str, cause: Cause, events: Iterable[Event]) -> Iterator[Entry]:
         """Append a batch of an outside source (the feed, an operator) and run until everything is handled."""
-        self.publish(producer, cause, events)
+        self.publish(producer, str(cause), events)
         yield from self.run()
 
     def announce(self, settings: Mapping[str, BaseModel], *, code_version: str) -> Iterator[Entry]:

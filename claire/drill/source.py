@@ -19,7 +19,7 @@ from services.common import channels
 from services.common.decimals import use_fixed_context
 from services.common.errors import InputUnusable
 from services.common.events import Event
-from services.common.journal.entry import Cause, Entry, JournalId
+from services.common.journal.entry import Entry, JournalId
 from services.common.timestamps import HOUR_US
 
 __all__ = ["NothingToCopy", "Start", "fold", "from_history", "from_sample"]
@@ -86,7 +86,7 @@ def fold(entries: Iterable[Entry], where: str, progress: Progress, total: int | 
     progress(count, total)
     kernel = Kernel(machines, epoch=place.epoch, head=place.n)
     for (service, cause), outputs in sorted(owed.items(), key=lambda item: _order(*item[0])):
-        kernel.publish(service, Cause.parse(cause), outputs)
+        kernel.publish(service, cause, outputs)
     for entry in kernel.run():
         place = entry.id
     return Start(machines, place, where)

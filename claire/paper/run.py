@@ -187,7 +187,7 @@ class ClosedLoop:
         yield from self._beginning()
         mint, kernel = Mint(self.run_id, self._feed.settings.VENUE, exact=True), self._kernel
         for batch in self._feed.batches:
-            kernel.publish(channels.WS, Cause(FEED, mint.number(batch)), mint.events(batch))
+            kernel.publish(channels.WS, f"{FEED}:{mint.number(batch)}", mint.events(batch))
             yield from kernel.run()
 
     def _beginning(self) -> Iterator[Entry]:

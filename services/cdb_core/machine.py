@@ -126,11 +126,13 @@ class CoreMachine(StateMachine[CoreSettings, CoreState]):
         }
 
     def _on_market_data(self, event: MarketData) -> None:
-        key = instrument_key(event.venue, event.symbol)
+        fields = event.__dict__  # see `StateMachine.handle`
+        symbol: str = fields["symbol"]
+        key = instrument_key(fields["venue"], symbol)
         track = self.state.tracks.get(key)
-        minute, event_id = self.now // MINUTE_US, event.event_id
+        minute, event_id = self.now // MINUTE_US, fields["event_id"]
         if track is None:
-            if event.symbol not in self._symbols:
+            if symbol not in self._symbols:
                 return
             track = Track(event.venue, event.symbol, BarBuilder.opening(minute, event.price))
             self.state.tracks[key] = track

@@ -36,7 +36,8 @@ class PaperExecution(ReportingMachine):
     """What the market makes of the orders that work on paper."""
 
     def _on_market_data(self, event: MarketData) -> None:
-        key, settings, state = instrument_key(event.venue, event.symbol), self.settings, self.state
+        fields, settings, state = event.__dict__, self.settings, self.state  # see `StateMachine.handle`
+        key = instrument_key(fields["venue"], fields["symbol"])
         spec = settings.instruments.get(key)
         if spec is None:
             return

@@ -177,8 +177,10 @@ class Estimator:
         """
         if not self.observed or minute > self.minute:
             self._begin(minute, mid, settings)
-        high, low = event.high, event.low
-        self.price, self.mid = event.price, mid
+        fields = event.__dict__  # a field of a pydantic model costs three times as much otherwise
+        high: Decimal = fields["high"]
+        low: Decimal = fields["low"]
+        self.price, self.mid = fields["price"], mid
         if high > self.high and not outside_collar(high, mid, settings.PRICE_COLLAR_PCT):
             self.high = high
         if low < self.low and not outside_collar(low, mid, settings.PRICE_COLLAR_PCT):

@@ -136,8 +136,9 @@ class RiskMachine(DecidingMachine):
     # market data and protective exits
 
     def _on_market_data(self, event: MarketData) -> None:
-        venue, settings, state = event.venue, self.settings, self.state
-        key = instrument_key(venue, event.symbol)
+        fields, settings, state = event.__dict__, self.settings, self.state  # see `StateMachine.handle`
+        venue: str = fields["venue"]
+        key = instrument_key(venue, fields["symbol"])
         if key not in settings.instruments:
             return
         market, account, collar_pct = state.market.get(key), state.account, settings.PRICE_COLLAR_PCT
@@ -156,7 +157,7 @@ class RiskMachine(DecidingMachine):
         position = account.portfolio.positions.get(key)
         held = position is not None and bool(position.quantity)
         if value is not None and good:
-            account.portfolio.value_at(key, value, event.timestamp)
+            account.portfolio.value_at(key, value, fields["timestamp"])
             if held or account.breach is not None:
                 self._watch_losses(key)
         if (held or key in state.exits) and (quality != "none" or mark is not None):

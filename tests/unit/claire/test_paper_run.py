@@ -29,7 +29,7 @@ from claire.profiles import PROFILES, Profile, profile_settings
 from claire.up import to_json
 from services.cdb_ws.recorded import Source
 from services.common.errors import ClaireError, FeedInputInvalid, SettingsInvalid
-from services.common.journal.entry import Cause, Entry
+from services.common.journal.entry import Entry
 from services.common.timestamps import MINUTE_US, parse_timestamp
 
 pytestmark = pytest.mark.unit
@@ -122,7 +122,7 @@ class Decoding(Kernel):
             entry = Entry(made.id, made.channel, made.producer, made.cause, made.data)
             for machine in self._machines:
                 outputs = machine.handle(entry)
-                self.publish(machine.service, Cause("", entry.id.n), outputs)
+                self.publish(machine.service, str(entry.id.n), outputs)
             yield entry
 
 
