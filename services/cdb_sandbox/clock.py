@@ -42,3 +42,7 @@ class SteppedClock:
         if milliseconds < 0:
             raise ValueError(f"{milliseconds} ms: time does not run backwards")
         self._now_ms += milliseconds
+
+    def jump(self, milliseconds: int) -> None:
+        """Set it ahead or back, as an operator of an exchange may."""
+        self._now_ms += milliseconds

@@ -41,7 +41,7 @@ Lane = Literal["send", "ask"]
 Dispatch = Callable[[Lane, Callable[[], None]], None]
 
 _CLOCKS_APART_US: Final = MINUTE_US
-"""So much earlier than an order its fills are asked for, whatever the exchange's clock says."""
+"""So much earlier than an order its fills are asked for: how far clocks are apart is measured only now and then."""
 _STRAY_US: Final = MINUTE_US
 _RULES_EVERY_US: Final = 5 * MINUTE_US
 _EARLY_US: Final = 5 * SECOND_US
@@ -110,6 +110,7 @@ class ExchangeDesk:
     _nudged: bool = False
     _moved: bool = False
     _looked_at: int | None = None
+    _offset_ms: int | None = None
     _leaving: set[str] = field(default_factory=set)
     _withdrawn: set[str] = field(default_factory=set)
 
@@ -252,7 +253,7 @@ class ExchangeDesk:
             report = self.exchange.query(symbol, name)
             trades: tuple[Trade, ...] = ()
             if report is not None and report.filled_quantity:
-                all_trades = self.exchange.trades(symbol, sent_at - _CLOCKS_APART_US)
+                all_trades = self.exchange.trades(symbol, self._there(sent_at) - _CLOCKS_APART_US)
                 trades = tuple(trade for trade in all_trades if trade.exchange_order_id == report.exchange_order_id)
             self.inbox.append(Answered(order.order_id, report, trades))
         except ExchangeHistoryTooLong as error:
@@ -261,6 +262,14 @@ class ExchangeDesk:
             self._log.warning("query_failed", order_id=order.order_id, error=str(error))
         finally:
             done.asking = False
+
+    def _there(self, at: int) -> int:
+        """Return a time of ours on the exchange's clock: the earlier one, should that have been set meanwhile.
+
+        By ours, an exchange whose clock is far behind has done nothing since, and what it filled would never be found.
+        """
+        offset_ms = self.exchange.clock_offset_ms()
+        return at + MS_US * (offset_ms if self._offset_ms is None else min(offset_ms, self._offset_ms))
 
     def _rules(self, symbols: list[str], at: int) -> list[OrderRules] | None:
         """Ask which orders are taken; without an answer the account is compared all the same."""
@@ -273,7 +282,7 @@ class ExchangeDesk:
         return rules
 
     def _snapshot(self, revision: int, since: int, symbols: list[str], rules_at: int | None) -> None:
-        pays = self.settings.VENUE == PERPETUAL
+        pays, offset_ms, since = self.settings.VENUE == PERPETUAL, self.exchange.clock_offset_ms(), self._there(since)
         rules = None if rules_at is None else self._rules(symbols, rules_at)
         try:
             trades = [trade for symbol in symbols for trade in self.exchange.trades(symbol, since)]
@@ -289,6 +298,7 @@ class ExchangeDesk:
                 hedged=pays and self.exchange.hedge_mode(),
             )
             self.inbox.append(snapshot)
+            self._offset_ms = offset_ms
         except ExchangeHistoryTooLong as error:
             self.inbox.append(Unhealed(str(error)))
         except (ExchangeUnreachable, ExchangeRefused) as error:

@@ -12,6 +12,7 @@ from services.cdb_execution.exchange import Trade
 from services.cdb_sandbox.control import handle
 from services.cdb_sandbox.core.exchange import OrderDraft
 from services.cdb_sandbox.core.orders import OrderType
+from services.cdb_sandbox.faults import Fault, FaultKind
 from services.cdb_sandbox.house import DEFAULT_CUSTOMER
 from services.cdb_sandbox.market.events import MarketEvent
 from services.common import channels
@@ -260,3 +261,28 @@ def test_more_missed_fills_and_settlements_than_a_page_holds_are_brought_back() 
     assert len(made) > 250
     assert sorted(trade.trade_id for trade in fills) == sorted(made)
     assert sorted(payment.payment_id for payment in funding) == sorted(paid)
+
+
+@pytest.mark.parametrize("venue", ["mexc_spot", "mexc_perpetual"])
+@pytest.mark.parametrize("jump_ms", [-900_000, 900_000])
+def test_a_clock_of_the_exchange_that_jumps_hides_no_fill(venue: Any, jump_ms: int) -> None:
+    """Quarter of an hour back or ahead, and no push arrives: one order is refused, the next one's fills are found."""
+    world = SandboxWorld(2, venue)
+    with simulated_time(world):
+        world.rest()
+        world.sandbox.clock.jump(jump_ms)
+        world.sandbox.house.faults.add(Fault(kind=FaultKind.DROP, where="*", count=None))
+        for _ in range(2):
+            world.quote("20")
+            world.order("BUY", Decimal("0.2"), price=Decimal(40_400))
+            for _ in range(70):
+                world.advance(1_000)
+                while world.stir():
+                    pass
+
+    statuses = [result.status for result in world.results]
+    assert statuses[:2] == ["SUBMITTING", "REJECTED"]
+    assert statuses[-1] == "FILLED"
+    assert world.machine.state.held(world.key) > Decimal("0.19")
+    assert world.verdicts()[-1] == "agreed"
+    assert world.alerts() == []
