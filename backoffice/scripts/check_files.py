@@ -26,7 +26,7 @@ import yaml
 __all__ = ["check_text", "main", "repository_files"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-BINARY_SUFFIXES: Final = frozenset({".gz", ".png", ".jpg", ".ico", ".whl", ".woff2"})
+BINARY_SUFFIXES: Final = frozenset({".gz", ".zst", ".png", ".jpg", ".ico", ".whl", ".woff2"})
 LARGEST_BYTES: Final = 2_000_000
 
 SECRET_FORMS: Final = (

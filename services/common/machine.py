@@ -246,7 +246,11 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
     def twin(self) -> Self:
         """Return a machine that has folded the same, as if restored from a dump; what it folds then is its own."""
         twin = type(self)()
-        twin.fold, twin.state = copy_state(self.fold), copy_state(self.state)
+        try:
+            twin.fold, twin.state = copy_state(self.fold), copy_state(self.state)
+        except TypeError:  # something that only the long way can copy
+            twin.restore(self.dump())
+            return twin
         twin._settings = self._settings  # noqa: SLF001 - one of our own kind
         if self._settings is not None:
             twin.settings = self.settings

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
+from enum import Enum
 from functools import cache
 from typing import Any, Final, TypeVar
 
@@ -45,6 +46,8 @@ def _copy(value: Any) -> Any:
         return deque([_copy(item) for item in value], value.maxlen)
     if is_dataclass(kind):
         return kind(**{name: _copy(getattr(value, name)) for name in _names(kind)})
+    if isinstance(value, Enum):
+        return value
     raise TypeError(f"{kind.__name__} has no place in a state")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,6 +16,12 @@ from services.common.state_copy import copy_state
 from tests.unit.common.shared import shared
 
 pytestmark = pytest.mark.unit
+
+
+class Code(StrEnum):
+    """What does not change."""
+
+    GOOD = "good"
 
 
 @dataclass
@@ -32,7 +39,7 @@ class Outer:
     by_name: dict[str, Inner]
     last: deque[tuple[int, Decimal]] = field(default_factory=deque)
     told: FrozenObject = field(default_factory=FrozenObject)
-    nothing: None = None
+    code: Code = Code.GOOD
 
 
 class Pair(NamedTuple):
@@ -65,6 +72,17 @@ def test_what_has_no_place_in_a_state_is_refused(odd: Any) -> None:
     """Shared by mistake it could change under the machine: it is named instead."""
     with pytest.raises(TypeError, match=f"{type(odd).__name__} has no place in a state"):
         copy_state(Outer(Inner([odd]), {}))
+
+
+def test_what_cannot_be_copied_goes_the_long_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose state holds something new has a twin all the same, restored from its bytes."""
+    machine = CoreMachine()
+
+    def refuse(_: Any) -> None:
+        raise TypeError("Code has no place in a state")
+
+    monkeypatch.setattr("services.common.machine.copy_state", refuse)
+    assert machine.twin().dump() == machine.dump()
 
 
 def test_a_machine_that_has_folded_nothing_has_a_twin() -> None:

@@ -27,7 +27,7 @@ def folded(machine: ExecutionMachine, event: Event, number: int) -> Any:
         return f"{type(error).__name__}: {error}"
 
 
-@pytest.mark.parametrize("seed", [1, 15, 18, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(20, 40))])
+@pytest.mark.parametrize("seed", [15, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(20, 40))])
 def test_a_twin_folds_what_a_restored_machine_folds(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through whole histories of faults and kills: same bytes out, same state or same fault, and nothing is shared."""
     rehearse, rehearsed = facts._rehearse, 0
