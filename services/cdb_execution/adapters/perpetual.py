@@ -49,6 +49,7 @@ __all__ = ["PERPETUAL_TIME", "MexcPerpetual"]
 PERPETUAL_TIME: Final = Call("GET", "/api/v1/contract/ping", bucket="read", signed=False)
 _PRIVATE: Final = "/api/v1/private"
 _NOT_KNOWN: Final = "2040"
+_NO_CONTRACT: Final = "1001"
 _PAGE: Final = 100
 _UNASKED_PAGE: Final = 20
 _MOST_PAGES: Final = 200
@@ -202,7 +203,12 @@ class MexcPerpetual:
         """Return what the exchange publishes of contracts now; those that it does not list are left out."""
         parameters = {"symbol": _name(symbols[0])} if len(symbols) == 1 else {}
         call = Call("GET", "/api/v1/contract/detail", parameters, bucket="read", signed=False)
-        data = self.caller.ask(call)
+        try:
+            data = self.caller.ask(call)
+        except ExchangeRefused as refused:
+            if refused.code == _NO_CONTRACT:
+                return []
+            raise
         names = {_name(symbol) for symbol in symbols}
         rows = as_rows([data] if isinstance(data, dict) else data, "contracts")
         read = [contract_listing(row) for row in rows if row.get("symbol") in names]

@@ -5,8 +5,8 @@ Source: MEXC API documentation (spot v3), "Spot Account/Trade" and "Market Data 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 from services.cdb_execution.adapters.caller import MexcCaller
 from services.cdb_execution.adapters.dialects import Call, plain
@@ -42,10 +42,14 @@ _ORDER: Final = "/api/v3/order"
 _NOT_KNOWN: Final = frozenset({"-2011", "-2013", "30026"})
 """Codes with which the exchange does not know an order; cancelling one that has ended is answered so, too."""
 _PAGE: Final = 100
+_NOT_LISTED: Final = frozenset({"-1121", "10007", "30014", "30021"})
 _NARROWEST_MS: Final = 2
 _MOST_WINDOWS: Final = 1_000
 """About twenty thousand fills since books and exchange agreed; what has missed more is not healed but told."""
 _TYPES: Final = {"IOC": "IMMEDIATE_OR_CANCEL", "FOK": "FILL_OR_KILL", "GTC": "LIMIT"}
+
+
+AskedT = TypeVar("AskedT")
 
 
 class MexcSpot:
@@ -128,17 +132,32 @@ class MexcSpot:
 
     def open_orders(self, symbols: Sequence[str]) -> list[OrderReport]:
         """Return every open order of the account on these symbols."""
-        found = []
-        for symbol in symbols:
-            answer = self.caller.ask(Call("GET", "/api/v3/openOrders", {"symbol": symbol}, weight=3))
-            found += [read_order(row) for row in as_rows(answer, "openOrders")]
-        return found
+        return [order for symbol in symbols for order in self._if_listed(symbol, self._open_orders)]
+
+    def _open_orders(self, symbol: str) -> list[OrderReport]:
+        answer = self.caller.ask(Call("GET", "/api/v3/openOrders", {"symbol": symbol}, weight=3))
+        return [read_order(row) for row in as_rows(answer, "openOrders")]
+
+    def _if_listed(self, symbol: str, ask: Callable[[str], list[AskedT]]) -> list[AskedT]:
+        """Return what is asked of an instrument; nothing, when the exchange has it no more and says so twice.
+
+        Its balance is still compared, so that nothing can go missing with it.
+        """
+        try:
+            return ask(symbol)
+        except ExchangeRefused as refused:
+            if refused.code not in _NOT_LISTED or self.listings([symbol]):
+                raise
+            return []
 
     def trades(self, symbol: str, since: int) -> list[Trade]:
         """Return every fill since a time, oldest first.
 
         An answer holds at most 100 and nothing says which, so a full one is asked for again in two halves of its time.
         """
+        return self._if_listed(symbol, lambda listed: self._trades(listed, since))
+
+    def _trades(self, symbol: str, since: int) -> list[Trade]:
         found: dict[tuple[str, str, str], Trade] = {}
         asked = 0
         windows = [(max(since // 1_000, 0), self.caller.clock.now_ms() + 1_000)]
@@ -181,7 +200,14 @@ class MexcSpot:
     def listings(self, symbols: Sequence[str]) -> list[Listing]:
         """Return what the exchange publishes of instruments now; those that it does not list are left out."""
         call = Call("GET", "/api/v3/exchangeInfo", {"symbols": ",".join(symbols)}, weight=25, signed=False)
-        rows = as_rows(as_row(self.caller.ask(call), "exchangeInfo").get("symbols"), "symbols")
+        try:
+            answer = self.caller.ask(call)
+        except ExchangeRefused as refused:
+            if refused.code not in _NOT_LISTED:
+                raise
+            # One that it does not list makes it refuse the question about all.
+            return [listing for symbol in symbols if len(symbols) > 1 for listing in self.listings([symbol])]
+        rows = as_rows(as_row(answer, "exchangeInfo").get("symbols"), "symbols")
         read = [spot_listing(row) for row in rows if text(row, "symbol") in symbols]
         self._listings.update({listing.spec.symbol: listing for listing in read})
         return read

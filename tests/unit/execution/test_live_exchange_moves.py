@@ -286,3 +286,34 @@ def test_a_clock_of_the_exchange_that_jumps_hides_no_fill(venue: Any, jump_ms: i
     assert world.machine.state.held(world.key) > Decimal("0.19")
     assert world.verdicts()[-1] == "agreed"
     assert world.alerts() == []
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_coin_that_is_delisted_while_held_is_still_compared(*, restarted: bool) -> None:
+    """The account agrees by its balance; nothing is entered in it, an exit says why it cannot leave."""
+    world = SandboxWorld(2, "mexc_spot")
+    with simulated_time(world):
+        world.rest()
+        world.quote("20")
+        world.order("BUY", Decimal("0.2"), price=Decimal(40_400))
+        world.rest()
+        world.sandbox.house.exchange.listings.pop(world.key)
+        if restarted:
+            world.begin()
+        for _ in range(380):
+            world.advance(1_000)
+            while world.stir():
+                pass
+        assert world.alerts() == []
+        assert world.verdicts()[-1] == "agreed"
+        assert world.machine.state.live.rules == {}
+
+        world.order("BUY", Decimal("0.1"), price=Decimal(40_400))
+        world.rest()
+        world.order("SELL", Decimal("0.1"), "stop_loss", order_type="LIMIT", price=Decimal(39_900))
+        world.rest()
+
+    ends = [str(result.reason) for result in world.results if result.status == "REJECTED"]
+    assert ends[0].startswith("RULES_UNKNOWN")
+    assert ends[1].startswith("REFUSED: -1121")
+    assert world.machine.state.held(world.key) > Decimal("0.19")

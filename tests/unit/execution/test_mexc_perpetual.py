@@ -175,9 +175,19 @@ def test_validation_without_an_answer_is_unknown() -> None:
     """Nothing is approved that could not be judged."""
     script = Script()
     exchange = perpetual(script)
-    script.on("GET /api/v1/contract/detail", answer({"success": False, "code": 1001, "message": "no"}))
+    script.on("GET /api/v1/contract/detail", answer({"success": False, "code": 602, "message": "no"}))
 
     assert exchange.test(contract_order()).verdict == "unknown"
+
+
+def test_a_contract_that_is_no_more_is_no_contract() -> None:
+    """The exchange refuses the question itself: nothing is listed, and an order of it is refused."""
+    script = Script()
+    exchange = perpetual(script)
+    script.on("GET /api/v1/contract/detail", error(1001))
+
+    assert exchange.rules(["BTCUSDT"]) == []
+    assert exchange.test(contract_order()).code == "unknown_contract"
 
 
 def test_an_order_is_asked_for_by_its_client_id() -> None:

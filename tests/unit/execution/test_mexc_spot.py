@@ -20,6 +20,7 @@ from services.common.errors import (
 )
 from services.common.mexc.signing import spot_signature
 from tests.unit.execution.mexc_desk import ACCESS, NOW_MS, SECRET, Script, answer, order, spot
+from tests.unit.mexc.published import EXCHANGE_INFO
 
 ACK = {
     "symbol": "BTCUSDT", "orderId": "C02__505979017439002624115", "orderListId": -1, "price": "50000",
@@ -309,6 +310,31 @@ def test_balances_of_nothing_are_left_out() -> None:
     ]
     assert exchange.positions() == []
     assert exchange.funding("BTCUSDT", 0) == []
+
+
+def test_one_that_is_not_listed_hides_no_other() -> None:
+    """The question about all is refused for one: then each is asked for, and what is there has its rules."""
+    unknown = answer({"code": -1121, "msg": "Invalid symbol."}, 400)
+    script = Script().on("GET /api/v3/exchangeInfo", unknown, answer(EXCHANGE_INFO), unknown)
+
+    assert [rules.symbol for rules in spot(script).rules(["BTCUSDT", "GONEUSDT"])] == ["BTCUSDT"]
+
+
+def test_fills_of_one_that_is_listed_are_never_said_to_be_none() -> None:
+    """A refusal although it is listed, and any other refusal, is raised."""
+    unknown = answer({"code": -1121, "msg": "Invalid symbol."}, 400)
+    script = Script().on("GET /api/v3/myTrades", unknown).on("GET /api/v3/openOrders", unknown)
+    exchange = spot(script)
+    for ask in (lambda: exchange.trades("BTCUSDT", 0), lambda: exchange.open_orders(["BTCUSDT"])):
+        with pytest.raises(ExchangeRefused, match="-1121"):
+            ask()
+
+    script.on("GET /api/v3/myTrades", answer({"code": 700002, "msg": "no"}, 400))
+    with pytest.raises(ExchangeRefused, match="700002"):
+        exchange.trades("BTCUSDT", 0)
+    script.on("GET /api/v3/exchangeInfo", answer({"code": 700002, "msg": "no"}, 400))
+    with pytest.raises(ExchangeRefused, match="700002"):
+        exchange.rules(["BTCUSDT"])
 
 
 def test_instruments_that_cannot_be_traded_are_left_out() -> None:
