@@ -12,19 +12,19 @@ __all__ = ["Listing", "Ticker", "closed_listing"]
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One instrument of the exchange.
-
-    Attributes:
-        closed: why it cannot be traded now; empty when it can.
-    """
+    """One instrument of the exchange."""
 
     spec: InstrumentSpec
-    closed: str = ""
+
+    @property
+    def closed(self) -> str:
+        """Why it cannot be traded now; empty when it can."""
+        return self.spec.closed or ""
 
 
 def closed_listing(listing: Listing, why: str) -> Listing:
     """Return a listing as it is while the instrument cannot be traded."""
-    return Listing(listing.spec.model_copy(update={"closed": why}), why)
+    return Listing(listing.spec.model_copy(update={"closed": why}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ class PerpetualRest:
                 found_one = contract_listing(row)
             except _UNUSABLE:
                 continue
-            found[found_one.spec.symbol] = Listing(found_one.spec, found_one.spec.closed or "")
+            found[found_one.spec.symbol] = Listing(found_one.spec)
         return found
 
     def read_tickers(self, body: bytes) -> list[Ticker]:

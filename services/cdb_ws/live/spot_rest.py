@@ -83,7 +83,7 @@ class SpotRest:
                 found_one = spot_listing(row)
             except (ClaireError, KeyError, TypeError, ValueError, AttributeError):
                 continue
-            found[found_one.spec.symbol] = Listing(found_one.spec, found_one.spec.closed or "")
+            found[found_one.spec.symbol] = Listing(found_one.spec)
         return found
 
     def read_tickers(self, body: bytes) -> list[Ticker]:

@@ -28,8 +28,9 @@ def listed(symbol: str, closed: str = "", quote: str = "USDT") -> Listing:
         tick_size=GRID,
         lot_size=GRID,
         min_quantity=GRID,
+        closed=closed or None,
     )
-    return Listing(spec, closed)
+    return Listing(spec)
 
 
 def day(symbol: str, turnover: int = 9_000_000, bid: str | None = "10", ask: str | None = "10.01") -> Ticker:
