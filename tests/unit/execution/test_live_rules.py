@@ -10,16 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.cdb_execution.adapters.order_rules import broken_rule
 from services.cdb_execution.codes import RejectCode
-from services.cdb_execution.exchange import OrderRules
-from services.cdb_execution.live.order_rules import check_rules
+from services.cdb_execution.exchange import OrderRequest, OrderRules
+from services.cdb_execution.live.order_rules import check_rules, rules_told
 from services.common import channels
 from services.common.errors import ExchangeUnreachable
 from services.common.events import Control
+from services.common.mexc.instruments import Listing, spot_listing
 from tests.unit.execution.execution_desk import Desk
 from tests.unit.execution.live_world import RULES, World
 from tests.unit.execution.mexc_desk import Script, perpetual, spot
 from tests.unit.execution.test_live_machine import opened, stuck, whole
+from tests.unit.mexc.published import spot_row
 
 pytestmark = [pytest.mark.unit, pytest.mark.risk]
 
@@ -50,6 +53,36 @@ def test_each_rule_refuses_by_a_sentence_with_the_numbers(rules: Any, order: Any
     assert refusal.code == RejectCode.EXCHANGE_RULE
     assert why in refusal.detail
     assert check_rules(entry, {"BTCUSDT": RULES}) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "more"),
+    [
+        ({"closed": "status 2"}, {}),
+        ({"sides": ("SELL",)}, {}),
+        ({"lot_size": Decimal("0.03")}, {}),
+        ({"tick_size": Decimal(7)}, {}),
+        ({"market_orders": False}, {"order_type": "MARKET", "price": None}),
+        ({"min_quantity": Decimal(5)}, {}),
+        ({"max_quantity": Decimal("0.0001")}, {}),
+        ({"min_notional": Decimal(10**6)}, {}),
+        ({"max_notional": Decimal(2)}, {}),
+    ],
+)
+def test_a_rule_reads_the_same_wherever_it_is_found(changes: dict[str, Any], more: dict[str, Any]) -> None:
+    """Before SUBMITTING or by the client that writes it down for the exchange: one sentence."""
+    desk = Desk()
+    entry = desk.order_of(desk.decision(0), **more)
+    names = ("client_order_id", "venue", "symbol", "side", "order_type", "time_in_force", "quantity", "price")
+    request = OrderRequest(**{name: getattr(entry, name) for name in names})
+    spec = spot_listing(spot_row()).spec.model_copy(update=changes)
+
+    refusal = check_rules(entry, {"BTCUSDT": rules_told(spec)})
+    broken = broken_rule(request, Listing(name="BTCUSDT", spec=spec))
+
+    assert refusal is not None
+    assert broken is not None
+    assert broken.detail == refusal.detail
 
 
 def test_an_exit_is_held_only_to_what_cannot_be_written() -> None:
