@@ -320,7 +320,7 @@ def daily_loss_findings(situation: Situation) -> list[Finding]:
 
 def _with_streak(situation: Situation, found: Finding) -> Finding:
     limit, lost = situation.settings.MAX_LOSS_STREAK, situation.state.trips.lost
-    return replace(found, value=Decimal(lost), limit=Decimal(limit), headroom=Decimal(limit - lost)) if limit else found
+    return found._replace(value=Decimal(lost), limit=Decimal(limit), headroom=Decimal(limit - lost)) if limit else found
 
 
 def halt_findings(situation: Situation) -> list[Finding]:

@@ -77,7 +77,7 @@ def examine_exit(
         reason=layers[1].code if layers[1].code in NOTHING_TO_DO else ", ".join(failing) or "approved",
         side=side,
         layers=layers,
-        sizing=Sizing(
+        sizing=Sizing.make(
             method="position",
             requested=wire(held) or ZERO,
             approved=quantity if approved else ZERO,

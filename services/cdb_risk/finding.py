@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import NamedTuple
 
 from services.cdb_risk.codes import Code
 from services.common.canonical import construct
 from services.common.decimals import divide, format_number, quantise
 from services.common.events import LayerName, LayerVerdict
 
-__all__ = ["Finding", "bad_value", "compared", "ok", "ratio", "shown", "verdict", "wire"]
+__all__ = ["Finding", "Words", "bad_value", "compared", "ok", "ratio", "shown", "verdict", "wire"]
 
 _WIRE_BOUND = Decimal(10) ** 15
 
 _WIRE_PLACES = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+Words = str | tuple[str, *tuple[Decimal | None, ...]]
+"""A sentence, or one with `{}` for each of the numbers behind it: most findings are never shown, so never written."""
+
+
+class Finding(NamedTuple):
     """One check: its code, one readable sentence, and the numbers (value, limit and headroom in the same unit)."""
 
     code: Code
-    detail: str = ""
+    words: Words = ""
     value: Decimal | None = None
     limit: Decimal | None = None
     headroom: Decimal | None = None
 
     def with_numbers_of(self, principal: Finding) -> Finding:
         """Return this finding with the numbers of the layer's principal one where it has none of its own."""
-        return replace(self, value=principal.value, limit=principal.limit, headroom=principal.headroom)
+        return Finding(self.code, self.words, principal.value, principal.limit, principal.headroom)
+
+    @property
+    def detail(self) -> str:
+        """The sentence."""
+        if isinstance(self.words, str):
+            return self.words
+        sentence, *numbers = self.words
+        return sentence.format(*map(shown, numbers))
 
     @property
     def failed(self) -> bool:
@@ -39,10 +50,10 @@ class Finding:
 
 
 def ok(
-    detail: str = "", value: Decimal | None = None, limit: Decimal | None = None, headroom: Decimal | None = None
+    words: Words = "", value: Decimal | None = None, limit: Decimal | None = None, headroom: Decimal | None = None
 ) -> Finding:
     """Return a finding with nothing against the order."""
-    return Finding(Code.OK, detail, value, limit, headroom)
+    return Finding(Code.OK, words, value, limit, headroom)
 
 
 def bad_value(name: str, given: object) -> Finding:
@@ -72,9 +83,9 @@ def ratio(numerator: Decimal, denominator: Decimal) -> Decimal | None:
     return None if abs(numerator) >= denominator * _WIRE_BOUND else divide(numerator, denominator)
 
 
-def compared(code: Code, detail: str, value: Decimal | None, limit: Decimal) -> Finding:
+def compared(code: Code, words: Words, value: Decimal | None, limit: Decimal) -> Finding:
     """Return a finding that compares a shown value with its limit."""
-    return Finding(code, detail, value, limit, None if value is None else limit - value)
+    return Finding(code, words, value, limit, None if value is None else limit - value)
 
 
 def verdict(layer: LayerName, findings: Sequence[Finding], *, bypass: bool = False) -> LayerVerdict:
@@ -85,9 +96,11 @@ def verdict(layer: LayerName, findings: Sequence[Finding], *, bypass: bool = Fal
     """
     if not findings:
         return LayerVerdict.make(layer=layer, code=Code.OK.value, status="not_evaluated", detail="nothing to evaluate")
-    failed = [finding for finding in findings if finding.failed]
+    failed = [finding for finding in findings if finding.code is not Code.OK]
     shown = failed[0] if failed else findings[-1]
-    detail = "; ".join([shown.detail, *(f"also {other.code.value}: {other.detail}" for other in failed[1:])])
+    detail = shown.detail
+    for other in failed[1:]:
+        detail += f"; also {other.code.value}: {other.detail}"
     return construct(  # seven a decision; `wire` keeps the bounds of a number, and the rest are our own words
         LayerVerdict,
         {

@@ -31,7 +31,7 @@ def check_peak_loss(peak: Decimal | None, equity: Decimal | None, threshold_pct:
     reached = loss_reached(peak, equity, threshold_pct)
     return compared(
         Code.DRAWDOWN_LIMIT if reached else Code.OK,
-        f"equity {shown(equity)}, peak {shown(peak)}",
+        ("equity {}, peak {}", equity, peak),
         loss_fraction(peak, equity),
         threshold_pct,
     )

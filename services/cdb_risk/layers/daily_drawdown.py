@@ -31,7 +31,7 @@ def check_daily_loss(start_of_day: Decimal | None, pnl: Decimal | None, limit_pc
     reached = loss_reached(start_of_day, start_of_day + pnl, limit_pct)
     return compared(
         Code.DAILY_DRAWDOWN_LIMIT if reached else Code.OK,
-        f"pnl {shown(pnl)} today on {shown(start_of_day)}",
+        ("pnl {} today on {}", pnl, start_of_day),
         ratio(-pnl, start_of_day),
         limit_pct,
     )
@@ -55,7 +55,7 @@ def check_rolling_loss(peak: Decimal | None, equity: Decimal | None, limit_pct: 
     reached = loss_reached(peak, equity, limit_pct)
     return compared(
         Code.ROLLING_DRAWDOWN_LIMIT if reached else Code.OK,
-        f"equity {shown(equity)}, highest lately {shown(peak)}",
+        ("equity {}, highest lately {}", equity, peak),
         loss_fraction(peak, equity),
         limit_pct,
     )

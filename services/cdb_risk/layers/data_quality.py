@@ -21,7 +21,7 @@ def check_symbol(symbol: str, *, known: bool) -> Finding:
 def check_book(bid: Decimal, ask: Decimal) -> Finding:
     """The bid must stand below the ask."""
     if bid < ask:
-        return ok(f"bid {shown(bid)} below ask {shown(ask)}")
+        return ok(("bid {} below ask {}", bid, ask))
     return Finding(Code.CROSSED_BOOK, f"bid {shown(bid)} is not below ask {shown(ask)}")
 
 
@@ -41,7 +41,7 @@ def check_equity(equity: Decimal | None) -> Finding:
         return Finding(Code.EQUITY_UNKNOWN, "a held position has never been marked")
     if not 0 < equity <= GREATEST_EQUITY:
         return Finding(Code.EQUITY_UNKNOWN, f"equity is {shown(equity)}", value=equity)
-    return ok(f"equity {shown(equity)}", value=equity)
+    return ok(("equity {}", equity), value=equity)
 
 
 def check_marks(stale: Sequence[str]) -> Finding:
@@ -53,6 +53,4 @@ def price_collar(code: Code, price: Decimal, reference: Decimal, collar_pct: Dec
     """Compare |price / reference - 1| with the collar; equality passes."""
     outside = outside_collar(price, reference, collar_pct)
     distance = ratio(abs(price - reference), reference)
-    return compared(
-        code if outside else Code.OK, f"price {shown(price)} against {shown(reference)}", distance, collar_pct
-    )
+    return compared(code if outside else Code.OK, ("price {} against {}", price, reference), distance, collar_pct)

@@ -93,7 +93,7 @@ def check_order_notional(worst_notional: Decimal, limit: Decimal, *, no_room: bo
     """
     return compared(
         Code.ORDER_NOTIONAL_LIMIT if no_room or worst_notional > limit else Code.OK,
-        f"the order costs {shown(worst_notional)} at worst, at most {shown(limit)}",
+        ("the order costs {} at worst, at most {}", worst_notional, limit),
         worst_notional,
         limit,
     )
@@ -119,7 +119,7 @@ def check_sizing(requested: Decimal | None, refusal: Finding | None = None) -> F
         return refusal
     if requested is None or requested <= 0:
         return Finding(Code.SIZING_INPUT_UNKNOWN, MEANINGS[Code.SIZING_INPUT_UNKNOWN], value=ZERO)
-    return ok(f"{shown(requested)} requested", value=requested)
+    return ok(("{} requested", requested), value=requested)
 
 
 def check_minimum(
@@ -129,7 +129,7 @@ def check_minimum(
     notional = quantity * price
     if quantity >= min_quantity and notional >= min_notional:
         return ok(
-            f"{shown(quantity)} worth {shown(notional)}",
+            ("{} worth {}", quantity, notional),
             value=notional,
             limit=min_notional,
             headroom=notional - min_notional,
@@ -148,7 +148,7 @@ def check_share(worst_notional: Decimal, equity: Decimal, limit_pct: Decimal, co
     """Compare a worst-case notional, the order included, with its share of equity; equality passes. equity > 0."""
     over = worst_notional > limit_pct * equity
     share = ratio(worst_notional, equity)
-    return compared(code if over else Code.OK, f"{shown(worst_notional)} of {shown(equity)}", share, limit_pct)
+    return compared(code if over else Code.OK, ("{} of {}", worst_notional, equity), share, limit_pct)
 
 
 def check_exit(position: Decimal, pending: Decimal, quantity: Decimal, *, dust: bool, too_soon: bool) -> Finding:
@@ -172,7 +172,7 @@ def check_exit(position: Decimal, pending: Decimal, quantity: Decimal, *, dust: 
     if too_soon:
         return Finding(Code.EXIT_TOO_SOON, MEANINGS[Code.EXIT_TOO_SOON], value=quantity, limit=position)
     return ok(
-        f"sells {shown(quantity)} of {shown(position)}",
+        ("sells {} of {}", quantity, position),
         value=quantity,
         limit=position,
         headroom=position - pending - quantity,

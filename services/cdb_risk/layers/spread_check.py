@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from services.cdb_risk.codes import Code
-from services.cdb_risk.finding import Finding, compared, ratio, shown
+from services.cdb_risk.finding import Finding, compared, ratio
 from services.common.portfolio import mid_price
 
 __all__ = ["check_slippage", "check_spread"]
@@ -17,7 +17,7 @@ def check_spread(bid: Decimal, ask: Decimal, limit_pct: Decimal) -> Finding:
     wide = ask - bid > limit_pct * mid
     return compared(
         Code.SPREAD_LIMIT if wide else Code.OK,
-        f"spread between {shown(bid)} and {shown(ask)}",
+        ("spread between {} and {}", bid, ask),
         ratio(ask - bid, mid),
         limit_pct,
     )
