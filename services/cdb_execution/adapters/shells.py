@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from services.cdb_execution.adapters.desk import ExchangeDesk
 from services.cdb_execution.adapters.lanes import Lanes
@@ -66,6 +66,9 @@ class ExecutionShell(MachineShell):
 
 class LiveShell(ExecutionShell):
     """Drives the machine and speaks to the exchange for it."""
+
+    _busy_sec: ClassVar[float] = 0.0
+    """What the exchange says waits for no market data."""
 
     def __init__(self, life: Lifecycle, exchange: Exchange, stream: UserStream | None) -> None:
         """Take the account; without a stream everything is learnt by asking."""

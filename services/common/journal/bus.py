@@ -290,7 +290,8 @@ class Bus:
         entry_id, previous = envelope.id, envelope.previous
         if entry_id.n <= self._floor:
             return  # published while we caught up: read from the stream already
-        attached = self._attached
+        attached = self._attachment
+        assert attached is not None, "what is followed was greeted"
         if entry_id.epoch != attached.epoch or entry_id.n <= self.cursor.n:
             raise _StartOver
         if previous != self._seen[channel]:

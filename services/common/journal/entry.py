@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 from services.common.errors import ContractViolation
@@ -79,6 +78,17 @@ class _WhenAsked:
         return data
 
 
+class _ReadWhenAsked:
+    """The event of an entry that was read: parsed when it is first asked for, then kept (no lock, as a property's)."""
+
+    def __get__(self, entry: Entry | None, owner: type[Entry]) -> Event:
+        """Read the bytes of an entry without event (called only while it has none)."""
+        if entry is None:
+            raise AttributeError("an entry has its event, its class has none")
+        event = entry.__dict__["event"] = parse_event(entry.channel, entry.data)
+        return event
+
+
 @dataclass(frozen=True, repr=False)
 class Entry:
     """One journal entry. `data` are the canonical bytes; the event is decoded once, when first asked for.
@@ -112,14 +122,8 @@ class Entry:
         """Return where the entry stands, without its bytes."""
         return f"Entry(id={self.id!r}, channel={self.channel!r}, producer={self.producer!r}, cause={self.cause!r})"
 
-    @cached_property
-    def event(self) -> Event:
-        """The event of this entry.
-
-        Raises:
-            ContractViolation: the bytes are not an event of this channel.
-        """
-        return parse_event(self.channel, self.data)
+    event = _ReadWhenAsked()
+    """The event of this entry; raises `ContractViolation` when the bytes are not an event of its channel."""
 
 
 _new = object.__new__

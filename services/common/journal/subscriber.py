@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import redis
 
 from services.common.journal.link import connect
-from services.common.journal.wire import NOTHING, Wire
+from services.common.journal.wire import Wire
 from services.common.settings import Infrastructure
 
 __all__ = ["Message", "Subscriber"]
@@ -54,6 +54,8 @@ class Subscriber:
             raise
 
     def _take(self, messages: list[Message], reply: Any) -> bool:
+        if isinstance(reply, Exception):
+            raise reply
         kind, channel, data = reply
         if kind != b"message":
             return False
@@ -73,7 +75,7 @@ class Subscriber:
         wire = self._wire
         try:
             while True:
-                while len(messages) < limit and (reply := wire.read()) is not NOTHING:
+                for reply in wire.arrived(limit - len(messages)):
                     self._take(messages, reply)
                 if messages or not wire.wait(timeout_sec):
                     break

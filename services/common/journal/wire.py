@@ -74,6 +74,18 @@ class Wire:
             raise reply
         return reply
 
+    def arrived(self, limit: int) -> list[Any]:
+        """Return the replies that have arrived already, at most so many; a refusal is one of them.
+
+        Raises:
+            redis.ConnectionError, redis.InvalidResponse: what arrived is none.
+        """
+        replies: list[Any] = []
+        gets = self._reader.gets
+        while len(replies) < limit and (reply := gets()) is not NOTHING:
+            replies.append(reply)
+        return replies
+
     def wait(self, timeout_sec: float | None = None) -> bool:
         """Read what arrives within so many seconds; False when nothing did.
 

@@ -52,16 +52,21 @@ class RunClock:
         if not of_clock and entry.channel != channels.CONTROL:
             return
         event = entry.event
+        if entry.channel != channels.CONTROL:  # asking for the class of another event costs more than all of this
+            self._moved = self._wall()
+            if self.now is None or event.timestamp > self.now:
+                self.now = event.timestamp
+            return
+        assert isinstance(event, Control)
         if of_clock:
             self._moved = self._wall()
-            if isinstance(event, Control) and event.action == "started" and event.run_id != self.run_id:
+            if event.action == "started" and event.run_id != self.run_id:
                 self.run_id, self.now, self.finished = event.run_id, None, False
                 self.announced.clear()
                 self._last_tick = self._tick_gap_us = None
             if self.now is None or event.timestamp > self.now:
                 self.now = event.timestamp
-        if isinstance(event, Control):
-            self._fold_control(event)
+        self._fold_control(event)
 
     def _fold_control(self, event: Control) -> None:
         own = event.producer == event.service

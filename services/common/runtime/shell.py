@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
@@ -45,6 +45,9 @@ Machine = StateMachine[Any, Any]
 class MachineShell:
     """Drives one machine until the process shall stop."""
 
+    _busy_sec: ClassVar[float] = 0.02
+    """So long what does not come from an entry may wait while one entry follows the other."""
+
     def __init__(
         self, life: Lifecycle, machine_type: type[Machine], metrics: type[MachineMetrics] = MachineMetrics
     ) -> None:
@@ -75,9 +78,8 @@ class MachineShell:
         self._losses = self._breaks = (0, 0)
         self._since_snapshot = 0
         self._unadvanced = 0
-        self._advanced_at = time.monotonic()
+        self._advanced_at = self._idle_at = time.monotonic()
         self._waiting_since: float | None = None
-        self._count = {name: life.metrics.entries_handled.labels(name) for name in channels.CHANNELS}
         life.check("clock", self._clock_check)
         life.status.add("config", lambda: self._machine.fold.settings)
         life.status.add("run_id", lambda: life.clock.run_id)
@@ -153,10 +155,13 @@ class MachineShell:
             StateMismatch: the journal no longer contains what was folded.
         """
         while not self._life.stop.is_set():
-            for entry in self._poll():
+            entries = self._poll()
+            for entry in entries:
                 if not self._handle(entry):
                     return
-            self._idle()
+            if not entries or time.monotonic() >= self._idle_at:
+                self._idle()
+                self._idle_at = time.monotonic() + self._busy_sec
 
     def _poll(self) -> list[Entry]:
         self._life.beat()
@@ -169,7 +174,7 @@ class MachineShell:
 
     def _handle(self, entry: Entry) -> bool:
         """Fold one entry and publish what follows; False when the process shall stop instead."""
-        if self._life.stop.is_set() or not self._await_turn(entry.id):
+        if self._life.stop.is_set() or not (self._turnstile is None or self._await_turn(entry.id)):
             return False
         started = time.perf_counter()
         self._in_flight = True
@@ -186,8 +191,7 @@ class MachineShell:
                 self._advance()
         self._in_flight = False
         self._handled += 1
-        self._life.metrics.handle_time.observe(time.perf_counter() - started)
-        self._count[entry.channel].inc()
+        self._life.metrics.handled(entry.channel, time.perf_counter() - started)
         self._since_snapshot += 1
         if self._since_snapshot >= self._life.infra.SNAPSHOT_EVERY and not self._snapshot_writer.busy:
             self._begin_snapshot()
@@ -203,8 +207,7 @@ class MachineShell:
         Raises:
             StateMismatch: Redis lost the entry meanwhile, so its turn can never come.
         """
-        if self._turnstile is None:
-            return True
+        assert self._turnstile is not None
         looked = time.monotonic()
         self._learn_of_losses(place)
         while not self._turnstile.may_handle(self._life.service, place.n):
