@@ -19,8 +19,8 @@ class Difference:
     """What is wrong with one event.
 
     Attributes:
-        check: chain, contract, derivation, origin, links, mandate, books or tables.
-        n: journal number where it shows.
+        check: chain, contract, derivation, origin, links, mandate, books, manifest or tables.
+        n: journal number where it shows; 0 for the first line of a file.
         event_id: of the event that is wrong, or missing.
         field: what differs, as a path into the event.
         recorded, derived: what stands there, and what belongs there.

@@ -24,7 +24,8 @@ def render_verdict(verdict: Verdict) -> RenderableType:
 
 def render_difference(difference: Difference) -> RenderableType:
     """Return what is wrong with one event."""
-    who = f"event {difference.n}" + (f" ({difference.event_id})" if difference.event_id else "")
+    who = f"event {difference.n}" if difference.n else "before the first event"
+    who += f" ({difference.event_id})" if difference.event_id else ""
     facts = Table.grid(padding=(0, 1))
     for name, value in (
         ("check", difference.check),

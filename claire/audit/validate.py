@@ -12,6 +12,7 @@ from typing import Any
 from claire.audit.books import Books
 from claire.audit.derivation import Derivation, missing_event
 from claire.audit.difference import Difference, differing_field
+from claire.audit.labels import Labels
 from claire.audit.links import Links
 from claire.audit.mandate import Mandates
 from claire.audit.origin import Origins
@@ -124,6 +125,7 @@ class _Walk:
         self._origins, self._links = Origins(), Links()
         self._mandates, self._books = Mandates(), Books()
         self._tables = Tables(history.database) if isinstance(history, DatabaseHistory) else None
+        self._labels = Labels(history)
         self._anchors = 0
         self._versions: dict[str, None] = {}
 
@@ -144,6 +146,7 @@ class _Walk:
         verdict.differences = found
         if not found:
             verdict.entries, verdict.head = verdict.entries + 1, head
+            self._labels.fold(entry)
         return bool(found)
 
     def _checks(self, entry: Entry) -> list[Difference]:
@@ -201,6 +204,8 @@ class _Walk:
         expected = self._history.tip
         cut = expected is not None and expected.seq > head.seq
         verdict.differences = [*self._wrong_end(tip), *self._wrong_ledger()]
+        if verdict.ok:
+            verdict.differences = [*self._labels.differences(head)]
         if complete or cut:
             verdict.differences += self._missing()
         if verdict.ok and self._tables is not None:

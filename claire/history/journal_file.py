@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self, cast
@@ -128,6 +127,7 @@ class JournalFile:
 
     Attributes:
         manifest: what the first line says; None for a plain file without one.
+        first_line: its bytes; empty when there is none.
     """
 
     def __init__(self, path: Path) -> None:
@@ -140,9 +140,13 @@ class JournalFile:
         if not path.is_file():
             raise HistoryUnusable(f"{path}: there is no such file; give a journal.jsonl.zst (claire export writes one)")
         self.manifest: Manifest | None = None
-        with suppress(StopIteration):
-            _, first = next(self._lines())
-            self.manifest = self._manifest(first)
+        self.first_line = b""
+        found = next(self._lines(), None)
+        if found is not None:
+            self.first_line = found[1]
+            self.manifest = self._manifest(self.first_line)
+        elif self._magic() == _MAGIC_ZSTD:
+            raise self._unusable(1, "the file was cut before the end of its first line")
 
     def _manifest(self, raw: bytes) -> Manifest | None:
         try:
@@ -199,10 +203,12 @@ class JournalFile:
         if rest.strip():
             yield number + 1, rest
 
+    def _magic(self) -> bytes:
+        with self.path.open("rb") as raw:
+            return raw.read(4)
+
     def _open(self) -> IO[bytes]:
-        raw = self.path.open("rb")
-        magic = raw.read(4)
-        raw.seek(0)
+        magic, raw = self._magic(), self.path.open("rb")
         if magic == _MAGIC_ZSTD:
             stream: Any = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=True)
             return cast("IO[bytes]", stream)

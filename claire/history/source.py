@@ -159,7 +159,12 @@ def follow(head: ChainHead, record: Record) -> ChainHead:
 
 
 class FileHistory(History):
-    """A journal file."""
+    """A journal file.
+
+    Attributes:
+        first_line: its bytes; empty when there is none.
+        footer: what the last line says; None before it was read, and without one.
+    """
 
     def __init__(self, path: Path) -> None:
         """Look at the file.
@@ -171,6 +176,8 @@ class FileHistory(History):
         self.where = path.name
         self.after = self._file.after
         self.manifest = self._file.manifest
+        self.first_line = self._file.first_line
+        self.footer: Footer | None = None
         self.total = None if self.manifest is None else self.manifest.entries
         self.anchors = {}
 
@@ -178,7 +185,7 @@ class FileHistory(History):
         """Yield what stands in the file; a file is always read from its first line."""
         for record in self._file.records():
             if isinstance(record, Footer):
-                self.tip = record.head
+                self.footer, self.tip = record, record.head
             elif record.entry.id.n > after or after == 0:
                 yield record
 

@@ -456,3 +456,45 @@ def test_a_changed_byte_under_the_old_chain_is_named_by_both(tmp_path: Path, day
     assert [d.check for d in verdict.differences] == ["chain", "derivation", "mandate"]
     assert {d.event_id for d in verdict.differences} == {event.event_id}
     assert verdict.entries == order.id.n - 1
+
+
+@pytest.mark.parametrize(
+    ("line", "path", "field"),
+    [
+        (0, ("code_versions", 0), "code_versions.0"),
+        (0, ("run_ids", 0), "run_ids.0"),
+        (0, ("instruments", 0), "instruments.0"),
+        (0, ("configs", 0, "settings_hash"), "configs.0.settings_hash"),
+        (0, ("schema_version",), "schema_version"),
+        (0, ("entries",), "entries"),
+        (-1, ("entries",), "entries"),
+        (-1, ("events", "control"), "events.control"),
+    ],
+)
+def test_a_file_that_says_of_itself_what_its_events_do_not_say_is_refused(
+    tmp_path: Path, day: Day, line: int, path: tuple[str | int, ...], field: str
+) -> None:
+    """Another code, run, instrument, configuration or count in the first or last line, over an untouched chain."""
+    lines = unpacked(write(tmp_path / "journal.jsonl.zst", day.entries[:60]))
+    said = json.loads(lines[line])
+    (key,) = said
+    place = said[key]
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = "forged" if isinstance(place[path[-1]], str) else 7
+    lines[line] = json.dumps(said).encode() + b"\n"
+    (tmp_path / "forged.jsonl").write_bytes(b"".join(lines))
+    (difference,) = validate(FileHistory(tmp_path / "forged.jsonl")).differences
+    assert (difference.check, difference.n) == ("manifest", 0 if line == 0 else 60)
+    assert difference.field.endswith(f".{field}")
+    assert difference.recorded in {"forged", "7"}
+    assert difference.derived not in {"forged", "7"}
+
+
+def test_lines_written_anew_by_a_tool_say_the_same(tmp_path: Path, day: Day) -> None:
+    """Other spaces in the first and the last line change nothing of what they say."""
+    lines = unpacked(write(tmp_path / "journal.jsonl.zst", day.entries[:60]))
+    for place in (0, -1):
+        lines[place] = lines[place].replace(b'"entries":', b'"entries" : ')
+    (tmp_path / "spaced.jsonl").write_bytes(b"".join(lines))
+    assert validate(FileHistory(tmp_path / "spaced.jsonl")).ok
