@@ -326,3 +326,13 @@ def test_a_full_disk_is_named_and_leaves_no_file(
     with pytest.raises(HistoryUnusable, match="cannot be written: No space left on device"):
         export_history(FileHistory(tmp_path / "j.zst"), tmp_path / "full" / "out.zst")
     assert list((tmp_path / "full").iterdir()) == []
+
+
+def test_a_packed_file_that_ends_within_its_first_line_was_cut(tmp_path: Path, entries: list[Entry]) -> None:
+    """What is left of it unpacks to nothing, which is not the same as a journal without events."""
+    write(tmp_path / "journal.jsonl.zst", entries[:50])
+    packed = (tmp_path / "journal.jsonl.zst").read_bytes()
+    for size in (4, 40):
+        (tmp_path / "cut.zst").write_bytes(packed[:size])
+        with pytest.raises(HistoryUnusable, match="line 1: the file was cut before the end of its first line"):
+            FileHistory(tmp_path / "cut.zst")
