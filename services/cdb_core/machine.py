@@ -20,7 +20,7 @@ from services.common import channels
 from services.common.events import Control, Event, MarketData, Signal
 from services.common.instruments import Venue, instrument_key
 from services.common.machine import StateMachine
-from services.common.timestamps import MINUTE_US, format_timestamp
+from services.common.timestamps import format_timestamp
 from services.common.warmup import read_warmup
 
 __all__ = ["HISTORY_BARS", "CoreMachine", "CoreState", "Track"]
@@ -83,14 +83,9 @@ class CoreMachine(StateMachine[CoreSettings, CoreState]):
         self._symbols: frozenset[str] = frozenset()
 
     def on_settings(self) -> None:
-        """Take the rule of the settings that have come into force; windows grow or shrink with the next bars."""
+        """Take the rule of the settings in force; windows grow or shrink with the next bars."""
         self._rule = Rule.of(self.settings)
         self._symbols = frozenset(self.settings.chosen(self.settings.SYMBOLS))
-
-    def on_restored(self) -> None:
-        """Derive the rule again."""
-        if self._settings is not None:
-            self.on_settings()
 
     def on_event(self, event: Event) -> None:
         """Fold market data, the clock and warm-up bars."""
@@ -130,7 +125,7 @@ class CoreMachine(StateMachine[CoreSettings, CoreState]):
         symbol: str = fields["symbol"]
         key = instrument_key(fields["venue"], symbol)
         track = self.state.tracks.get(key)
-        minute, event_id = self.now // MINUTE_US, fields["event_id"]
+        minute, event_id = self.minute, fields["event_id"]
         if track is None:
             if symbol not in self._symbols:
                 return
@@ -142,7 +137,7 @@ class CoreMachine(StateMachine[CoreSettings, CoreState]):
         track.last_event_id = event_id
 
     def _on_tick(self) -> None:
-        minute = self.now // MINUTE_US
+        minute = self.minute
         if minute == self.state.minute:
             return
         self.state.minute = minute

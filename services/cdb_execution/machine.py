@@ -20,7 +20,7 @@ from services.cdb_execution.state import summarise
 from services.cdb_execution.trading_state import UNKNOWN, after_command, reported_state
 from services.common import channels
 from services.common.events import Alert, Control, Event, MarketData, Order, OrderResult, RiskDecision
-from services.common.perpetuals import FUNDING_INTERVAL_US
+from services.common.perpetuals import FUNDING_INTERVAL_MIN
 from services.common.resolution import Settlement
 
 __all__ = ["ExecutionMachine"]
@@ -35,11 +35,11 @@ class ExecutionMachine(LiveExecution):
 
     def on_event(self, event: Event) -> None:
         """Fold one event of a consumed channel."""
-        if self.state.funding_interval != self.now // FUNDING_INTERVAL_US:
+        if self.state.funding_interval != self.minute // FUNDING_INTERVAL_MIN:
             self._settle_funding()
         if type(event) is MarketData:  # of a pydantic class, `isinstance` costs as much as the rest for another event
             self._on_market_data(event)
-            if self.settings.sends:
+            if self._sends:
                 self._on_live_market_data(event)
         elif type(event) is Control:
             self._on_control(event)

@@ -6,6 +6,7 @@ exchange liquidates.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final
 
@@ -35,20 +36,32 @@ _NO_MARKET: Final = frozenset({ExpiryCode.NO_QUOTE, ExpiryCode.PRICE_COLLAR})
 class PaperExecution(ReportingMachine):
     """What the market makes of the orders that work on paper."""
 
+    def __init__(self) -> None:
+        """Start with nothing folded."""
+        super().__init__()
+        self._instruments: Mapping[str, InstrumentSpec] = {}
+        self._sends = self._exchange_fills = False
+
+    def on_settings(self) -> None:
+        """Take what every event asks for."""
+        self._instruments, self._sends = self.settings.instruments, self.settings.sends
+        self._exchange_fills = self.settings.TRADING_MODE == "live"
+
     def _on_market_data(self, event: MarketData) -> None:
-        fields, settings, state = event.__dict__, self.settings, self.state  # see `StateMachine.handle`
-        key = instrument_key(fields["venue"], fields["symbol"])
-        spec = settings.instruments.get(key)
+        fields, state = event.__dict__, self.state  # see `StateMachine.handle`
+        venue: str = fields["venue"]
+        key = instrument_key(venue, fields["symbol"])
+        spec = self._instruments.get(key)
         if spec is None:
             return
         market = state.markets.get(key)
         if market is None:
             market = state.markets[key] = Market()
         market.observe(event, self.now)
-        if spec.tiers:
+        if venue == PERPETUAL and spec.tiers:
             self._observe_perpetual(event, key, spec)
-        if settings.TRADING_MODE == "live":
-            return  # the exchange fills
+        if self._exchange_fills:
+            return
         for order in state.working:
             if order.instrument == key and order.status != "SUBMITTING":
                 market.look_deeper(event)

@@ -5,6 +5,7 @@ The machine reads events and calls down into this; nothing here calls back up.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from services.cdb_risk.exits import examine_exit
@@ -17,8 +18,10 @@ from services.cdb_risk.situation import Outcome, Situation
 from services.cdb_risk.state import RiskState
 from services.cdb_risk.trading_state import Latch, LatchName, TradingMode
 from services.common import channels
+from services.common.decimals import ZERO
 from services.common.events import Alert, Control, Order, Purpose, RiskDecision
 from services.common.identity import client_order_id, order_id
+from services.common.instruments import InstrumentSpec
 from services.common.machine import StateMachine
 
 __all__ = ["DecidingMachine"]
@@ -30,6 +33,16 @@ class DecidingMachine(StateMachine[RiskSettings, RiskState]):
     service: ClassVar[str] = channels.RISK
     settings_type: ClassVar[type[RiskSettings]] = RiskSettings
     state_type: ClassVar[type[RiskState]] = RiskState
+
+    def __init__(self) -> None:
+        """Start with nothing folded."""
+        super().__init__()
+        self._instruments: Mapping[str, InstrumentSpec] = {}
+        self._collar_pct = ZERO
+
+    def on_settings(self) -> None:
+        """Take what every event asks for."""
+        self._instruments, self._collar_pct = self.settings.instruments, self.settings.PRICE_COLLAR_PCT
 
     def _situation(self) -> Situation:
         return Situation(self.settings, self.state, self.now)

@@ -50,12 +50,13 @@ def _numbers(equity: Decimal, base: Decimal, limit_pct: Decimal) -> dict[str, De
 
 
 def _daily(settings: RiskSettings, account: Account, trading: TradingState, equity: Decimal) -> list[LossEvent]:
-    base, limit = account.start_of_day_equity, settings.MAX_DAILY_DRAWDOWN_PCT
+    base = account.start_of_day_equity
     if base is None or trading.is_set("daily_loss"):
         return []
     largest = settings.daily_loss(base)
     if account.unworried(base - equity, largest):
         return []
+    limit = settings.MAX_DAILY_DRAWDOWN_PCT
     if base - equity >= largest:
         message = f"daily loss limit reached: equity {shown(equity)}, {shown(base)} at 00:00 UTC"
         if largest < limit * base:
@@ -79,7 +80,8 @@ def _rolling(
     if not limit or base <= 0 or trading.is_set("rolling_loss"):
         return []
     if account.unworried(base - equity, limit * base):
-        rolling.warned = 0 if (base - equity) * 4 < limit * base else rolling.warned
+        if rolling.warned:
+            rolling.warned = 0 if (base - equity) * 4 < limit * base else rolling.warned
         return []
     if loss_reached(base, equity, limit):
         message = f"rolling loss limit reached: equity {shown(equity)}, {shown(base)} within the last {hours} h"

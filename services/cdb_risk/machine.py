@@ -30,7 +30,7 @@ from services.common.account_facts import book_adjustment, opening_capital
 from services.common.events import Control, Event, MarketData, OrderResult, Purpose, Side, Signal
 from services.common.instruments import PERPETUAL, instrument_key
 from services.common.perpetual_facts import book_fact
-from services.common.timestamps import MINUTE_US, SECOND_US, format_timestamp
+from services.common.timestamps import SECOND_US, format_timestamp
 from services.common.warmup import read_warmup
 
 __all__ = ["HEARTBEAT_US", "RiskMachine"]
@@ -51,7 +51,7 @@ class RiskMachine(DecidingMachine):
         state = self.state
         if not state.opened:
             self._open_account(event)
-        if state.opened and not state.account.in_day(self.now):
+        if state.opened and not state.account.in_day(self.minute):
             self._start_day()
         if type(event) is MarketData:  # of a pydantic class, `isinstance` costs as much as the rest for another event
             self._on_market_data(event)
@@ -136,22 +136,22 @@ class RiskMachine(DecidingMachine):
     # market data and protective exits
 
     def _on_market_data(self, event: MarketData) -> None:
-        fields, settings, state = event.__dict__, self.settings, self.state  # see `StateMachine.handle`
+        fields, state, collar_pct = event.__dict__, self.state, self._collar_pct  # see `StateMachine.handle`
         venue: str = fields["venue"]
         key = instrument_key(venue, fields["symbol"])
-        if key not in settings.instruments:
+        if key not in self._instruments:
             return
-        market, account, collar_pct = state.market.get(key), state.account, settings.PRICE_COLLAR_PCT
+        market, account = state.market.get(key), state.account
         if market is None:
             market = state.market[key] = InstrumentMarket()
         quality = market.update(event, collar_pct)
-        mark = market.mark_of(event, quality, collar_pct)
+        mark = None if fields["mark_price"] is None else market.mark_of(event, quality, collar_pct)
         if quality == "good":
             assert market.good is not None, "good market data have a good mid"
             estimator = state.estimators.get(key)
             if estimator is None:
                 estimator = state.estimators[key] = Estimator()
-            estimator.add(event, market.good, self.now // MINUTE_US, settings)
+            estimator.add(event, market.good, self.minute, self.settings)
         value = (market.good if quality == "good" else None) if venue != PERPETUAL else mark
         good = value is not None and quality != "valid"
         position = account.portfolio.positions.get(key)
@@ -302,7 +302,7 @@ class RiskMachine(DecidingMachine):
         state = self.state
         state.pressure = str(event.details.get("pressure", "none"))
         for estimator in state.estimators.values():
-            estimator.close_until(self.now // MINUTE_US, self.settings)
+            estimator.close_until(self.minute, self.settings)
         if state.heartbeat_at is None or self.now - state.heartbeat_at >= HEARTBEAT_US:
             state.heartbeat_at = self.now
             self.emit(Control, action="heartbeat", service=self.service)

@@ -42,9 +42,9 @@ class Outcome:
     time_in_force: Literal["IOC", "GTC"] = "IOC"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Situation:
-    """Everything that a decision may look at."""
+    """Everything that a decision may look at. Not `frozen`: that would triple what it costs."""
 
     settings: RiskSettings
     state: RiskState

@@ -65,6 +65,8 @@ def _liquidation(situation: Situation, found: dict[str, Notice]) -> None:
     """Page when a position is within twice the guard's distance of its liquidation."""
     portfolio, near = situation.state.account.portfolio, 2 * situation.settings.LIQUIDATION_GUARD_PCT
     for key, position in portfolio.positions.items():
+        if position.venue != PERPETUAL:
+            continue
         mark = portfolio.marks.get(key) if position.quantity else None
         view = liquidation_view(situation.settings.spec(key), position, None if mark is None else mark.price)
         if view is not None and view.distance <= near:

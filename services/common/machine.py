@@ -24,6 +24,7 @@ from services.common.journal.entry import Entry
 from services.common.market_facts import MarketFacts, instrument_details, read_instruments, read_symbols
 from services.common.settings import MachineSettings
 from services.common.state_copy import copy_state
+from services.common.timestamps import MINUTE_US
 
 __all__ = ["Fold", "StateMachine"]
 
@@ -78,10 +79,12 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
 
     Attributes:
         now: the greatest timestamp of cdb_ws so far, microseconds; there before `on_event` is called.
+        minute: number of the UTC minute (since the epoch) that contains `now`.
         settings: those in force; there before `on_event` is called.
     """
 
     now: int
+    minute: int
     settings: SettingsT
 
     service: ClassVar[str]
@@ -94,6 +97,7 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
         self.fold = Fold()
         self.state: StateT = self.initial_state()
         self._settings: SettingsT | None = None
+        self._minute_ends = 0
         self._cause: Event | None = None
         self._outputs: list[Event] = []
         self._consumes = self.consumes  # of an instance: for every entry
@@ -112,7 +116,10 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
         """Fold one event of a consumed channel and `emit` what follows from it."""
 
     def on_settings(self) -> None:
-        """React to settings that have just come into force (first configuration or a change)."""
+        """Derive from settings that have just come into force (first ones, a change, restored ones) what is not state.
+
+        What every event asks for is taken out of them here: reading a pydantic model costs.
+        """
 
     # what subclasses use
 
@@ -164,6 +171,8 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
             timestamp: int = fields["timestamp"]
             if fold.now is None or timestamp > fold.now:
                 fold.now = self.now = timestamp
+                if timestamp >= self._minute_ends:
+                    self._begin_minute(timestamp)
         if not consumed:
             return []
         if self._settings is None or fold.run_id is None or fold.now is None:
@@ -182,7 +191,7 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
 
     def _fold_control(self, event: Control) -> None:
         if event.action == "started" and event.producer == channels.WS and event.run_id != self.fold.run_id:
-            self.fold.run_id, self.fold.now = event.run_id, None
+            self.fold.run_id, self.fold.now, self._minute_ends = event.run_id, None, 0
             self.fold.instruments, self.fold.symbols = {}, None
             self.state = self.initial_state()
             self._know()
@@ -200,7 +209,6 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
         """Let the settings in force know what the feed has told of the exchange."""
         if self._settings is not None:
             self._take(self._settings)
-            self.on_settings()
 
     def _facts(self) -> MarketFacts:
         fold = self.fold
@@ -214,10 +222,14 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
             raise ContractViolation(f"{self.service}: config event cannot be used: {error}") from error
         self.fold.settings, self.fold.settings_hash = details["settings"], details["settings_hash"]
         self._take(settings)  # type: ignore[arg-type]
-        self.on_settings()
 
     def _take(self, settings: SettingsT) -> None:
         self._settings = self.settings = settings.knowing(self._facts())
+        self.on_settings()
+
+    def _begin_minute(self, now: int) -> None:
+        self.minute = now // MINUTE_US
+        self._minute_ends = (self.minute + 1) * MINUTE_US
 
     def dump(self) -> bytes:
         """Return fold and state as bytes: machines that folded the same entries give the same bytes."""
@@ -241,7 +253,7 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
             self._take(settings)  # type: ignore[arg-type]
         if fold.now is not None:
             self.now = fold.now
-        self.on_restored()
+            self._begin_minute(self.now)
 
     def twin(self) -> Self:
         """Return a machine that has folded the same, as if restored from a dump; what it folds then is its own."""
@@ -254,10 +266,8 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
         twin._settings = self._settings  # noqa: SLF001 - one of our own kind
         if self._settings is not None:
             twin.settings = self.settings
+            twin.on_settings()
         if self.fold.now is not None:
             twin.now = self.fold.now
-        twin.on_restored()
+            twin._begin_minute(twin.now)  # noqa: SLF001 - the same
         return twin
-
-    def on_restored(self) -> None:
-        """Rebuild what is derived from the state and not part of it."""

@@ -14,9 +14,10 @@ from services.common.decimals import ONE, ZERO, divide, quantise
 from services.common.events import MarketData
 from services.common.instruments import InstrumentSpec, RiskTier
 from services.common.portfolio import Position, mid_price
-from services.common.timestamps import HOUR_US
+from services.common.timestamps import HOUR_US, MINUTE_US
 
 __all__ = [
+    "FUNDING_INTERVAL_MIN",
     "FUNDING_INTERVAL_US",
     "UNKNOWN_FUNDING_RATE",
     "believable_mark",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 FUNDING_INTERVAL_US: Final = 8 * HOUR_US
+FUNDING_INTERVAL_MIN: Final = FUNDING_INTERVAL_US // MINUTE_US
 """Settlements are at 00:00, 08:00 and 16:00 UTC."""
 
 UNKNOWN_FUNDING_RATE: Final = Decimal("0.0001")

@@ -298,11 +298,14 @@ class Portfolio:
 
         A spot position is worth quantity * mark, a perpetual its margin + quantity * mark - cost.
         """
-        total = self.cash
+        total, marks = self.cash, self.marks
         for key, position in self.positions.items():
-            value = self.value_of(key) if position.quantity else ZERO
-            if value is None:
-                return None
+            value = ZERO
+            if position.quantity:
+                mark = marks.get(key)
+                if mark is None:
+                    return None
+                value = position.quantity * mark.price
             total += value if position.venue != PERPETUAL else position.margin + value - position.cost
         return total
 

@@ -11,11 +11,12 @@ from services.cdb_risk.reservations import Reservation, Reservations
 from services.cdb_risk.sizing import headroom_quantity
 from services.common.events import OrderResult, Purpose, Side
 from services.common.portfolio import Mark, Position
-from services.common.timestamps import DAY_US
+from services.common.timestamps import DAY_US, MINUTE_US
 
 pytestmark = [pytest.mark.unit, pytest.mark.risk]
 
 BTC, ETH = "mexc_spot:BTCUSDT", "mexc_spot:ETHUSDT"
+DAY_MIN = DAY_US // MINUTE_US
 
 
 def account(*held: str) -> Account:
@@ -30,12 +31,12 @@ def account(*held: str) -> Account:
 def test_a_day_starts_once_and_again_only_after_midnight() -> None:
     """The equity at the first event of a day stays; warnings begin anew with the day."""
     day = account()
-    assert not day.in_day(DAY_US)
+    assert not day.in_day(DAY_MIN)
     day.daily_warned = 80
     assert day.start_day(DAY_US)
     assert (day.day, day.start_of_day_equity, day.daily_warned) == (1, 1_000, 0)
-    assert day.in_day(2 * DAY_US - 1)
-    assert not day.in_day(2 * DAY_US)
+    assert day.in_day(2 * DAY_MIN - 1)
+    assert not day.in_day(2 * DAY_MIN)
 
 
 def test_a_day_without_a_known_equity_has_not_started() -> None:
@@ -43,7 +44,7 @@ def test_a_day_without_a_known_equity_has_not_started() -> None:
     day = account(BTC)
     del day.portfolio.marks[BTC]
     assert not day.start_day(DAY_US)
-    assert not day.in_day(DAY_US)
+    assert not day.in_day(DAY_MIN)
     day.portfolio.marks[BTC] = Mark(Decimal(5), 0)
     assert day.start_day(DAY_US)
     assert day.start_of_day_equity == 1_005
