@@ -48,7 +48,7 @@ def test_a_file_is_no_data_folder(tmp_path: Path, below: str) -> None:
     file = tmp_path / "file"
     file.write_text("x")
     code, text = run("up", "--data-dir", str(file / below))
-    assert code == 1
+    assert code == 2
     assert "cannot be used as data folder" in text
 
 
@@ -61,9 +61,9 @@ def test_all_wrong_settings_are_listed_at_once(tmp_path: Path) -> None:
 
 
 def test_stats_of_an_empty_folder_says_how_to_fill_it(tmp_path: Path) -> None:
-    """No database yet: exit code 1 and the command that makes one."""
+    """No database yet: exit code 2 and the command that makes one."""
     code, text = run("stats", "--data-dir", str(tmp_path / "none"))
-    assert code == 1
+    assert code == 2
     assert "claire up --data-dir" in text
 
 
@@ -89,3 +89,14 @@ def test_good_settings_pass() -> None:
     check_settings({"FEED": "external"})
     with pytest.raises(SettingsInvalid, match="MAX_POSITION_PCT"):
         check_settings({"FEED": "external", "MAX_POSITION_PCT": "NaN"})
+
+
+@pytest.mark.parametrize("command", ["", "up", "drill", "run-paper", "explain"])
+def test_the_help_shows_options_as_they_are_typed(command: str) -> None:
+    """No value behind a switch, one of a list; a text has no line ends of its own but between paragraphs."""
+    done = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": "80"})
+
+    assert done.exit_code == 0
+    for wrong in ("<bool>", "list[", "Without any  "):
+        assert wrong not in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80

@@ -281,9 +281,9 @@ def test_the_command_without_a_source_takes_the_sample(monkeypatch: pytest.Monke
 def test_no_source_where_one_is_named(tmp_path: Path) -> None:
     """A folder without a database is named with the fix; so is a file that is not there."""
     code, text = run("breaker", "--data-dir", str(tmp_path))
-    assert code == 1
+    assert code == 2
     assert "claire up" in text
-    assert run("breaker", "--journal", str(tmp_path / "none"))[0] == 1
+    assert run("breaker", "--journal", str(tmp_path / "none"))[0] == 2
     assert run("nonsense")[0] == 2
 
 
