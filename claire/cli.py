@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from claire.backup.command import register as register_backup
+from claire.command_group import CommandGroup
 from claire.commands_history import register as register_history
 from claire.dead_letters_command import register as register_dead_letters
 from claire.doctor.command import register as register_doctor
@@ -28,7 +29,7 @@ from claire.options import FIRST_PORT, parse_settings, refuse, refusing
 from claire.page.command import register as register_page
 from claire.paper.command import run_paper_command
 from claire.parity.command import register_parity
-from claire.profiles import Profile, profile_settings
+from claire.profiles import PROFILES_HELP, Profile, profile_settings
 from claire.record_command import register as register_record
 from claire.replay.command import replay
 from claire.report.command import register as register_report
@@ -42,6 +43,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="claire",
+    cls=CommandGroup,
     help="Claire de Binare: momentum trading that explains and replays every decision.",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -92,7 +94,8 @@ def up(
     feed: Annotated[
         Feed | None,
         typer.Option(
-            help="Live: mexc_spot (default), mexc_perpetual; files: recorded, raw; external: the clock alone."
+            metavar="FEED",
+            help="Live: mexc_spot (default), mexc_perpetual; of files: recorded, raw; external: the clock alone.",
         ),
     ] = None,
     file: Annotated[
@@ -107,9 +110,7 @@ def up(
         bool, typer.Option("--exit-when-done", help="Stop with a summary when the recording has ended.")
     ] = False,
     data_dir: DataDir = DEFAULT_FOLDER,
-    profile: Annotated[
-        Profile | None, typer.Option("--profile", help="A set of risk limits; --set goes before it.")
-    ] = None,
+    profile: Annotated[Profile | None, typer.Option("--profile", metavar="PROFILE", help=PROFILES_HELP)] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting; repeatable.")
     ] = None,
@@ -125,7 +126,11 @@ def up(
     redis_port: Annotated[
         int | None,
         typer.Option(
-            "--redis-port", help="Let Valkey listen on 127.0.0.1 at this port, not on a UNIX socket.", min=1, max=65_535
+            "--redis-port",
+            metavar="PORT",
+            help="Let Valkey listen on 127.0.0.1 at this port, not on a UNIX socket.",
+            min=1,
+            max=65_535,
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The final summary as JSON on standard output.")] = False,

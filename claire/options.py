@@ -27,7 +27,7 @@ RunningFolder = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of a running claire up (default: data/paper, then Docker).")
 ]
 FIRST_PORT: Any = typer.Option(
-    "--first-port", help="HTTP port of cdb_ws; the others follow.", min=1, max=65_535 - PORT_AFTER_FIRST
+    "--first-port", metavar="PORT", help="HTTP port of cdb_ws; the others follow.", min=1, max=65_535 - PORT_AFTER_FIRST
 )
 FirstPort = Annotated[int | None, FIRST_PORT]
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["PROFILES", "Profile", "profile_settings"]
+__all__ = ["PROFILES", "PROFILES_HELP", "Profile", "profile_settings"]
 
 
 class Profile(StrEnum):
@@ -19,6 +19,9 @@ class Profile(StrEnum):
     conservative = "conservative"
     balanced = "balanced"
     aggressive = "aggressive"
+
+
+PROFILES_HELP: Final = f"A set of risk limits: {', '.join(Profile)}; --set goes before it."
 
 
 def _limits(position: str, daily_loss: str, exposure: str, stop: str) -> Mapping[str, str]:

@@ -25,7 +25,10 @@ def page(
     first_port: FirstPort = None,
     dsn: Annotated[str, typer.Option("--dsn", help="Its database instead of a data folder's; env: POSTGRES_*.")] = "",
     port: Annotated[
-        int | None, typer.Option("--port", help="Where to listen; by default 8006, beside cdb_ws.", min=0, max=65535)
+        int | None,
+        typer.Option(
+            "--port", metavar="PORT", help="Where to listen; by default 8006, beside cdb_ws.", min=0, max=65535
+        ),
     ] = None,
     host: Annotated[str, typer.Option("--host", help="0.0.0.0 is for containers alone.")] = "127.0.0.1",
 ) -> None:

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
 from claire.options import parse_moment, parse_settings, refusing
-from claire.profiles import Profile, profile_settings
+from claire.profiles import PROFILES_HELP, Profile, profile_settings
 from services.common.errors import SettingsInvalid
 from services.common.timestamps import DAY_US, format_timestamp
 
@@ -38,7 +38,7 @@ def run_paper_command(
     to: Annotated[str, typer.Option("--to", help="Play up to this day or time (UTC), itself not included.")] = "",
     days: Annotated[int | None, typer.Option("--days", min=1, help="Play so many days from --from.")] = None,
     strategy: Annotated[str, typer.Option("--strategy", help="The strategy; there is momentum_v1.")] = "momentum_v1",
-    profile: Annotated[Profile | None, typer.Option("--profile", help="A set of risk limits.")] = None,
+    profile: Annotated[Profile | None, typer.Option("--profile", metavar="PROFILE", help=PROFILES_HELP)] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting; repeatable.")
     ] = None,
