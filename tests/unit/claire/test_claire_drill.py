@@ -159,13 +159,17 @@ SABOTAGE: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None], str]] = {
     ),
     "a restart forgets": (
         "halt",
-        lambda patch: patch.setattr(risk_machine.RiskMachine, "on_restored", _forget),
+        lambda patch: patch.setattr(risk_machine.RiskMachine, "restore", _forget),
         "the state is latched over a restart",
     ),
 }
 
 
-def _forget(machine: risk_machine.RiskMachine) -> None:
+RESTORE = risk_machine.RiskMachine.restore
+
+
+def _forget(machine: risk_machine.RiskMachine, data: bytes) -> None:
+    RESTORE(machine, data)
     machine.state.trading.latches.clear()
 
 
