@@ -89,13 +89,14 @@ def test_status_shows_numbers_without_float_noise(service: Service) -> None:
 
 
 def test_metrics_have_the_names_that_dashboards_use(service: Service) -> None:
-    """Every shared metric is exposed, and gauges of the moment are set before."""
-    service.metrics.entries_handled.labels("market_data").inc()
+    """Every shared metric is exposed, what was handled until then is counted, gauges of the moment are set before."""
+    service.metrics.handled("market_data", 0.25)
     code, body = service.get("/metrics")
     assert code == 200
     assert service.scraped == 1
     assert 'cdb_build_info{code_version="0.1.0+abcdef",service="cdb_core",version="0.1.0"} 1.0' in body
     assert 'cdb_entries_handled_total{channel="market_data"} 1.0' in body
+    assert "cdb_handle_seconds_sum 0.25" in body
     for name in (
         "cdb_journal_lag_entries",
         "cdb_journal_position",
@@ -150,3 +151,14 @@ def test_a_stop_that_is_noticed_early_closes_nothing_too_early(
     service.server.stop()
 
     assert not service.server._thread.is_alive()
+
+
+def test_a_busy_loop_counts_for_itself() -> None:
+    """Where nobody asks for long, what was handled is counted in portions, and each entry once."""
+    metrics = Metrics("cdb_core", "0.1.0", "0.1.0+abcdef")
+
+    for _ in range(300):
+        metrics.handled("signals", 0.001)
+
+    assert len(metrics._timed) < 256
+    assert metrics.registry.get_sample_value("cdb_entries_handled_total", {"channel": "signals"}) == 300
