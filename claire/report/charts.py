@@ -80,6 +80,7 @@ def time_chart(
     marks: Sequence[Marks] = (),
     reference: float | None = None,
     between: tuple[int, int] | None = None,
+    flat: float = 0.01,
     tall: bool = False,
 ) -> str:
     """Return a series over time as HTML.
@@ -93,6 +94,7 @@ def time_chart(
         marks: glyphs upon it.
         reference: a value with a dashed line.
         between: first and last time of the axis, where they are not the series' own.
+        flat: how far the axis of an area reaches when all of it is 0.
         tall: whether it is taller than the others.
     """
     times, values = [int(at) for at in series["t"]], [float(value) for value in series["v"]]
@@ -101,7 +103,7 @@ def time_chart(
     placed = [(mark, point, _price(point, times, values)) for mark in marks for point in mark.points]
     shown = [*values, *(value for *_, value in placed)]
     if kind == "area":
-        shown.append(0.0)
+        shown.append(0.0 if any(shown) else flat)
     if reference is not None:
         shown.append(reference)
     first, last = between or (times[0], times[-1])

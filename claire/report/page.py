@@ -51,11 +51,18 @@ def _section(heading: str, body: str) -> str:
 def _head(report: JsonObject, title: str) -> str:
     period = report["period"]
     between = " to ".join(str(period[name])[:16].replace("T", " ") for name in ("from", "to") if period[name])
-    mode, days = report.get("mode") or "paper", amount(report["statistics"]["days"], 1)
+    mode, length = report.get("mode") or "paper", _length(float(report["statistics"]["days"]))
     return (
         f"<header><p class=brand>Claire de Binare</p><h1>{escape(title)}</h1>"
-        f"<p>{escape(between)} UTC · {days} days · {escape(mode)} trading</p></header>"
+        f"<p>{escape(between)} UTC · {length} · {escape(mode)} trading</p></header>"
     )
+
+
+def _length(days: float) -> str:
+    if days >= 1:
+        return f"{amount(days, 1)} days"
+    minutes = round(days * 24 * 60)
+    return f"{amount(days * 24, 1)} hours" if minutes >= 60 else f"{minutes} min"
 
 
 def _tiles(values: JsonObject) -> str:
@@ -118,6 +125,7 @@ def _equity(charts: JsonObject, limit: Decimal | None) -> str:
             caption="Drawdown from the peak",
             label=_percent_label(charts["drawdown_pct"]["v"]),
             kind="area",
+            flat=-0.01,
         )
         + time_chart(
             "exposure",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from claire.report import render, report_data
 from claire.report.axes import number_ticks, time_ticks
+from claire.report.charts import time_chart
 from claire.report.data import distribution
 from claire.report.downsample import thin
 from claire.statistics import DEFINITIONS, StatisticsCollector
@@ -149,3 +150,23 @@ def test_a_year_of_minutes_stays_small() -> None:
     values = [(minute * 7919) % 1_000 for minute in range(525_600)]
 
     assert len(thin(range(0, 525_600 * 60, 60), values)) <= 1_600
+
+
+@pytest.mark.parametrize(("name", "flat"), [("drawdown", -0.01), ("exposure", 0.01)])
+def test_the_axis_of_a_run_that_never_traded_stays_near_nothing(name: str, flat: float) -> None:
+    """No drawdown is drawn downwards from 0 and no open risk upwards, both within one per cent."""
+    chart = time_chart(
+        name, {"t": [0, 60], "v": [0.0, 0.0]}, caption=name, label=lambda value: f"<{value:.3f}>", kind="area", flat=flat
+    )
+    labels = [float(value) for value in re.findall(r"&lt;(-?[0-9.]+)&gt;</span>", chart)]
+    assert len(labels) > 1
+    assert min(labels) == min(flat, 0.0)
+    assert max(labels) == max(flat, 0.0)
+
+
+@pytest.mark.parametrize(("days", "told"), [("2", "2.0 days"), ("0.25", "6.0 hours"), ("0.005556", "8 min")])
+def test_a_short_run_is_told_in_hours_or_minutes(days: str, told: str) -> None:
+    """Eight minutes are not 0.0 days."""
+    report = report_of(tell(3, 60))
+    report["statistics"]["days"] = Decimal(days)
+    assert f"UTC · {told} · paper trading" in render(report)
