@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
 from claire.explain.lookup import Hit, Lookup
 from claire.explain.story import Story, plain, story_of
 from claire.statistics.collector import Books
 from claire.statistics.round_trips import Fill, RoundTrip
 from services.common import channels
+from services.common.currencies import base_and_quote
 from services.common.decimals import ONE, ZERO, divide
 from services.common.errors import ClaireError, ContractViolation
 from services.common.events import Control, MarketData, Order, OrderResult
-from services.common.instruments import DEFAULT_INSTRUMENTS, instrument_key, normalise_symbol
+from services.common.instruments import Venue, instrument_key, normalise_symbol
 from services.common.journal.entry import Entry
 from services.common.timestamps import format_timestamp
 
 __all__ = ["Holding", "NothingTraded", "as_instrument", "holding_of"]
-
-_KNOWN = {instrument_key(spec.venue, spec.symbol): spec for spec in DEFAULT_INSTRUMENTS}
 
 
 class NothingTraded(ClaireError):
@@ -32,12 +31,10 @@ def as_instrument(text: str) -> tuple[str | None, str] | None:
     venue, colon, raw = text.rpartition(":")
     try:
         symbol = normalise_symbol(raw)
+        base_and_quote(symbol)  # no id ends as a symbol does
     except ContractViolation:
         return None
-    known = {key.partition(":")[0] for key in _KNOWN if key.endswith(f":{symbol}")}
-    if not known or (colon and venue not in known):
-        return None
-    return venue or None, symbol
+    return None if colon and venue not in get_args(Venue) else (venue or None, symbol)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 
 from claire.explain.fill_rule import fill_lines
+from claire.explain.position import as_instrument
 from claire.explain.wording import (
     Unit,
     bps,
@@ -121,3 +122,20 @@ def test_a_fee_is_told_in_its_own_coin_with_all_that_is_known() -> None:
     assert fee(Decimal("0.0000004155"), "BTC") == "0.0000004155 BTC"
     assert fee(Decimal("0.0246001"), "USDT") == "0.0246 USDT"
     assert fee(Decimal("0.5"), None) == "0.5"
+
+@pytest.mark.parametrize(
+    ("text", "instrument"),
+    [
+        ("BTCUSDT", (None, "BTCUSDT")),
+        ("mexc_perpetual:ethusdt", ("mexc_perpetual", "ETHUSDT")),
+        ("PEPE_USDT", (None, "PEPEUSDT")),
+        ("mexc_spot:1INCHUSDC", ("mexc_spot", "1INCHUSDC")),
+        ("nowhere:BTCUSDT", None),
+        ("c813c98251", None),
+        ("ord-c84b35462e9de9dd46a78c17f53b", None),
+        ("USDT", None),
+    ],
+)
+def test_any_instrument_of_the_exchange_can_be_asked_for(text: str, instrument: tuple[str | None, str] | None) -> None:
+    """The screener and live rules trade what no list in the code knows; an id is never taken for a symbol."""
+    assert as_instrument(text) == instrument
