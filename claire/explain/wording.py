@@ -6,8 +6,10 @@ import re
 from decimal import Decimal
 from typing import Any, Final, Literal
 
+from services.common.currencies import base_and_quote
+from services.common.errors import ContractViolation
 from services.common.events import LayerVerdict, MarketData
-from services.common.instruments import DEFAULT_INSTRUMENTS, PERPETUAL
+from services.common.instruments import PERPETUAL
 from services.common.timestamps import HOUR_US, MINUTE_US, MS_US, SECOND_US, format_timestamp
 
 __all__ = [
@@ -20,7 +22,6 @@ UNKNOWN: Final = "?"
 BARE: Final = "-"
 SHORT_ID: Final = 10
 
-_BASES: Final = {spec.symbol: spec.base for spec in DEFAULT_INSTRUMENTS}
 _UNITS: Final[dict[str, Unit]] = {
     "EQUITY_UNKNOWN": "usdt",
     "LIVE_DAILY_LOSS": "usdt",
@@ -171,7 +172,10 @@ def instrument_name(venue: str, symbol: str) -> str:
 
 def base_of(symbol: str) -> str:
     """Return the base currency of a symbol."""
-    return _BASES.get(symbol, symbol)
+    try:
+        return base_and_quote(symbol)[0]
+    except ContractViolation:
+        return symbol
 
 
 def quote_line(event: MarketData) -> str:

@@ -51,14 +51,14 @@ def _section(heading: str, body: str) -> str:
 def _head(report: JsonObject, title: str) -> str:
     period = report["period"]
     between = " to ".join(str(period[name])[:16].replace("T", " ") for name in ("from", "to") if period[name])
-    mode, length = report.get("mode") or "paper", _length(float(report["statistics"]["days"]))
+    mode, length = report.get("mode") or "paper", _length(Decimal(report["statistics"]["days"]))
     return (
         f"<header><p class=brand>Claire de Binare</p><h1>{escape(title)}</h1>"
         f"<p>{escape(between)} UTC · {length} · {escape(mode)} trading</p></header>"
     )
 
 
-def _length(days: float) -> str:
+def _length(days: Decimal) -> str:
     if days >= 1:
         return f"{amount(days, 1)} days"
     minutes = round(days * 24 * 60)

@@ -15,10 +15,12 @@ from claire.statistics.refusals import Refusals
 from claire.statistics.result import Statistics, compute
 from claire.statistics.round_trips import Fill, RoundTrips
 from services.common import channels
+from services.common.account_facts import book_adjustment, configured_capital, opening_capital, read_adjustment
 from services.common.decimals import ZERO
 from services.common.events import Control, Event, MarketData, Order, OrderResult, RiskDecision, Signal
 from services.common.instruments import instrument_key
 from services.common.journal.entry import Entry
+from services.common.market_facts import read_instruments
 from services.common.perpetual_facts import book_fact
 from services.common.portfolio import Portfolio
 
@@ -100,8 +102,36 @@ class Books:
             settings = event.details.get("settings")
             if isinstance(settings, Mapping):
                 self._on_settings(event.service, settings)
-        elif event.action in {"funding", "liquidation"} and event.producer == channels.EXECUTION:
+        elif event.action == "instruments" and event.producer == channels.WS:
+            self.trips.know(read_instruments(event.details))
+        elif event.producer == channels.EXECUTION:
+            self._on_execution(event)
+
+    def _on_execution(self, event: Control) -> None:
+        if event.action in {"funding", "liquidation"}:
             self._on_exchange_fact(event)
+        elif event.action == "adjustment":
+            self._on_adjustment(event)
+        elif self.portfolio is None:
+            self._open(opening_capital(event))
+
+    def _on_adjustment(self, event: Control) -> None:
+        """Book what an operator has accepted: neither profit nor loss, so the curve goes on as if nothing had moved."""
+        portfolio = self.portfolio
+        if portfolio is None:
+            return
+        said, before = read_adjustment(event), portfolio.equity
+        held = {key: position.quantity for key, position in portfolio.positions.items()}
+        value = ZERO
+        for part, key in zip(said.positions, book_adjustment(portfolio, event), strict=True):
+            change = portfolio.positions[key].quantity - held.get(key, ZERO)
+            price = portfolio.marks[key].price if key in portfolio.marks else part.price
+            self.trips.move(key, change, price, event.timestamp)
+            value += change * price
+        if before is not None and portfolio.equity is not None:
+            value = portfolio.equity - before - said.cash
+        self.curve.moved += value + said.cash
+        self.price_flow -= value
 
     def _on_exchange_fact(self, event: Control) -> None:
         if self.portfolio is None:
@@ -121,13 +151,17 @@ class Books:
         if service == channels.RISK:
             self.refusals.stop_loss_pct = _number(settings, "STOP_LOSS_PCT")
             self.exposure_limit = _number(settings, "MAX_TOTAL_EXPOSURE_PCT")
-            cash = _number(settings, "ACCOUNT_EQUITY")
-            if self.portfolio is None and cash is not None:
-                self.portfolio = Portfolio.with_cash(cash)
-                if self.curve.now is not None:
-                    self.curve.sample(self.curve.now, self.portfolio)
+            if self.portfolio is None:
+                self._open(configured_capital(settings))
         elif service == channels.EXECUTION:
             self.refusals.taker_fee = _number(settings, "PAPER_TAKER_FEE") or ZERO
+
+    def _open(self, cash: Decimal | None) -> None:
+        if cash is None:
+            return
+        self.portfolio = Portfolio.with_cash(cash)
+        if self.curve.now is not None:
+            self.curve.sample(self.curve.now, self.portfolio)
 
 
 class StatisticsCollector:

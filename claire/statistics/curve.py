@@ -28,6 +28,7 @@ class MinuteCurve:
         exposure: sum of |quantity| * mark, quote currency.
         prices: marks by instrument key; a shorter series began later and ends with the others.
         covered_us: time that the clock ran, pauses left out.
+        moved: quote currency that came (negative: went) without a trade; no sample counts it, since it is no result.
     """
 
     times: array[int] = field(default_factory=lambda: array("q"))
@@ -36,6 +37,7 @@ class MinuteCurve:
     prices: dict[str, array[float]] = field(default_factory=dict)
     covered_us: int = 0
     now: int | None = None
+    moved: Decimal = ZERO
 
     def advance(self, timestamp: int, portfolio: Portfolio | None) -> int:
         """Let the clock run on, before the event of this time is booked; returns the time that passed, without pauses.
@@ -65,6 +67,7 @@ class MinuteCurve:
             return
         if self.times and self.times[-1] >= timestamp:
             return
+        equity -= self.moved
         self.times.append(timestamp)
         same = bool(self.equity) and self.equity[-1] == equity
         self.equity.append(self.equity[-1] if same else equity)
@@ -81,6 +84,7 @@ class MinuteCurve:
             {key: series[:] for key, series in self.prices.items()},
             self.covered_us,
             self.now,
+            self.moved,
         )
         if portfolio is not None and self.now is not None:
             copied.sample(self.now, portfolio)

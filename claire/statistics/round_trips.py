@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
 from services.common.decimals import ZERO, divide
-from services.common.instruments import DEFAULT_INSTRUMENTS, instrument_key
+from services.common.instruments import DEFAULT_INSTRUMENTS, InstrumentSpec, instrument_key
 from services.common.timestamps import MINUTE_US
 
 __all__ = ["Fill", "RoundTrip", "RoundTrips"]
@@ -146,6 +147,11 @@ class RoundTrips:
         self._open: dict[str, _Open] = {}
         self._held: dict[str, Decimal] = {}
         self._count = 0
+        self._specs = _SPECS
+
+    def know(self, instruments: Mapping[str, InstrumentSpec]) -> None:
+        """Take over grids as the exchange gave them: they say what is dust."""
+        self._specs = {**self._specs, **instruments}
 
     @property
     def open_count(self) -> int:
@@ -175,7 +181,7 @@ class RoundTrips:
         held = self._held[key] = before + fill.signed - fill.base_fee
         result = trip.cash + held * price - trip.carried
         trip.look(result)
-        if trip.left and _is_flat(key, held, price):
+        if trip.left and _is_flat(self._specs.get(key), held, price):
             self._close(key, fill.timestamp, fill.purpose, result)
         return trip.number
 
@@ -184,6 +190,21 @@ class RoundTrips:
         trip = self._open.get(key)
         if trip is not None:
             trip.look(trip.cash + self._held[key] * price - trip.carried)
+
+    def move(self, key: str, change: Decimal, price: Decimal, timestamp: int) -> None:
+        """Book what came or went without a trade, at a price at which it changes no result.
+
+        A round trip of which nothing is left ends there.
+        """
+        trip, held = self._open.get(key), self._held.get(key, ZERO) + change
+        self._held[key] = held
+        if trip is None or not change:
+            return
+        trip.cash -= change * price
+        if _is_flat(self._specs.get(key), held, price):
+            trip.left += abs(change)
+            trip.left_value += abs(change) * price
+            self._close(key, timestamp, "adjustment", trip.cash + held * price - trip.carried)
 
     def fund(self, key: str, amount: Decimal) -> None:
         """Book funding received (negative: paid) by the position that is open."""
@@ -234,9 +255,8 @@ class RoundTrips:
         )
 
 
-def _is_flat(key: str, held: Decimal, price: Decimal) -> bool:
+def _is_flat(spec: InstrumentSpec | None, held: Decimal, price: Decimal) -> bool:
     """Whether nothing is left that the exchange would take: what remains is dust, valued and carried on."""
-    spec = _SPECS.get(key)
     if not held or spec is None:
         return not held
     return abs(held) < spec.min_quantity or abs(held) * price < spec.min_notional

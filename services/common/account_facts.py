@@ -6,6 +6,7 @@ order, and is an event of its own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -16,7 +17,14 @@ from services.common.events import Control, Number, Positive, Symbol
 from services.common.instruments import Venue, instrument_key
 from services.common.portfolio import Portfolio
 
-__all__ = ["Adjustment", "PositionChange", "book_adjustment", "opening_capital", "read_adjustment"]
+__all__ = [
+    "Adjustment",
+    "PositionChange",
+    "book_adjustment",
+    "configured_capital",
+    "opening_capital",
+    "read_adjustment",
+]
 
 
 class PositionChange(BaseModel):
@@ -45,6 +53,21 @@ class Adjustment(BaseModel):
     accepted: Annotated[list[str], Field(min_length=1)]
     cash: Number
     positions: list[PositionChange]
+
+
+def configured_capital(settings: Mapping[str, Any]) -> Decimal | None:
+    """Return the capital that a run begins with by risk's settings.
+
+    Returns:
+        None on live, where the exchange says it (`opening_capital`), and where the settings do not.
+    """
+    mode, named = settings.get("TRADING_MODE", "paper"), ["ACCOUNT_EQUITY"]
+    if mode != "paper":
+        named.append("LIVE_CAPITAL_USDT")
+    amounts = [settings.get(name) for name in named]
+    if mode == "live" or not all(isinstance(a, Decimal | int) and not isinstance(a, bool) for a in amounts):
+        return None
+    return min(map(Decimal, amounts))  # type: ignore[arg-type]
 
 
 def opening_capital(event: Control) -> Decimal | None:

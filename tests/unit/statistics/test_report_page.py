@@ -156,7 +156,12 @@ def test_a_year_of_minutes_stays_small() -> None:
 def test_the_axis_of_a_run_that_never_traded_stays_near_nothing(name: str, flat: float) -> None:
     """No drawdown is drawn downwards from 0 and no open risk upwards, both within one per cent."""
     chart = time_chart(
-        name, {"t": [0, 60], "v": [0.0, 0.0]}, caption=name, label=lambda value: f"<{value:.3f}>", kind="area", flat=flat
+        name,
+        {"t": [0, 60], "v": [0.0, 0.0]},
+        caption=name,
+        label=lambda value: f"<{value:.3f}>",
+        kind="area",
+        flat=flat,
     )
     labels = [float(value) for value in re.findall(r"&lt;(-?[0-9.]+)&gt;</span>", chart)]
     assert len(labels) > 1
