@@ -123,6 +123,7 @@ def test_a_fee_is_told_in_its_own_coin_with_all_that_is_known() -> None:
     assert fee(Decimal("0.0246001"), "USDT") == "0.0246 USDT"
     assert fee(Decimal("0.5"), None) == "0.5"
 
+
 @pytest.mark.parametrize(
     ("text", "instrument"),
     [
