@@ -18,15 +18,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from services.common.runtime.build import source_fingerprint
 
-__all__ = ["compile_package", "prepared"]
+__all__ = ["FOLDER", "ROOT", "compile_package", "modules", "prepared"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGES: Final = ("services", "claire")
+DATA: Final = "backoffice/data"
 FOLDER: Final = Path("build/compiled")
 STAMP: Final = "compiled-from"
 
@@ -71,12 +73,16 @@ follow_imports = silent
 ignore_missing_imports = True
 """
 _SAYING: Final = '''
-def _types_of(cls: object, fields: dict[str, str]) -> None:
+from dataclasses import fields as _fields_of
+from typing import Any
+
+
+def _types_of(cls: Any, types: dict[str, str]) -> None:
     """Let pydantic see the types that the source gives the fields, and that there is no `__dict__`."""
-    for field in getattr(cls, "__dataclass_fields__").values():
-        if field.name in fields:
-            field.type = fields[field.name]
-    setattr(cls, "__slots__", tuple(getattr(cls, "__dataclass_fields__")))
+    fields: Any = _fields_of(cls)
+    for field in fields:
+        field.type = types.get(field.name, field.type)
+    setattr(cls, "__slots__", tuple(field.name for field in fields))
 '''
 
 
@@ -110,13 +116,14 @@ def compile_package(folder: Path) -> bool:
     Raises:
         subprocess.CalledProcessError: the compiler has found fault; it has said with what.
     """
-    made_from = (source_fingerprint(ROOT / part) for part in (*PACKAGES, "backoffice/scripts"))
-    stamp, wanted = folder / STAMP, " ".join([*made_from, sys.version])
+    sources = [source_fingerprint(ROOT / package) for package in PACKAGES]
+    how = sha256(Path(__file__).read_bytes()).hexdigest()
+    stamp, wanted = folder / STAMP, " ".join([*sources, how, sys.version])
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
         return False
     shutil.rmtree(folder, ignore_errors=True)
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in (*PACKAGES, DATA):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     compiled = list(modules())
     for module in compiled:
         source = (folder / module).read_text(encoding="utf-8")

@@ -1,7 +1,11 @@
 """Replay against NautilusTrader: the same ticks, the same rule, equal order counts, one run, in turns.
 
-Both sides are programs of their own. NautilusTrader lives in an environment that is made here on first use. Larger
-inputs than the bundled six minutes are those minutes again and again, later in time and without a hole between them.
+Both sides are programs of their own. NautilusTrader lives in an environment that is made here on first use. Ours runs
+as it stands, and compiled where there is a C compiler: NautilusTrader is compiled, too. Larger inputs than the bundled
+six minutes are those minutes again and again, later in time and without a hole between them.
+
+Decoded ticks are in memory when the clock starts, as objects there and in columns here. What it takes to hand them over
+(`add_data` there, merging the streams here) and to run counts on both sides; `ratio_run_alone` leaves it out there.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -24,7 +29,9 @@ __all__ = ["measure_replay"]
 
 NAUTILUS: Final = "nautilus_trader==1.221.0"
 ENVIRONMENT: Final = Path("build/nautilus")
+COMPILED: Final = Path("build/compiled").absolute()
 HERE: Final = Path(__file__).parent
+ROOT: Final = HERE.parents[1]
 FILES: Final = SCENARIOS["ticks-2024-08-08"].inputs
 SPAN_MS: Final = 345_000
 """From the first row of the bundled ticks to just after the last."""
@@ -71,16 +78,26 @@ def _yardstick() -> Path | None:
     return python
 
 
-def _ours(**options: Any) -> Options:
-    return _run([sys.executable, "-m", "tests.benchmarks.claire_side"], options)
+def _compile() -> bool:
+    """Compile our side unless it is compiled already; whether that can be had here."""
+    return not subprocess.run(
+        [sys.executable, "backoffice/scripts/compile_package.py", str(COMPILED)], check=False
+    ).returncode
+
+
+def _ours(*, compiled: bool = False, **options: Any) -> Options:
+    # -P: what stands in the working directory does not come before what the path says
+    path = os.pathsep.join(map(str, [COMPILED, ROOT] if compiled else [ROOT]))
+    return _run([sys.executable, "-P", "-m", "tests.benchmarks.claire_side"], options, PYTHONPATH=path)
 
 
 def _theirs(python: Path, **options: Any) -> Options:
     return _run([str(python), str(HERE / "nautilus_side.py")], {**THEIR_SETTINGS, **options})
 
 
-def _run(command: list[str], options: Options) -> Options:
-    done = subprocess.run(command, input=json.dumps(options), capture_output=True, text=True, check=False)
+def _run(command: list[str], options: Options, **environment: str) -> Options:
+    given = {**os.environ, **environment}
+    done = subprocess.run(command, input=json.dumps(options), capture_output=True, text=True, check=False, env=given)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
     result: Options = json.loads(done.stdout)
@@ -89,32 +106,42 @@ def _run(command: list[str], options: Options) -> Options:
 
 def measure_replay() -> Options:
     """Return what both sides need, by CPU time, and their ratios: theirs over ours."""
-    python = _yardstick()
+    python, compiled = _yardstick(), _compile()
     paths = [str(path) for path in FILES]
     shift = {"shift_ns": SPAN_MS * 1_000_000}
-    results: Options = {"yardstick": NAUTILUS if python else None, "growth": []}
+    results: Options = {"yardstick": NAUTILUS if python else None, "compiled": compiled, "growth": []}
     decoded = {"what": "replay", "files": paths, "settings": SETTINGS, **shift}
     for repeats in GROWTH:
-        row: Options = {"ours": _ours(**decoded, repeats=repeats)}
+        row: Options = {"ours": _ours(**decoded, repeats=repeats, compiled=compiled)}
         if python is not None and repeats <= REPEATS:
             row["theirs"] = _theirs(python, files=paths, repeats=repeats, **shift)
         results["growth"].append(row)
     if python is None:
         return results
+    sides = {"": False, "_compiled": True} if compiled else {"": False}
     every_event = {**decoded, "settings": {**SETTINGS, "MARKET_DATA_MAX_HZ": EVERY_EVENT_HZ}}
-    pairs, unconflated = [], []
+    handed_over = ("add_sec", "run_sec")
+    rounds: dict[str, list[tuple[Options, Options]]] = {}
     for _ in range(ROUNDS):
         theirs = _theirs(python, files=paths, repeats=REPEATS, **shift)
-        pairs.append((_ours(**decoded, repeats=REPEATS), theirs))
-        unconflated.append((_ours(**every_event, repeats=REPEATS), theirs))
-    results["decoded"] = _compare(pairs, ("run_sec",))
-    results["decoded_every_event"] = _compare(unconflated, ("run_sec",))
+        for name, native in sides.items():
+            for what, options in (("decoded", decoded), ("decoded_every_event", every_event)):
+                ours = _ours(**options, repeats=REPEATS, compiled=native)
+                rounds.setdefault(what + name, []).append((ours, theirs))
+    results |= {what: _compare(pairs, handed_over) for what, pairs in rounds.items()}
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "ticks.csv.gz"
         _write_repeated(whole, REPEATS)
         from_file = {"what": "file", "files": [str(whole)], "settings": SETTINGS}
-        pairs = [(_ours(**from_file), _theirs(python, files=[str(whole)], repeats=1, **shift)) for _ in range(ROUNDS)]
-    results["from_file"] = _compare(pairs, ("load_sec", "add_sec", "run_sec"))
+        files: dict[str, list[tuple[Options, Options]]] = {}
+        for _ in range(ROUNDS):
+            theirs = _theirs(python, files=[str(whole)], repeats=1, **shift)
+            for name, native in sides.items():
+                files.setdefault("from_file" + name, []).append((_ours(**from_file, compiled=native), theirs))
+    results |= {what: _compare(pairs, ("load_sec", *handed_over)) for what, pairs in files.items()}
+    tips = {ours["chain_tip"] for pairs in files.values() for ours, _ in pairs}
+    if len(tips) > 1:
+        raise RuntimeError(f"runs of one recording ended in different chains: {tips}")
     return results
 
 
@@ -131,6 +158,7 @@ def _compare(pairs: list[tuple[Options, Options]], parts: tuple[str, ...]) -> Op
         "ours_per_second": ticks / median(ours["run_sec"] for ours, _ in pairs),
         "theirs_per_second": ticks / median(sum(theirs[part] for part in parts) for _, theirs in pairs),
         "ratio": median(ratios),
+        "ratio_run_alone": median(theirs["run_sec"] / ours["run_sec"] for ours, theirs in pairs),
         "ratios": ratios,
         "ours_mib": max(ours["peak_mib"] for ours, _ in pairs),
         "theirs_mib": max(theirs["peak_mib"] for _, theirs in pairs),

@@ -42,6 +42,7 @@ NOT_RUN: Final = {
     "make format": "changes files; `make lint` runs the same with --check",
     "make schemas": "changes files; `make lint` runs the same with --check",
     "make mutation": "takes twenty minutes",
+    "make compiled": "takes minutes: tests/integration/runtime/test_compiled_package.py runs what it calls",
     "make bench": "takes ten minutes and a quiet machine",
 }
 """Beginnings of commands that no test runs."""
