@@ -271,7 +271,7 @@ def _reconciliation(execution: Answer) -> str | None:
     if last is not None:
         return str(last)
     mode = execution.config.get("TRADING_MODE") or execution.status.get("infrastructure", {}).get("TRADING_MODE")
-    return "none: paper" if mode == "paper" else None
+    return "none on paper" if mode == "paper" else None
 
 
 def _next_funding(now: Any, risk: Answer, positions: list[dict[str, Any]]) -> str | None:

@@ -106,6 +106,8 @@ def _limits(limits: Sequence[Mapping[str, Any]]) -> Table:
     for limit in limits:
         count = limit["limit"] in COUNTS
         used, most, left = (limit[name] for name in ("used", "of", "headroom"))
+        if used is not None:
+            used = max(used, Decimal(0))  # a gain uses nothing of a limit of losses
         shown = [UNKNOWN if n is None else f"{n:f}" if count else _percent(n) for n in (used, most, left)]
         table.add_row(LIMIT_NAMES.get(limit["limit"], limit["limit"]), *shown, _bar(used, most))
     return table
@@ -179,9 +181,12 @@ def _orders(status: Mapping[str, Any], *, wide: bool) -> list[RenderableType]:
 def _symbols(symbols: Sequence[Mapping[str, Any]], *, wide: bool) -> RenderableType:
     if not symbols:
         return Text("why no trade now: unknown, cdb_core does not answer", style="bold red")
-    table = _table("=symbol", ">m", ">T", ">way", ">volume", ">cooldown", "why no trade now")
-    if wide:
-        table.columns[4].header = "volume / least"
+    names = (
+        (">momentum m", ">threshold T", ">way to T", ">volume / least, USDT")
+        if wide
+        else (">m", ">T", ">way", ">vol. USDT")
+    )
+    table = _table("=symbol", *names, ">cooldown", "why no trade now")
     for symbol in symbols:
         name = _instrument(symbol["instrument"])
         if "momentum" not in symbol:

@@ -25,7 +25,7 @@ def symbols(view: View) -> str:
     """Return one row a symbol."""
     rows = [(str(symbol["instrument"]), _row(symbol, view)) for symbol in view.status["symbols"]]
     return table(
-        ("symbol", ">last quote", ">momentum", ">threshold", "way", ">volume", "why no trade now"), rows,
+        ("symbol", ">last quote", ">momentum", ">threshold", "way", ">volume, USDT", "why no trade now"), rows,
         caption="Symbols: why there is no trade now", nothing="unknown: cdb_core does not answer.", css="wide",
     )  # fmt: skip
 

@@ -25,11 +25,11 @@ def tiles(status: Mapping[str, Any]) -> str:
     money: Mapping[str, Decimal | None] = status["money"]
     pnl, fall = money["daily_pnl"], money["drawdown"]
     shown = (
-        ("Equity", amount(money["equity"]), f"cash {amount(money['cash'])}", ""),
-        ("Day PnL, net", amount(pnl, "+"), percent(money["daily_pnl_pct"], "+"), side_class(pnl)),
+        ("Equity, USDT", amount(money["equity"]), f"cash {amount(money['cash'])}", ""),
+        ("Day PnL net, USDT", amount(pnl, "+"), percent(money["daily_pnl_pct"], "+"), side_class(pnl)),
         ("Under the peak", percent(fall), f"peak {amount(money['peak_equity'])}", ""),
         ("Exposure", percent(money["exposure_pct"]), amount(money["exposure"]), ""),
-        ("Fees", amount(money["fees"]), "of the run", ""),
+        ("Fees, USDT", amount(money["fees"]), "of the run", ""),
     )
     return '<div class="tiles">' + "".join(
         f'<div><span>{name}</span><b class="{css}">{value}</b><small>{note}</small></div>'
@@ -40,7 +40,7 @@ def tiles(status: Mapping[str, Any]) -> str:
 def limits(status: Mapping[str, Any]) -> str:
     """Return the limits with bars and with what is left, in money where it can be said."""
     rows = [(limit["limit"], _limit(limit, status["money"])) for limit in status["limits"]]
-    columns, nothing = ("limit", "", ">used", ">left, USDT"), "cdb_risk does not answer."
+    columns, nothing = ("limit", "", ">used", ">left"), "cdb_risk does not answer."
     return table(columns, rows, caption="Limits: used and left", nothing=nothing, css="limits")
 
 
@@ -49,7 +49,7 @@ def _limit(limit: Mapping[str, Any], money: Mapping[str, Decimal | None]) -> tup
     label, write = LIMIT_NAMES.get(name, name), number if name in COUNTS else percent
     spent = None if used is None else max(used, Decimal(0))  # a gain uses nothing of a limit of losses
     base = money.get(BASES.get(name, ""))
-    worth = "" if base is None or left is None else f"<small>{amount(max(left, Decimal(0)) * base)}</small>"
+    worth = "" if base is None or left is None else f"<small>{amount(max(left, Decimal(0)) * base)} USDT</small>"
     return (
         text(label),
         bar(None if spent is None or not most else spent / most, label),

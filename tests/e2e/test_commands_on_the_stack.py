@@ -104,7 +104,7 @@ def test_status_inside_and_outside(active: Stack) -> None:
     assert (code, outside.returncode) == (0, 0), inside + outside.stdout + outside.stderr
     for text in (inside, outside.stdout):
         assert "ACTIVE" in text
-        assert "last reconciliation: none: paper" in text
+        assert "last reconciliation: none on paper" in text
         assert "why no trade now" in text
 
 

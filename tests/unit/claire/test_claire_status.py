@@ -112,10 +112,20 @@ def test_the_screen_shows_everything_that_an_operator_looks_at(width: int) -> No
         "exit latched: stop_loss of BTCUSDT", "no mark for over 60 s: SOLUSDT",
         "ord-1", "UNKNOWN", "entry buy ETHUSDT",
         "-0.31 % 0.52 % 0 % 7.1 M", "12 min", "|m| under T, m down, no shorts", "ETHUSDT - - - - - no market data yet",
-        "feed recorded, age 0.5 s, 5.2 events/s", "last reconciliation: none: paper", "cdb_writer is 7 entries behind",
+        "feed recorded, age 0.5 s, 5.2 events/s", "last reconciliation: none on paper",
+        "cdb_writer is 7 entries behind",
     ):  # fmt: skip
         assert part in words, f"{part!r} is missing in:\n{text}"
     assert ("NO_QUOTE" in words) is (width == 120)
+    heading = "momentum m threshold T way to T volume / least, USDT" if width == 120 else "m T way vol. USDT"
+    assert heading in words
+
+
+def test_a_gain_uses_nothing_of_a_limit_of_losses() -> None:
+    """As on the page: none of it is used, and what is left is more than the limit."""
+    found = put_together(answers(cdb_risk={"machine": {**RISK, "headroom": {"daily_drawdown": "0.0505"}}}))
+
+    assert "daily loss 0.00 % 5.00 % 5.05 %" in re.sub(r"\s+", " ", shown(found))
 
 
 def test_the_record_is_exact_and_unknown_comes_first() -> None:

@@ -81,14 +81,16 @@ def test_numbers_are_those_of_risk() -> None:
     text = words(render(a_view(status)))
 
     for part in (
-        "Equity 100,123.45 cash 99,000.00", "Day PnL, net -23.40 -0.02 %", "gross PnL", "peak 100,200.00", "Fees 1.50",
-        "daily loss 1.00 % of 5.00 % 4.00 % 4,005.87", "loss from the peak 11.00 % of 10.00 % -1.00 % 0.00",
+        "Equity, USDT 100,123.45 cash 99,000.00", "Day PnL net, USDT -23.40 -0.02 %", "gross PnL", "peak 100,200.00",
+        "Fees, USDT 1.50", "volume, USDT",
+        "limit used left daily loss 1.00 % of 5.00 % 4.00 % 4,005.87 USDT",
+        "loss from the peak 11.00 % of 10.00 % -1.00 % 0.00 USDT",
         "exposure 0.00 % of 30.00 % 31.00 %", "positions 1 of 3 2",
         "BTCUSDT long dust 2 100.00 110.00 220.00 0.22 % +20.00 99.00 10.00 %",
         "ETHUSDT perp short -3 0.5 0.4 -1.20 0.00 % +0.30 0.51 27.50 % 0.9 125.00 %",
         "o-1 BTCUSDT stop loss sell 0 of 1.5 99.5 UNKNOWN 2021-05-19 13:04:00 NO_QUOTE",
         "order o-1 is UNKNOWN", "3 approved", "2 refused by spread check · 5 with nothing to do",
-        "next funding: 2021-05-19 16:00:00 UTC", "last reconciliation: none: paper",
+        "next funding: 2021-05-19 16:00:00 UTC", "last reconciliation: none on paper",
     ):  # fmt: skip
         assert part in text, f"{part!r} is missing in:\n{text}"
 
