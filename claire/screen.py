@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from claire.charts import line_chart, sparkline
-from claire.statistics.numbers import percent
+from claire.statistics.numbers import counted, percent
 from claire.watch import Happening, RunView
 from services.common.timestamps import format_timestamp
 
@@ -85,7 +85,8 @@ class PlainScreen(Screen):
         self._progress_at = elapsed_sec
         with view.lock:
             now = "no clock yet" if view.now is None else format_timestamp(view.now)[:19].replace("T", " ")
-            counts = f"{view.counts['ticks']} ticks, {view.counts['signal']} signals, {view.counts['fill']} fills"
+            shown = ((view.counts["ticks"], "tick"), (view.counts["signal"], "signal"), (view.counts["fill"], "fill"))
+            counts = ", ".join(counted(count, name) for count, name in shown)
         money = f", equity {equity[-1]:,.2f}" if equity else ""
         sick = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in _sick(health).items())
         self.tell(Happening("process", "", f"at {now}: {counts}{money}" + (f"; {sick}" if sick else "")))

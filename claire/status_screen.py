@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from claire.operator_screen import MODE_STYLES, UNDONE_BY
+from claire.statistics.numbers import counted
 
 __all__ = ["feed_words", "render_status"]
 
@@ -153,7 +154,7 @@ def _exits(status: Mapping[str, Any]) -> list[Text]:
     lines = [
         Text(
             f"exit latched: {latched.get('purpose')} of {_instrument(latched.get('instrument'))} since "
-            f"{_time(latched.get('since'))}, {latched.get('attempts')} orders so far",
+            f"{_time(latched.get('since'))}, {counted(latched.get('attempts'), 'order')} so far",
             style="bold yellow",
         )
         for latched in status["latched_exits"]
@@ -214,7 +215,7 @@ def _why(symbol: Mapping[str, Any]) -> Text:
         return Text("no bar closed yet", style="dim")
     words = [REASONS.get(reason, reason) for reason in symbol["reasons"]]
     if symbol["warmup_left_bars"] and "WARMING_UP" in symbol["reasons"]:
-        words[symbol["reasons"].index("WARMING_UP")] = f"warming up, {symbol['warmup_left_bars']} bars left"
+        words[symbol["reasons"].index("WARMING_UP")] = f"warming up, {counted(symbol['warmup_left_bars'], 'bar')} left"
     return Text(", ".join(words))
 
 
@@ -265,7 +266,7 @@ def _services(services: Mapping[str, Mapping[str, Any]]) -> list[Text]:
             lines.append(Text(f"{name} does not answer", style="bold red"))
         lines.extend(Text(f"{name}: {what}: {why}", style="red") for what, why in service["failing"].items())
         if service["lag"]:
-            lines.append(Text(f"{name} is {service['lag']} entries behind", style="yellow"))
+            lines.append(Text(f"{name} is {counted(service['lag'], 'entry', 'entries')} behind", style="yellow"))
     return lines
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
+from claire.statistics.numbers import counted
 from services.cdb_writer.chain import ChainHead
 from services.common.errors import ClaireError, JournalError
 from services.common.journal import keys
@@ -66,4 +67,4 @@ def _read(link: Link, stored: ChainHead, head: int) -> Tail:
             place = entry.id
         if not page:
             return Tail(words=f"not in it: the stream ends at {place.n}, its head says {head}")
-    return Tail(entries, f"{len(entries)} entries that only Redis held")
+    return Tail(entries, f"{counted(len(entries), 'entry', 'entries')} that only Redis held")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from claire.doctor.finding import Finding, Level
+from claire.statistics.numbers import age, counted
 from services.common import channels
 from services.common.journal import keys
 from services.common.journal.attachment import Attachment, look
@@ -43,8 +44,12 @@ def look_at_journal(link: Link, logs: Callable[[str], str], wall: Callable[[], f
     yield from _letters(link, wall())
 
 
+def _entries(count: int) -> str:
+    return counted(count, "entry", "entries")
+
+
 def _opening(found: Attachment, logs: Callable[[str], str]) -> Iterator[Finding]:
-    words = f"epoch {found.epoch}, {found.head:,} entries"
+    words = f"epoch {found.epoch}, {_entries(found.head)}"
     if found.is_open:
         yield Finding(TOPIC, Level.ok, f"open: {words}")
     else:
@@ -76,7 +81,7 @@ def _one_piece(link: Link, found: Attachment) -> Iterator[Finding]:
     first, length = JournalId.parse(oldest[0][0]).n, int(facts[b"length"])
     missing = last.n - first + 1 - length
     if missing:
-        words = f"{missing} entries between {first} and {last.n} are missing in the stream"
+        words = f"missing in the stream between {first} and {last.n}: {_entries(missing)}"
         yield Finding(TOPIC, Level.problem, words, "restart the services: what PostgreSQL has they read from there")
     else:
         yield Finding(TOPIC, Level.ok, f"no hole: {length:,} entries from {first:,} on are in Redis")
@@ -96,12 +101,12 @@ def _services(link: Link, head: int, logs: Callable[[str], str]) -> Iterator[Fin
             yield Finding(TOPIC, Level.problem, f"{service} does not run: it holds no lease", logs(service))
             continue
         behind = head - cursors.get(service, 0) if service != channels.WS else 0
-        parts = ["runs"] if service == channels.WS else [f"runs, {behind:,} entries behind"]
+        parts = ["runs"] if service == channels.WS else [f"runs, {_entries(behind)} behind"]
         level = Level.problem if behind >= LAG_PROBLEM else Level.warning if behind >= LAG_WARN else Level.ok
         if service in channels.TURNSTILE_ORDER:
-            age = head - snapshots.get(service, 0)
-            parts.append(f"last snapshot {age:,} entries ago")
-            if age >= SNAPSHOT_OLD and level is Level.ok:
+            behind_snapshot = head - snapshots.get(service, 0)
+            parts.append(f"last snapshot {_entries(behind_snapshot)} ago")
+            if behind_snapshot >= SNAPSHOT_OLD and level is Level.ok:
                 level = Level.warning
                 parts.append("so a restart takes long and the stream cannot be trimmed")
         yield Finding(TOPIC, level, f"{service} {', '.join(parts)}", "" if level is Level.ok else logs(service))
@@ -120,8 +125,8 @@ def _letters(link: Link, now: float) -> Iterator[Finding]:
     if not newest:
         yield Finding(TOPIC, Level.ok, "no dead letters: nothing was refused")
         return
-    age = now - int(newest[0][0].partition(b"-")[0]) / 1_000
-    words = f"{count} dead letters, the last {age / 3_600:.0f} hours ago"
-    level = Level.warning if age < LETTERS_NEW_SEC else Level.ok
+    seconds = now - int(newest[0][0].partition(b"-")[0]) / 1_000
+    words = f"{counted(count, 'dead letter')}, the last {age(seconds)} ago"
+    level = Level.warning if seconds < LETTERS_NEW_SEC else Level.ok
     mend = "claire dead-letters  # what was refused and why (runbook dead-letters.md)"
     yield Finding(TOPIC, level, words, mend if level is Level.warning else "")

@@ -17,6 +17,7 @@ from typing import Final
 from claire.backup.archive import origin_of
 from claire.doctor.finding import Finding, Level
 from claire.probe import read_json
+from claire.statistics.numbers import age
 from services.cdb_writer.adapters.backup_folder import backups
 from services.cdb_writer.adapters.disk_watch import free_share
 
@@ -197,16 +198,11 @@ def look_at_backups(
         yield Finding("backup", Level.warning, words, command)
         return
     moment, path = newest
-    age = now - moment
+    old = now - moment
     if origin:
-        words = f"the last of this history's in {folder} is {_hours(age)} old ({path.name})"
+        words = f"the last of this history's in {folder} is {age(old.total_seconds())} old ({path.name})"
     else:
-        words = f"the last backup in {folder} is {_hours(age)} old ({path.name}); whether it is of this history is not "
-        words += "known, its database was not asked"
-    level = Level.problem if age > BACKUP_VERY_OLD else Level.warning if age > BACKUP_OLD else Level.ok
+        words = f"the last backup in {folder} is {age(old.total_seconds())} old ({path.name}); "
+        words += "whether it is of this history is not known, its database was not asked"
+    level = Level.problem if old > BACKUP_VERY_OLD else Level.warning if old > BACKUP_OLD else Level.ok
     yield Finding("backup", level, words, "" if level is Level.ok else command)
-
-
-def _hours(age: timedelta) -> str:
-    hours = age.total_seconds() / 3_600
-    return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"

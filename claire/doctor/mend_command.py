@@ -36,6 +36,7 @@ def mend(
     from claire.address import find_address
     from claire.backup.place import redis_of_environment
     from claire.options import refuse, refusing
+    from claire.statistics.numbers import counted
     from claire.up import print_json
     from services.common.journal.link import Link
     from services.common.journal.mending import mend_journal
@@ -57,5 +58,5 @@ def mend(
     console = Console()
     for entry_id, text in removed.items():
         console.print(f"{entry_id}: {text}", markup=False, highlight=False, soft_wrap=True)
-    told = f"{len(removed)} entries were taken out" if removed else "nothing stands beyond the head"
+    told = f"taken out: {counted(len(removed), 'entry', 'entries')}" if removed else "nothing stands beyond the head"
     console.print(f"the journal ends at {done.end}; {told}", markup=False, highlight=False)

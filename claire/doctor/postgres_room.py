@@ -8,6 +8,7 @@ from typing import Any, Final
 from psycopg2.extensions import connection
 
 from claire.doctor.finding import Finding, Level
+from claire.statistics.numbers import counted
 from services.cdb_writer.adapters.schema import REVISION, stored_revision
 
 __all__ = ["look_at_postgres", "stored_events", "stored_origin"]
@@ -115,7 +116,7 @@ def _roles(database: connection) -> Iterator[Finding]:
         cur.execute("SELECT rolname FROM pg_roles WHERE rolname IN ('claire_reader', 'claire_service')")
         known = {name for (name,) in cur.fetchall()}
     for role, tables in writing:
-        words = f"role {role} is for reading, and may write to {tables} tables"
+        words = f"role {role} is for reading, and may write to {counted(tables, 'table')}"
         mend = f"REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA public, event_store FROM {role};"
         yield Finding(TOPIC, Level.problem, words, mend)
     if known and not writing:

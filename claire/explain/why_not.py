@@ -14,6 +14,7 @@ from claire.explain.lookup import Hit, Lookup
 from claire.explain.story import Story, story_of
 from claire.explain.wording import day_clock, duration, instrument_name, money, number, percent, price
 from claire.history.span import Span
+from claire.statistics.numbers import counted
 from services.cdb_core.evaluation import Action, Evaluation, Reason
 from services.cdb_core.machine import CoreMachine, Track
 from services.cdb_core.momentum import Rule
@@ -257,7 +258,7 @@ def _warm(track: Track, rule: Rule) -> str:
     if not missing and track.last_event_id is None:
         return "warm-up: no market data have come in this run, only closed bars"
     if missing:
-        return f"warm-up: {missing} more bars are needed for momentum (L {rule.lookback_min} min) and volatility"
+        return f"warm-up: {counted(missing, 'bar')} more needed for momentum (L {rule.lookback_min} min) and volatility"
     return "warm-up: enough bars for momentum and volatility"
 
 
@@ -265,7 +266,7 @@ def _gap(bar: Evaluation, track: Track, rule: Rule) -> str:
     left = track.stance.gap_left_min(bar.minute, rule)
     if not left:
         return f"no gap in the market data of the last {rule.lookback_min} min"
-    return f"a gap in the market data: {left} more clean minutes of {rule.lookback_min} are needed"
+    return f"a gap in the market data: {counted(left, 'clean minute')} of {rule.lookback_min} still needed"
 
 
 def _threshold(bar: Evaluation, rule: Rule, *, shorts: bool) -> str:

@@ -9,6 +9,7 @@ from claire.operator_screen import UNDONE_BY, WHAT_GOES_ON
 from claire.page.html import UNKNOWN, percent, text, time_of, words
 from claire.page.look import View
 from claire.page.wording import instrument
+from claire.statistics.numbers import counted
 
 __all__ = ["banners", "header", "title"]
 
@@ -79,7 +80,7 @@ def _of_positions(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield (
             "warn",
             f"<b>exit latched</b>: {words(latched.get('purpose'))} of {instrument(latched.get('instrument'))} since "
-            f"{time_of(latched.get('since'))}, {text(latched.get('attempts'))} orders so far"
+            f"{time_of(latched.get('since'))}, {text(counted(latched.get('attempts'), 'order'))} so far"
             + (f": {text(held)}" if held else ""),
         )
     if status["stale_marks"]:

@@ -16,6 +16,7 @@ from claire.explain.wording import price, quantity, short
 from claire.options import refusing
 from claire.parity.attribution import Execution, as_decimal
 from claire.parity.compare import ParityResult
+from claire.statistics.numbers import counted
 from services.common.decimals import use_fixed_context
 
 __all__ = ["parity", "register_parity"]
@@ -72,7 +73,7 @@ def render(result: ParityResult) -> list[RenderableType]:
     """Return what is shown: the parts, and the orders that differ most with what was said of them."""
     figures = result.as_json()
     modes = ", ".join(result.modes) or "no results"
-    parts = Table(title=f"run {result.run_id} ({modes}) against paper, {len(result.orders)} orders, USDT")
+    parts = Table(title=f"run {result.run_id} ({modes}) against paper, {counted(len(result.orders), 'order')}, USDT")
     for heading in ("what", "", "USDT"):
         parts.add_column(heading, justify="right" if heading == "USDT" else "left", overflow="fold")
     parts.add_row("paper", f"profit on paper, {_filled(each.paper for each in result.orders)}", _usdt(result.paper_pnl))
@@ -109,7 +110,8 @@ def _usdt(amount: Decimal | Fraction) -> str:
 
 def _filled(executions: Iterable[Execution]) -> str:
     outcomes = list(executions)
-    return f"{sum(bool(each.quantity) for each in outcomes)} orders filled, {sum(e.rejected for e in outcomes)} refused"
+    filled = counted(sum(bool(each.quantity) for each in outcomes), "order")
+    return f"{filled} filled, {sum(each.rejected for each in outcomes)} refused"
 
 
 def _outcome(execution: Execution) -> str:

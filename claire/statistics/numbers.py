@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["amount", "duration", "percent", "price", "show"]
+__all__ = ["age", "amount", "counted", "duration", "percent", "price", "show"]
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -20,6 +20,23 @@ def amount(value: Decimal | int | None, places: int = 2) -> str:
         return "\N{EN DASH}"
     text = f"{value:,.{places}f}"
     return _signed(text if any(digit in "123456789" for digit in text) else text.lstrip("-"))
+
+
+def counted(count: Any, one: str, many: str = "") -> str:
+    """Return a number of things: `1 entry`, `2,000 entries` (`many` when it is more than an s).
+
+    What is no number, as told by a service that is not well, is shown as it is.
+    """
+    number = f"{count:,}" if isinstance(count, int) else str(count)
+    return f"{number} {one if count == 1 else many or f'{one}s'}"
+
+
+def age(seconds: float) -> str:
+    """Return how long ago something was, in the largest unit of which there are two: `90 minutes`, `3 days`."""
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= 2 * length:
+            return counted(round(seconds / length), unit)
+    return counted(round(seconds), "second")
 
 
 def percent(value: Decimal | int | None, places: int = 2) -> str:

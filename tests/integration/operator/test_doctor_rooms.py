@@ -124,11 +124,11 @@ def test_the_journal_is_judged_by_what_it_is(link: Link, embedded_redis: Embedde
         assert "closed since Redis started" in said()
         client.set("bus:open", client.info("server")["run_id"])
         client.xdel("journal", "1-30")
-        assert "1 entries between 1 and 60 are missing" in said()
+        assert "missing in the stream between 1 and 60: 1 entry" in said()
         client.delete("lease:cdb_risk")
         assert "cdb_risk does not run" in said()
         client.xadd("dead_letter", {"reason": "x"}, id=f"{int(time.time() * 1000) - 3_600_000}-0")
-        assert "1 dead letters, the last 1 hours ago" in said()
+        assert "1 dead letter, the last 60 minutes ago" in said()
         client.xadd("journal", {"x": "y"}, id="1-500")
         (problem,) = [f for f in look_at_journal(link, str) if "written into it past the publish script" in f.words]
         assert "the stream ends at 1-500, its head says 60" in problem.words

@@ -247,7 +247,7 @@ def test_plain_screen_tells_lines_and_progress_now_and_then() -> None:
     screen.update(view, {"cdb_core": "loop: stuck", "cdb_ws": ""}, [100.0], 6.0)
     screen.stop()
     assert "buy [BTCUSDT]" in out.getvalue()
-    assert "1 ticks, 0 signals, 0 fills, equity 100.00; cdb_core: loop: stuck" in out.getvalue()
+    assert "1 tick, 0 signals, 0 fills, equity 100.00; cdb_core: loop: stuck" in out.getvalue()
     silent = io.StringIO()
     quiet = PlainScreen(Console(file=silent), quiet=True)
     quiet.tell(Happening("signal", "", "x"))

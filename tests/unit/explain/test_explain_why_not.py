@@ -126,7 +126,7 @@ def test_warming_up_says_how_many_bars_are_missing(tmp_path: Path) -> None:
     found = ask(pipeline, tmp_path, pipeline.minute("50000"))
 
     assert Reason.WARMING_UP in missing(found)
-    assert "2 more bars are needed" in found["summary"]
+    assert "2 bars more needed" in found["summary"]
 
 
 def test_too_little_volume(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_gap_waits_for_clean_minutes(tmp_path: Path) -> None:
     found = ask(pipeline, tmp_path, pipeline.minute("51000", gap=True))
 
     assert missing(found) == [Reason.GAP]
-    assert "2 more clean minutes" in found["summary"]
+    assert "2 clean minutes of" in found["summary"]
 
 
 def test_holding_its_position_the_strategy_enters_only_when_flat(tmp_path: Path) -> None:
