@@ -25,6 +25,7 @@ from tests.unit.execution.perpetual_world import PERP, PerpetualWorld
 from tests.unit.execution.sandbox_world import SandboxWorld, simulated_time
 from tests.unit.execution.test_live_machine import opened, stuck
 from tests.unit.execution.test_live_perpetuals import accept, controls
+from tests.unit.execution.test_live_sandbox_chaos import check_holdings
 
 pytestmark = [pytest.mark.unit, pytest.mark.risk]
 
@@ -317,3 +318,38 @@ def test_a_coin_that_is_delisted_while_held_is_still_compared(*, restarted: bool
     assert ends[0].startswith("RULES_UNKNOWN")
     assert ends[1].startswith("REFUSED: -1121")
     assert world.machine.state.held(world.key) > Decimal("0.19")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 61))
+def test_liquidated_in_the_midst_of_faults_and_kills_every_ledger_is_the_exchange_s(seed: int) -> None:
+    """Pushes lost, questions unanswered, the process killed: each liquidation is one fact, and nothing differs."""
+    world = SandboxWorld(seed, "mexc_perpetual")
+    liquidated = 0
+    with simulated_time(world):
+        for _ in range(2):
+            world.rest()
+            if world.machine.state.trading_state != "ACTIVE":
+                world.operator("resume")
+            world.rest()
+            world.quote("20")
+            world.order("BUY", Decimal("0.1"), price=(world.mid * Decimal("1.004")).quantize(Decimal(1)))
+            world.rest()
+            assert world.machine.state.held(world.key) == Decimal("0.1")
+            world.fault, world.kill, world.calm = 0.5, 0.04, False
+            world.arm()
+            world.sandbox.house.apply(MarketEvent(key=world.key, mark=Decimal(15_000)))
+            world.sandbox.house.apply(MarketEvent(key=world.key, mark=world.mid))
+            liquidated += 1
+            for _ in range(40):
+                world.alive(world.random.choice([world.catch_up, world.listen, lambda: world.work("ask")]))
+                world.advance(world.random.choice([100, 1_000]))
+                world.arm()
+        world.rest()
+        check_holdings(world)
+
+    told = [entry.event for entry in world.journal.entries if isinstance(entry.event, Control)]
+    assert [event.action for event in told].count("liquidation") == liquidated
+    assert "difference" not in world.verdicts()
+    assert world.machine.state.held(world.key) == 0
+    world.fold_again()
