@@ -289,6 +289,10 @@ class Exchange(Protocol):
         """Return what the exchange's clock is ahead of this machine's, as last measured; 0 before. Asks nothing."""
         ...
 
+    def silent_for_sec(self) -> float:
+        """Return for how long nothing is asked because the exchange wants silence (a limit, a ban); 0 when it may."""
+        ...
+
     def rules(self, symbols: Sequence[str]) -> list[OrderRules]:
         """Return which orders the exchange takes now; an instrument that it does not list is left out."""
         ...

@@ -24,6 +24,8 @@ __all__ = ["LIMITED", "MexcCaller"]
 LIMITED: Final = TransportFailure("rate_limited", sent=False)
 _ATTEMPTS: Final = 3
 _LONGEST_WAIT_SEC: Final = 10.0
+_SHORTEST_SILENCE_SEC: Final = 2.0
+"""Also when Retry-After is less: what is asked again at once makes a ban of a limit."""
 _UNTOLD_SILENCE_SEC: Final = {"429": 10.0, "418": 120.0, "510": 2.0}
 """How long to be silent when the answer has no Retry-After."""
 
@@ -125,7 +127,8 @@ class MexcCaller:
         asked = status if status in THROTTLED else code
         if asked in THROTTLED:
             told = answer.headers.get("retry-after", "")
-            self.limiter.silence(float(told) if told.isascii() and told.isdigit() else _UNTOLD_SILENCE_SEC[str(asked)])
+            seconds = float(told) if told.isascii() and told.isdigit() else _UNTOLD_SILENCE_SEC[str(asked)]
+            self.limiter.silence(max(seconds, _SHORTEST_SILENCE_SEC))
         if call.signed and code in MISTIMED:
             with contextlib.suppress(ExchangeUnreachable, ExchangeRefused):
                 self.clock.measure()

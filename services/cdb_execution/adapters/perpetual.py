@@ -219,6 +219,10 @@ class MexcPerpetual:
         """Return what the exchange's clock is ahead of ours, as last measured."""
         return self.caller.clock.offset_ms
 
+    def silent_for_sec(self) -> float:
+        """Return for how long the exchange wants silence."""
+        return self.caller.limiter.silent_for()
+
     def rules(self, symbols: Sequence[str]) -> list[OrderRules]:
         """Return which orders the exchange takes now."""
         return [rules_told(listing.spec) for listing in self.listings(symbols)]

@@ -24,9 +24,17 @@ from services.common.journal.entry import Entry
 from services.common.runtime.lifecycle import Lifecycle
 from services.common.runtime.shell import MachineShell
 
-__all__ = ["ExecutionShell", "LiveShell"]
+__all__ = ["ExecutionShell", "LiveShell", "silence"]
 
 _LEFT_OUT_KNOWN: Final = 256
+_LONG_SILENCE_SEC: Final = 10.0
+
+
+def silence(seconds: float) -> str | None:
+    """Return what `/health` says of a silence that the exchange has asked for; nothing of a short one."""
+    if seconds <= _LONG_SILENCE_SEC:
+        return None
+    return f"the exchange has banned us for another {seconds:.0f} s: nothing is asked, and no order leaves"
 
 
 class ExecutionShell(MachineShell):
@@ -87,6 +95,7 @@ class LiveShell(ExecutionShell):
         self._left_out: deque[bytes] = deque(maxlen=_LEFT_OUT_KNOWN)
         self._stated = 0  # the journal number up to which what was stated has to be folded before the next
         life.check("user_stream", lambda: "not connected" if self._desk.interrupted else None)
+        life.check("exchange_silence", lambda: silence(exchange.silent_for_sec()))
 
     def _hindrance(self) -> str | None:
         """Return why nothing may be sent now; asks the clock of the moment, since every restore brings another."""

@@ -200,6 +200,10 @@ class ModelExchange:
         """Return none."""
         return 0
 
+    def silent_for_sec(self) -> float:
+        """Return none."""
+        return 0
+
     def rules(self, symbols: Sequence[str]) -> list[OrderRules]:
         """Return the rules of BTCUSDT."""
         return [RULES]

@@ -16,7 +16,7 @@ from services.cdb_execution.adapters.connect import connect
 from services.cdb_execution.adapters.keys import MexcAddresses
 from services.cdb_execution.adapters.lanes import Lanes
 from services.cdb_execution.adapters.metrics import ExecutionMetrics
-from services.cdb_execution.adapters.shells import ExecutionShell, LiveShell
+from services.cdb_execution.adapters.shells import ExecutionShell, LiveShell, silence
 from services.cdb_execution.exchange import PlaceOutcome
 from services.cdb_execution.live.intake import Placed
 from services.cdb_execution.settings import ExchangeAccess, ExecutionSettings
@@ -181,6 +181,7 @@ def test_the_shell_is_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
     life.clock = SimpleNamespace(stalled=lambda: "no event of cdb_ws for 6 s")
 
     assert checks["user_stream"]() is None
+    assert checks["exchange_silence"]() is None
     assert shell._desk.hindrance() == "no event of cdb_ws for 6 s", "the clock is another after a restore"
     shell._desk.interrupted = True
     assert checks["user_stream"]() == "not connected"
@@ -236,3 +237,9 @@ def test_the_service_drives_the_shell_of_its_mode(mode: Any, monkeypatch: pytest
     made[0]["before_lease"](life)
 
     assert made[1] == {"paper": ("paper", 1), "shadow": ("live", False), "live": ("live", True)}[mode]
+
+
+def test_a_ban_is_told_by_name() -> None:
+    """A short wish of the exchange is nothing; a ban of minutes or days makes the service unwell, and says how long."""
+    assert silence(9.9) is None
+    assert silence(259_200) == "the exchange has banned us for another 259200 s: nothing is asked, and no order leaves"

@@ -164,6 +164,7 @@ def test_an_order_with_a_wrong_stamp_makes_the_next_one_be_stamped_anew() -> Non
         (answer({"code": 429}, 429, retry_after="7"), 7),
         (answer("", 418), 120),
         (answer({"code": 429, "msg": "Too many"}, 429), 10),
+        (answer({"code": 429, "msg": "Too many"}, 429, retry_after="0"), 2),
     ],
 )
 def test_the_exchanges_wish_for_silence_is_heeded(reply: HttpAnswer, seconds: int) -> None:
@@ -175,7 +176,7 @@ def test_the_exchanges_wish_for_silence_is_heeded(reply: HttpAnswer, seconds: in
 
     exchange.place(order())
 
-    assert exchange.caller.limiter.silent_for() == seconds
+    assert exchange.silent_for_sec() == seconds
     assert exchange.place(order()) == PlaceOutcome(verdict="not_sent", code="rate_limited")
     assert len(script.to("/api/v3/order")) == 1
     time.now += seconds
@@ -190,7 +191,7 @@ def test_a_perpetual_asks_for_silence_by_code() -> None:
 
     exchange.place(contract_order())
 
-    assert exchange.caller.limiter.silent_for() == 2
+    assert exchange.silent_for_sec() == 2
 
 
 def test_a_bucket_gives_what_is_in_it_and_then_makes_wait() -> None:
