@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC
 from decimal import Decimal
 from typing import Any, Final
 
@@ -209,9 +210,11 @@ def render_stats(stats: Mapping[str, Any]) -> RenderableType:
     names = ("equity", "cash", "realized_pnl", "unrealized_pnl", "fees", "daily_pnl")
     columns = ("symbol", "side", "size", "entry_price", "current_price", "unrealized_pnl")
     headings = ("symbol", "side", "size", "entry", "mark", "gross PnL")
+    at = portfolio["timestamp"]
+    as_of = "" if at is None else f" at {at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     parts: list[RenderableType] = [
         _table("tables", ("table", "rows"), list(stats["tables"].items())),
-        _table("portfolio (USDT)", ("", "value"), money_rows(portfolio, names)),
+        _table(f"portfolio{as_of} (USDT)", ("", "value"), money_rows(portfolio, names)),
     ]
     if portfolio["positions"]:
         rows = [[position[column] for column in columns] for position in portfolio["positions"]]

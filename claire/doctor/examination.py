@@ -175,7 +175,8 @@ class Examination:
 
     def _redis(self) -> Iterator[Finding]:
         if self._address is None:
-            yield Finding("Redis", Level.not_checked, self._unknown)
+            named = self._patient.folder is not None or self._patient.redis or self._patient.password_file is not None
+            yield Finding("Redis", Level.problem if named else Level.not_checked, self._unknown)
             return
         if self._data is not None and not self._data.in_use():
             words = f"nothing runs on {self._data.path}: Redis and the journal are at rest"

@@ -225,6 +225,7 @@ def test_profit_says_whether_fees_are_in_it() -> None:
     assert "PnL of the day, after fees -137.70 " in stored
     assert "fees gross PnL" in end, "of each trade"
     assert "gross PnL" in stored, "of the open position"
+    assert "portfolio at 2021-05-20 00:00 UTC (USDT)" in stored, "a snapshot, not the last tick"
 
 
 def test_json_keeps_every_digit_and_names_times() -> None:

@@ -424,6 +424,15 @@ def test_where_nothing_runs_it_says_what_it_could_not_check(nowhere: Path) -> No
     assert "claire up" in CliRunner().invoke(app, ["doctor", "--first-port", "1"]).output
 
 
+def test_a_folder_that_was_named_and_holds_nothing_is_a_problem(nowhere: Path) -> None:
+    """A typing error is no good health; without a name it is what could not be checked."""
+    named = list(Examination(Patient(nowhere / "typo", "", None, "", 1, {}, nowhere)).findings())
+    unnamed = list(Examination(Patient(None, "", None, "", 1, {}, nowhere)).findings())
+
+    assert [f.level for f in named if "holds no pipeline" in f.words] == [Level.problem]
+    assert [f.level for f in unnamed if "holds no pipeline" in f.words] == [Level.not_checked]
+
+
 def test_ports_follow_the_first_one(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Notifier and page of a pipeline that begins at 9000 are looked for there, not where Docker has them."""
     seen: dict[str, tuple[str, int]] = {}
