@@ -39,6 +39,7 @@ class DecidingMachine(StateMachine[RiskSettings, RiskState]):
         super().__init__()
         self._instruments: Mapping[str, InstrumentSpec] = {}
         self._collar_pct = ZERO
+        self._heartbeat: Control | None = None
 
     def on_settings(self) -> None:
         """Take what every event asks for."""

@@ -305,7 +305,10 @@ class RiskMachine(DecidingMachine):
             estimator.close_until(self.minute, self.settings)
         if state.heartbeat_at is None or self.now - state.heartbeat_at >= HEARTBEAT_US:
             state.heartbeat_at = self.now
-            self.emit(Control, action="heartbeat", service=self.service)
+            if self._heartbeat is None:
+                self._heartbeat = self.emit(Control, action="heartbeat", service=self.service)
+            else:
+                self.emit_again(self._heartbeat)
         self._end_pauses()
         self._watch_losses(None)
         self._end_long_holds(event)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from services.common import channels
+from services.common.canonical import construct
 from services.common.codec import decode, encode_state
 from services.common.errors import ContractViolation, StateMismatch
 from services.common.events import Control, Event, MarketData
@@ -144,6 +145,18 @@ class StateMachine(ABC, Generic[SettingsT, StateT]):
         )
         self._outputs.append(event)
         return event
+
+    def emit_again(self, model: Event) -> None:
+        """Produce an event of one's own that says the same as one that has been made before, as `emit` would."""
+        cause = self._cause
+        assert cause is not None, "emit_again is called only while an entry is handled"
+        assert self.fold.run_id is not None
+        fields = model.__dict__.copy()
+        fields.pop("data", None)  # its bytes
+        fields["event_id"] = derive_id(self.fold.run_id, self.service, cause.event_id, len(self._outputs))
+        fields["timestamp"], fields["causation_id"] = self.now, cause.event_id
+        fields["correlation_id"] = cause.event_id if type(cause) is MarketData else cause.correlation_id
+        self._outputs.append(construct(type(model), fields))
 
     # what shells and the kernel call
 

@@ -96,6 +96,46 @@ def test_nothing_is_decided_before_run_clock_and_settings_are_known() -> None:
     assert len(made.append(control("tick", 2))) == 2
 
 
+class Repeating(Echo):
+    """Says its alert again instead of making it anew."""
+
+    def on_event(self, event: Event) -> None:
+        """Answer ticks with the same alert twice."""
+        if isinstance(event, Control) and event.action == "tick":
+            alert = self.emit(Alert, level="INFO", code="TICK", message=str(self.settings.LIMIT))
+            assert alert.data
+            self.emit_again(alert)
+
+
+def test_what_is_said_again_is_what_would_have_been_made() -> None:
+    """`emit_again` gives the bytes that `emit` gives: only id, time and causes are the new event's own."""
+    journals = Journal(Echo()), Journal(Repeating())
+    answers = []
+    for made in journals:
+        made.append(control("started", service=channels.WS, run_id="run-1"))
+        made.append(config())
+        answers.append([event.data for event in made.append(control("tick", 3, correlation_id="m"))])
+    assert answers[0] == answers[1]
+
+
+def test_the_minute_is_that_of_the_clock() -> None:
+    """It turns with `now`, goes back with a run that plays earlier, and is there after a restart and in a twin."""
+    made = Journal(Echo())
+    made.append(control("started", service=channels.WS, run_id="run-1"))
+    made.append(config())
+    minutes = []
+    for at in (59, 60, 61, 200):
+        made.append(control("tick", at))
+        minutes.append(made.machine.minute - NOON // 60_000_000)
+    assert minutes == [0, 1, 1, 3]
+    restored = Echo()
+    restored.restore(made.machine.dump())
+    assert restored.minute == made.machine.twin().minute == made.machine.minute
+    made.append(control("started", -3_600, service=channels.WS, run_id="run-0"))
+    made.append(control("tick", -3_599))
+    assert made.machine.minute == NOON // 60_000_000 - 60
+
+
 def test_an_early_halt_is_not_lost() -> None:
     """An operator's command that comes before the machine can decide is folded as soon as it can, in order."""
     made = Journal(Echo())
