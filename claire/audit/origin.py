@@ -33,6 +33,9 @@ _DECIDED: Final = frozenset({channels.SIGNALS, channels.ORDERS, channels.RISK_DE
 """Channels of which every event is derived, foreign signals apart."""
 
 
+_GAPLESS: Final = frozenset({ANNOUNCE, FEED})
+"""Sources of which the next number is used when, and only when, the one before it stands in the journal."""
+
 _TOLD_BY_EXCHANGE: Final = frozenset({"account", "funding"})
 
 
@@ -52,6 +55,7 @@ class Origins:
         self.starts: Counter[str] = Counter()
         self._numbers: dict[tuple[str, str], int] = {}
         self._batch: tuple[str, str, int, int] | None = None  # producer, cause, last number, events before it
+        self._ws_started = False
         self._observed: tuple[int, str] = (0, "")  # when and of which symbol, the last market data of a batch
 
     def check(self, entry: Entry, cause: Cause | None) -> Difference | None:
@@ -60,7 +64,7 @@ class Origins:
         self.seen[entry.producer, source] += 1
         place = self._place_in_batch(entry)
         return (
-            self._numbered(entry, cause, place)
+            self._numbered(entry, cause, place, event)
             or _allowed(entry, source)
             or (self._fed(entry, event, cause, place) if source == FEED and cause is not None else None)
             or (self._announced(entry, event, cause, place) if source == ANNOUNCE and cause is not None else None)
@@ -73,7 +77,7 @@ class Origins:
         self._batch = (entry.producer, entry.cause, entry.id.n, place)
         return place
 
-    def _numbered(self, entry: Entry, cause: Cause | None, place: int) -> Difference | None:
+    def _numbered(self, entry: Entry, cause: Cause | None, place: int, event: Event) -> Difference | None:
         """Each source counts; the events of one number stand together."""
         if cause is None:
             return None
@@ -81,9 +85,26 @@ class Origins:
         last = self._numbers.get(key, 0)
         if cause.number > last or (place and cause.number == last):
             self._numbers[key] = cause.number
+            owed = cause.source == FEED and self._withheld(event)
+            if cause.source in _GAPLESS and cause.number > last + 1 and not owed:
+                meaning = f"missing: {entry.producer} says {cause.source} number by number"
+                return Difference.at(
+                    "origin", entry, "cause", str(cause), f"{cause.source}:{last + 1}", meaning=meaning
+                )
             return None
         meaning = f"{entry.producer} has said {cause.source}:{cause.number} before: doubled, swapped or torn apart"
         return Difference.at("origin", entry, "cause", str(cause), f"{cause.source}, above {last}", meaning=meaning)
+
+    def _withheld(self, event: Event) -> bool:
+        """Whether the feed owes what is missing: the journal was short of memory, which the next event shows.
+
+        The one after a restart, too, whose process does not know the pressure yet.
+        """
+        restarted, self._ws_started = self._ws_started, False
+        if isinstance(event, MarketData):
+            return event.gap
+        tells = isinstance(event, Control) and event.producer == channels.WS
+        return tells and (restarted or event.details.get("pressure") in {"market_data", "entries"})
 
     def _fed(self, entry: Entry, event: Event, cause: Cause, place: int) -> Difference | None:
         """The feed numbers its market data by their batch, and says those of one batch by time and symbol."""
@@ -109,8 +130,14 @@ class Origins:
             return Difference.at(
                 "origin", entry, "event_id", event.event_id, derived, meaning="its id follows from its cause"
             )
+        for name in ("correlation_id", "causation_id", "command_id", "by", "reason"):
+            said = getattr(event, name)
+            if said is not None:
+                meaning = "nobody has told a process to say that it has started, and with which settings"
+                return Difference.at("origin", entry, name, said, None, meaning=meaning)
         if event.action == "started":
             self.starts[entry.producer] += 1
+            self._ws_started = self._ws_started or entry.producer == channels.WS
             return None
         self.configurations[entry.producer] += 1
         try:
