@@ -23,7 +23,7 @@ from claire.stack import known_settings, settings_models
 from services.cdb_ws.settings import FeedSettings, PlaybackSettings
 from services.common.errors import SettingsInvalid
 from services.common.instruments import PERPETUAL
-from services.common.setting_mistakes import mistake
+from services.common.setting_mistakes import meant, mistake
 from services.common.settings import load_settings
 
 __all__ = ["Together", "check_inputs", "check_settings_of", "check_stresses", "parse_file"]
@@ -68,7 +68,8 @@ def _words(error: ErrorDetails, model: type[BaseModel]) -> str:
         case "missing":
             return f"{key} is missing"
         case "enum":
-            return f"{error['input']}: {', '.join(Profile)} are the profiles{_near(str(error['input']), list(Profile))}"
+            near = difflib.get_close_matches(str(error["input"]), list(Profile), n=1)
+            return f"{error['input']}: {', '.join(Profile)} are the profiles" + (f"; perhaps {near[0]}" if near else "")
         case "value_error":
             words = str(error["ctx"]["error"])
         case "tuple_type" | "list_type":
@@ -76,7 +77,7 @@ def _words(error: ErrorDetails, model: type[BaseModel]) -> str:
         case "dict_type" | "model_type":
             words = "names with values are meant, as NAME: VALUE"
         case _:
-            words = f"{error['msg'].removeprefix('Input should be ')} is meant"
+            words = meant(error) or f"{error['msg'].removeprefix('Input should be ')} is meant"
     return f"{key}: {words}" if isinstance(error["loc"][-1:], tuple) and key and key != "[key]" else words
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticUndefined
 
-__all__ = ["FractionMarker", "mistake"]
+__all__ = ["FractionMarker", "meant", "mistake"]
 
 
 class FractionMarker:
@@ -31,6 +31,7 @@ _MEANT: Mapping[str, str] = {
     "decimal_max_places": "at most {decimal_places} decimals are meant",
     "decimal_max_digits": "at most {max_digits} digits are meant",
     "decimal_whole_digits": "at most {whole_digits} digits before the point are meant",
+    "string_type": "a text is meant",
     "string_too_long": "at most {max_length} characters are meant",
     "value_error": "{error}",
 }
@@ -40,22 +41,23 @@ _MEANT: Mapping[str, str] = {
 def mistake(model: type[BaseModel], error: ErrorDetails) -> str:
     """Return one line (or more, when a rule over several settings found more) about one error of a settings model."""
     name = str(error["loc"][0]) if error["loc"] else ""
-    meant = _words(error)
+    words = meant(error) or error["msg"]
     field = model.model_fields.get(name)
     if field is None:
-        return meant
+        return words
     if any(isinstance(marker, FractionMarker) for marker in field.metadata):
-        meant = _fraction(error, meant)
+        words = _fraction(error, words)
     if error["type"] == "missing":
-        return f"{name}: {meant}"
+        return f"{name}: {words}"
     shown = "********" if field.annotation is SecretStr else error["input"]
-    return f"{name}={shown}: {meant}{_default(field)}"
+    return f"{name}={shown}: {words}{_default(field)}"
 
 
-def _words(error: ErrorDetails) -> str:
+def meant(error: ErrorDetails) -> str | None:
+    """Return what is meant where an error is, as a person says it; None where pydantic's own words must do."""
     words = _MEANT.get(error["type"])
     if words is None:
-        return error["msg"]
+        return None
     return words.format_map({name: _plain(limit) for name, limit in error.get("ctx", {}).items()})
 
 
