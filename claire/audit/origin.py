@@ -103,8 +103,9 @@ class Origins:
         restarted, self._ws_started = self._ws_started, False
         if isinstance(event, MarketData):
             return event.gap
-        tells = isinstance(event, Control) and event.producer == channels.WS
-        return tells and (restarted or event.details.get("pressure") in {"market_data", "entries"})
+        if not isinstance(event, Control):
+            return False
+        return restarted or event.details.get("pressure") in {"market_data", "entries"}
 
     def _fed(self, entry: Entry, event: Event, cause: Cause, place: int) -> Difference | None:
         """The feed numbers its market data by their batch, and says those of one batch by time and symbol."""
