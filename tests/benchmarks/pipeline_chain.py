@@ -16,6 +16,7 @@ of entries) is set wide.
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -144,6 +145,12 @@ class Feed:
         self.publish(event)
 
 
+def _free_port() -> int:
+    with socket.socket() as listening_nowhere:
+        listening_nowhere.bind(("127.0.0.1", 0))
+        return int(listening_nowhere.getsockname()[1])
+
+
 @contextmanager
 def running_services(environment: Mapping[str, str], *, log: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Run cdb_core, cdb_risk and cdb_execution as processes."""
@@ -156,7 +163,7 @@ def running_services(environment: Mapping[str, str], *, log: Path) -> Iterator[l
                 "STATE_DIR": tempfile.mkdtemp(prefix="bench-"),
                 "LOG_LEVEL": "WARNING",
                 "LOG_FORMAT": "json",
-                "HTTP_PORT": str(18_000 + SERVICES.index(service)),
+                "HTTP_PORT": str(_free_port()),
             }
             command = [sys.executable, "-m", f"services.{service}.service"]
             process = subprocess.Popen(command, env=settings, stdout=output, stderr=output)
