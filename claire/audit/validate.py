@@ -100,11 +100,7 @@ def validate(
         HistoryUnusable: it begins in the middle, or cannot be read.
     """
     use_fixed_context()
-    if history.after != ChainHead():
-        raise HistoryUnusable(
-            f"{history.where} begins after event {history.after.seq}, and machines can only be followed from the "
-            "beginning: export it without --from"
-        )
+    history.require_beginning()
     walk = _Walk(history)
     for record in history.records():
         if walk.differs(record):

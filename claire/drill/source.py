@@ -52,6 +52,7 @@ def from_history(history: History, progress: Progress) -> Start:
         NothingToCopy: no run has begun in it.
         HistoryUnusable, ChainBroken: it cannot be read, or is not what was recorded.
     """
+    history.require_beginning()
     start = fold(history.entries(), history.where, progress, history.total)
     risk = start.machines[1]
     if risk.fold.settings is None or risk.fold.now is None:

@@ -153,10 +153,12 @@ def redecide(lookup: Lookup, story: Story, changes: Mapping[str, str], *, from_s
     Raises:
         NotDecidedAgain: the story has no decision.
         SettingsInvalid: a setting is unknown or wrong.
+        HistoryUnusable: the history begins in the middle, so nobody knows the state that was decided in.
     """
     if not story.paths:
         raise NotDecidedAgain(f"{story.id}: risk has decided nothing here that could be decided again")
     services = changed_services(changes)
+    lookup.history.require_beginning()
     recorded = story.paths[0]
     again = _Again(story, recorded, changes, services, from_start=from_start)
     for entry in lookup.history.entries():

@@ -159,7 +159,9 @@ def why_not(lookup: Lookup, venue: str | None, symbol: str, asked_us: int) -> Wh
 
     Raises:
         InstrumentUnknown: there are no market data of it by then.
+        HistoryUnusable: the history begins in the middle, so nobody knows what the strategy knew.
     """
+    lookup.history.require_beginning()
     core = CoreMachine()
     signals: deque[Entry] = deque(maxlen=KEPT_SIGNALS)
     needle = f'"symbol":"{symbol}"'.encode()

@@ -94,6 +94,21 @@ class History(ABC):
     def _first_at(self, since: str) -> int:
         """Return a journal number at or before the first event of cdb_ws at a time; 0 when that cannot be told."""
 
+    def require_beginning(self, known: int = 0) -> None:
+        """Make sure that machines can be followed through it.
+
+        Args:
+            known: the last entry that all of them have folded; 0 for new ones.
+
+        Raises:
+            HistoryUnusable: it begins later.
+        """
+        if self.after.seq > known:
+            raise HistoryUnusable(
+                f"{self.where} begins after event {self.after.seq}, and machines can only be followed from the "
+                "beginning: export it without --from"
+            )
+
     def steps(self, span: Span = WHOLE) -> Iterator[tuple[ChainHead, Entry, ChainHead]]:
         """Yield the entries of a span, each with the chain before and at it.
 

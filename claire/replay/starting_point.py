@@ -58,7 +58,7 @@ def find_start(
         tell: told of the entries folded.
 
     Raises:
-        HistoryUnusable: nothing is recorded there, or a snapshot is of another journal.
+        HistoryUnusable: nothing is recorded there, what is before it is missing, or a snapshot is of another journal.
         ChainBroken: an event is not what was hashed.
     """
     machines = deciding_machines()
@@ -70,7 +70,9 @@ def find_start(
         at = {machine.service: _restore(machine, snapshots, span.first) for machine in machines}
         if span == Span(last=span.last, until=span.until):
             span = Span(first=max(place.n for place in at.values()) + 1, last=span.last, until=span.until)
-    steps = history.steps(Span(first=min(place.n for place in at.values())))
+    folded = min(place.n for place in at.values())
+    history.require_beginning(folded)
+    steps = history.steps(Span(first=folded))
     due: dict[str, deque[int]] = {service: deque() for service in at}
     begun, batch = _Begun(span), ("", "")
     for before, entry, head in steps:

@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from claire.explain.lookup import lookup_of
+from claire.explain.why_not import why_not
 from claire.history.journal_file import JournalFile, JournalWriter
 from claire.history.manifest import Footer, Manifest
 from claire.history.record import HistoryUnusable, Record, read_line, write_line
 from claire.history.source import ChainBroken, FileHistory, open_history
 from claire.history.span import Span
 from claire.history.transfer import export_history
+from claire.replay.starting_point import find_start
 from services.cdb_writer.chain import ChainHead, link
 from services.common.errors import ContractViolation
 from services.common.journal.entry import Entry, JournalId
@@ -336,3 +339,18 @@ def test_a_packed_file_that_ends_within_its_first_line_was_cut(tmp_path: Path, e
         (tmp_path / "cut.zst").write_bytes(packed[:size])
         with pytest.raises(HistoryUnusable, match="line 1: the file was cut before the end of its first line"):
             FileHistory(tmp_path / "cut.zst")
+
+
+def test_machines_cannot_be_followed_from_the_middle(tmp_path: Path, entries: list[Entry]) -> None:
+    """A part answers no question about what machines knew (why not, what if, replay), unless they know it already."""
+    head = write(tmp_path / "begin.zst", entries[:40])
+    write(tmp_path / "part.zst", entries[40:80], after=head)
+    part = FileHistory(tmp_path / "part.zst")
+    for ask in (
+        part.require_beginning,
+        lambda: find_start(part, Span()),
+        lambda: why_not(lookup_of(part), None, "BTCUSDT", entries[60].event.timestamp),
+    ):
+        with pytest.raises(HistoryUnusable, match="begins after event 40, and machines can only be followed from the"):
+            ask()
+    part.require_beginning(known=40)
