@@ -173,7 +173,12 @@ class InstrumentMarket:
         else:  # for every event: a new one costs as much as everything else here
             quote.bid, quote.ask, quote.bid_size, quote.ask_size = bid, ask, bid_size, ask_size
             quote.timestamp = timestamp
-        if good is not None and outside_collar(mid, good, collar_pct) and not self._believe(mid, timestamp, collar_pct):
+        if (
+            good is not None
+            and mid != good  # two of three quotes repeat the level before
+            and outside_collar(mid, good, collar_pct)
+            and not self._believe(mid, timestamp, collar_pct)
+        ):
             self.quote_problem = Code.PRICE_COLLAR
             return "valid"
         self.new_level = None
