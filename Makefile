@@ -24,8 +24,8 @@ PAPER_FILE ?= backoffice/data/crash-2021-05-19_xbtusd_1m.csv.gz
 PAPER_DIR ?= data/paper
 PAPER_OPTIONS ?=
 
-.PHONY: help setup test test-unit test-e2e test-local test-full-system up down logs paper lint format typecheck \
-        coverage mutation audit schemas status bench compiled clean
+.PHONY: help setup test test-unit test-e2e test-local test-search test-chaos test-full-system up down logs paper lint format \
+        typecheck coverage mutation audit schemas status bench compiled clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  \033[1m%-17s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,10 +51,16 @@ test-unit: setup ## Unit and property tests alone (any system, no servers)
 test-e2e: setup ## The compose suite on real containers (Docker); starts the stack, takes it down again
 	$(PYTEST) -m e2e tests/e2e --timeout 900
 
-test-local: export HYPOTHESIS_PROFILE := thorough
-test-local: setup ## Slow and chaos tests, thorough properties, and what needs this machine (kills every process at many moments)
+test-local test-search test-chaos: export HYPOTHESIS_PROFILE := thorough
+test-local: test-search test-chaos ## Slow and chaos tests, thorough properties, and what needs this machine (kills every process at many moments)
+
+test-search: setup ## The part of test-local that computes: thorough properties, slow tests of machines and functions
 	$(PYTEST) tests/property -m "not slow" -n 2 --dist loadfile
-	$(PYTEST) -m "(slow or local_only) and not e2e" -n 2 --dist loadfile --timeout 900
+	$(PYTEST) tests/property tests/unit -m "(slow or local_only) and not e2e" -n 2 --dist loadfile --no-loadscope-reorder --timeout 900
+
+test-chaos: setup ## The part of test-local that starts processes, waits for them and kills them
+	$(PYTEST) tests --ignore tests/property --ignore tests/unit -m "(slow or local_only) and not e2e" \
+	  -n $(WORKERS) --dist loadfile --no-loadscope-reorder --timeout 900
 
 test-full-system: lint typecheck test test-local test-e2e ## Everything there is
 

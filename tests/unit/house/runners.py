@@ -34,6 +34,8 @@ NOT_RUN: Final = {
     "make test": "this is the suite itself; CI runs it",
     "make test-unit": "this is the suite itself; CI runs its command on Linux and Windows",
     "make test-local": "this is the suite itself; CI runs it",
+    "make test-search": "a part of `make test-local`",
+    "make test-chaos": "a part of `make test-local`",
     "make test-e2e": "this is the suite itself; CI runs it",
     "make test-full-system": "the suites one after the other",
     "make lint": "CI runs it",
