@@ -288,7 +288,12 @@ def play_spec(spec: PaperSpec) -> Play:
 
 
 def play_journal(history: History) -> Play:
-    """Return the run that derives again all that follows from the recorded events that came from outside."""
+    """Return the run that derives again all that follows from the recorded events that came from outside.
+
+    Raises:
+        HistoryUnusable: it begins in the middle, so that nothing would be decided that could look ahead.
+    """
+    history.require_beginning()
 
     def play(cut: Cut) -> Iterator[Entry]:
         kernel: Kernel | None = None

@@ -174,7 +174,9 @@ def holding_of(lookup: Lookup, venue: str | None, symbol: str) -> Holding:
 
     Raises:
         NothingTraded: nothing of it was filled in the last run that filled anything.
+        HistoryUnusable: the history begins in the middle, so nobody knows what was held.
     """
+    lookup.history.require_beginning()
     ledger = _Ledger(symbol)
     for entry in lookup.decided(symbol):
         ledger.take(entry)

@@ -56,6 +56,7 @@ def parity(
 
     use_fixed_context()
     with refusing(), open_history(journal, data_dir, dsn, export_dir) as history:
+        history.require_beginning()
         result = Parity().observe_all(history.entries())
     if as_json:
         print_json(result.as_json())

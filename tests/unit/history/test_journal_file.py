@@ -13,6 +13,7 @@ import pytest
 import zstandard
 
 from claire.explain.lookup import lookup_of
+from claire.explain.position import holding_of
 from claire.explain.why_not import why_not
 from claire.history.journal_file import JournalFile, JournalWriter
 from claire.history.manifest import Footer, Manifest
@@ -20,6 +21,7 @@ from claire.history.record import HistoryUnusable, Record, read_line, write_line
 from claire.history.source import ChainBroken, FileHistory, open_history
 from claire.history.span import Span
 from claire.history.transfer import export_history
+from claire.lookahead import play_journal
 from claire.replay.starting_point import find_start
 from services.cdb_writer.chain import ChainHead, link
 from services.common.errors import ContractViolation
@@ -342,13 +344,15 @@ def test_a_packed_file_that_ends_within_its_first_line_was_cut(tmp_path: Path, e
 
 
 def test_machines_cannot_be_followed_from_the_middle(tmp_path: Path, entries: list[Entry]) -> None:
-    """A part answers no question about what machines knew (why not, what if, replay), unless they know it already."""
+    """A part answers no question about what machines knew or held, unless they know it already."""
     head = write(tmp_path / "begin.zst", entries[:40])
     write(tmp_path / "part.zst", entries[40:80], after=head)
     part = FileHistory(tmp_path / "part.zst")
     for ask in (
         part.require_beginning,
         lambda: find_start(part, Span()),
+        lambda: holding_of(lookup_of(part), None, "BTCUSDT"),
+        lambda: play_journal(part),
         lambda: why_not(lookup_of(part), None, "BTCUSDT", entries[60].event.timestamp),
     ):
         with pytest.raises(HistoryUnusable, match="begins after event 40, and machines can only be followed from the"):

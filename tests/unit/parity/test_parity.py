@@ -285,3 +285,16 @@ def test_the_command_shows_a_table_and_the_same_as_json(day: list[Entry], tmp_pa
     assert Decimal(figures["real_pnl"]) - Decimal(figures["paper_pnl"]) == Decimal(figures["difference"])
     assert sum(map(Decimal, figures["parts"].values())) == Decimal(figures["difference"])
     assert len(figures["by_order"]) == figures["orders"] >= 3
+
+
+def test_a_journal_that_begins_in_the_middle_has_no_parity(tmp_path: Path, day: list[Entry]) -> None:
+    """Nobody knows what the run held there, so every order would differ: it is refused instead."""
+    with JournalWriter(tmp_path / "begin.zst") as journal:
+        for entry in day[:100]:
+            journal.write(entry)
+    with JournalWriter(tmp_path / "part.zst", after=journal.head) as part:
+        for entry in day[100:]:
+            part.write(entry)
+    done = CliRunner().invoke(app, ["parity", "--journal", str(tmp_path / "part.zst")])
+    assert done.exit_code == 2
+    assert "begins after event 100" in done.output
