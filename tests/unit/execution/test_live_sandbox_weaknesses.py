@@ -24,7 +24,7 @@ from tests.unit.execution.test_live_sandbox_chaos import play
 pytestmark = [pytest.mark.unit, pytest.mark.risk, pytest.mark.chaos, pytest.mark.slow]
 
 MOST_SEEDS = 600
-TELLING = (199, 117, 95, 31, 11, 15, 1, 6, 0, 2, 3, 12, 20, 73)
+TELLING = (199, 117, 95, 11, 1, 12, 20, 143, 939, 25, 32, 57, 3, 6, 15, 31)
 """Seeds that have found something before are tried first."""
 Patch = pytest.MonkeyPatch
 
@@ -136,6 +136,7 @@ def ended_before_its_fills_are_told(patch: Patch) -> None:
 
 def clocks_are_the_same(patch: Patch) -> None:
     """Fills are asked for from the moment of sending on, by our clock."""
+    patch.setattr(ExchangeDesk, "_there", lambda _self, at: at)
     patch.setattr(desk, "_CLOCKS_APART_US", 0)
 
 
