@@ -16,12 +16,15 @@ import pytest
 from tests.e2e.market import Market
 from tests.e2e.stack import EXTERNAL, Stack, docker_is_missing
 
+STACKS_OF_THEIR_OWN = {"test_redis_postgres_integration.py", "test_same_tables_everywhere.py"}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder is e2e."""
+    """Everything in this folder is e2e; what needs a stack of its own comes after all that share one."""
     for item in items:
         if "tests/e2e" in item.path.as_posix():
             item.add_marker(pytest.mark.e2e)
+    items.sort(key=lambda item: item.path.name in STACKS_OF_THEIR_OWN)
 
 
 @pytest.fixture(scope="session")

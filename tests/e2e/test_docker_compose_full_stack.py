@@ -31,7 +31,7 @@ def test_each_container_is_healthy(stack: Stack, name: str) -> None:
     container = stack.container(name)
 
     assert container.name == name
-    assert stack.health(name) == "healthy"
+    eventually(lambda: stack.health(name) == "healthy", f"{name} healthy", 30)
     assert container.attrs["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
 
 

@@ -121,16 +121,20 @@ def test_what_fires_reaches_the_notifier() -> None:
 
 
 def test_the_e2e_suite_delivers_by_the_same_rules() -> None:
-    """Its Alertmanager differs in how long it waits, and in nothing else."""
-    paths = (
-        MONITORING / "alertmanager" / "alertmanager.yml",
-        ROOT / "tests" / "e2e" / "alertmanager" / "alertmanager.yml",
-    )
-    ours, tested = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in paths)
+    """Its Alertmanager and its Prometheus differ in how long they wait, and in nothing else."""
+    waits = {
+        "alertmanager/alertmanager.yml": ("route", "group_wait", "group_interval"),
+        "prometheus/prometheus.yml": ("global", "evaluation_interval"),
+    }
+    for path, (section, *waiting) in waits.items():
+        ours, tested = (
+            yaml.safe_load((folder / path).read_text(encoding="utf-8"))
+            for folder in (MONITORING, ROOT / "tests" / "e2e")
+        )
 
-    for waiting in ("group_wait", "group_interval"):
-        assert ours["route"].pop(waiting) != tested["route"].pop(waiting)
-    assert ours == tested
+        for name in waiting:
+            assert ours[section].pop(name) != tested[section].pop(name)
+        assert ours == tested
 
 
 def test_all_services_are_scraped() -> None:
