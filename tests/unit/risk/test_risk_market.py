@@ -104,6 +104,19 @@ def test_crossed_book_is_a_problem_until_the_next_good_quote() -> None:
     assert market.problem(COLLAR) is Code.OK
 
 
+def test_a_mark_is_believed_beside_a_quote_or_alone_after_a_good_one_and_else_not() -> None:
+    """A mark that nothing stands beside moves no stop: none before the first quote or with a crossed book."""
+    alone, mark = {"bid": None, "ask": None, "bid_size": None, "ask_size": None}, Decimal(49_990)
+    before, beside = event(mark_price=mark, **alone), event(at_ms=1, mark_price=mark)
+    crossed = event(at_ms=2, mark_price=mark, bid=Decimal(50_001), ask=Decimal(50_001))
+    after, astray = event(at_ms=3, mark_price=mark, **alone), event(at_ms=4, mark_price=Decimal(40_000), **alone)
+    market, events = InstrumentMarket(), (before, beside, crossed, after, astray, event(at_ms=5))
+
+    believed = [market.mark_of(seen, market.update(seen, COLLAR), COLLAR) for seen in events]
+
+    assert believed == [None, mark, None, mark, None, None]
+
+
 def test_trade_far_from_the_quotes_is_a_problem_for_entries() -> None:
     """Good quotes beside a last price outside the collar are not believed for entries."""
     market, worth = fold(event(price=Decimal(60_000), high=Decimal(60_000), low=Decimal(60_000)))
