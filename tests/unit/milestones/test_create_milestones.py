@@ -80,6 +80,7 @@ def test_there_are_nine_with_criteria_to_look_at() -> None:
         assert len(milestone["exit_criteria"]) >= 3
 
 
+@pytest.mark.slow  # two programs for each of nine milestones, twice
 def test_the_script_creates_all_and_a_second_time_changes_nothing(gh: dict[str, str]) -> None:
     """Nine milestones with their criteria as a check list; another run brings the same nine up to date."""
     first = run(gh)
