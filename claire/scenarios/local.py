@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -17,6 +18,8 @@ from claire.scenarios.plan import Scenario
 __all__ = ["default_workers", "run_here", "run_in_processes"]
 
 LOOK_EVERY_SEC: Final = 0.2
+ENDED_WITHIN_SEC: Final = 10.0
+"""So long is waited for the exit codes of workers that are dead or have been told to end."""
 
 Watch = Callable[[float], None]
 """Takes the sum of what is done of the runs that are under way, now and then."""
@@ -114,9 +117,13 @@ class _Pool:
             self._executor.shutdown(wait=whole, cancel_futures=True)
 
     def exit_codes(self) -> list[int]:
-        """Return how the workers of a broken pool ended."""
-        for child in self._children:
-            child.join(LOOK_EVERY_SEC)
+        """Return how the workers of a broken pool ended; a busy machine takes its time to say so.
+
+        The executor's own thread waits for them, too: whichever was first knows, and tells the other a moment later.
+        """
+        deadline = time.monotonic() + ENDED_WITHIN_SEC
+        while any(child.exitcode is None for child in self._children) and time.monotonic() < deadline:
+            time.sleep(LOOK_EVERY_SEC / 20)
         return [child.exitcode for child in self._children if child.exitcode]
 
     def _fill(self) -> None:
