@@ -79,7 +79,7 @@ def test_a_run_gives_the_same_bytes_and_each_validates_the_other_s(compiled: Pat
 
 
 def test_what_holds_of_the_machines_holds_of_the_compiled_ones(compiled: Path) -> None:
-    """The tests of decisions, restarts and years-old records pass on native machines, too."""
+    """The tests of decisions, restarts and older records pass on native machines, too."""
     probe = "import services.common.machine as m; assert m.__file__.endswith(('.so', '.pyd')), m.__file__"
     code = f"{probe}; import pytest, sys; sys.exit(pytest.main(sys.argv[1:]))"
     options = ("--import-mode=importlib", "-q", "-p", "no:cacheprovider")
