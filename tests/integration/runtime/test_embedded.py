@@ -129,6 +129,7 @@ def test_a_dead_postgres_that_nobody_has_buried_is_no_leftover(short_folder: Pat
     process.wait()
 
 
+@pytest.mark.slow  # make test keeps to three minutes
 def test_postgres_keeps_its_data_over_sigkill(short_folder: Path) -> None:
     """Committed rows are there after kill -9; the service role owns the database and is no superuser."""
     server = EmbeddedPostgres(short_folder).start()
@@ -146,6 +147,7 @@ def test_postgres_keeps_its_data_over_sigkill(short_folder: Path) -> None:
     server.stop()
 
 
+@pytest.mark.slow  # make test keeps to three minutes
 def test_a_half_made_cluster_is_made_anew(short_folder: Path) -> None:
     """A start that was cut off during initdb leaves nothing that a later start would trust."""
     draft = short_folder / "data.new"

@@ -170,6 +170,7 @@ def test_announces_itself_once_with_its_settings_and_then_decides(feeder: Feeder
     assert caused_by == [str(n) for n in third_and_sixth]
 
 
+@pytest.mark.slow  # make test keeps to three minutes
 def test_restart_after_sigterm_goes_on_from_its_snapshot(feeder: Feeder, core: Process, infra: Infrastructure) -> None:
     """A graceful stop leaves a durable snapshot at the head; the next start restores it and says nothing twice."""
     feeder.begin()
@@ -243,6 +244,7 @@ def test_caught_up_within_two_seconds_after_kill(feeder: Feeder, core: Process) 
     assert time.monotonic() - began < 6.0  # 2 s on a machine of its own; here others compute at the same time
 
 
+@pytest.mark.slow  # make test keeps to three minutes
 def test_corrupt_snapshot_means_folding_again(feeder: Feeder, core: Process, infra: Infrastructure) -> None:
     """A snapshot with a flipped byte is thrown away with the reason in the log; the fold begins before it."""
     feeder.begin()

@@ -196,6 +196,7 @@ def test_a_recording_runs_through_and_its_summary_balances(undisturbed: tuple[Pa
     assert money["equity"] == pytest.approx(books, abs=1e-9)
 
 
+@pytest.mark.slow  # make test keeps to three minutes
 def test_stats_starts_the_database_of_a_folder_at_rest(undisturbed: tuple[Path, str]) -> None:
     """`claire stats --json` shows the same tables and portfolio as the summary did, and statistics that agree."""
     summary = json.loads(undisturbed[1])
@@ -433,6 +434,7 @@ def test_ctrl_c_stops_everything_and_the_folder_is_free_again(
     assert living == []
 
 
+@pytest.mark.slow  # make test keeps to three minutes
 def test_a_taken_port_is_named(recording: Path, short_folder: Path, ups: list[Up]) -> None:
     """The error names port and service before anything is started."""
     with socket.socket() as taken:

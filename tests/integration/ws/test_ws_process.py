@@ -56,6 +56,7 @@ def test_a_recording_is_played_whole_after_everybody_has_joined(feed: MakeFeed, 
     assert len({e.event_id for e in events}) == len(events)
 
 
+@pytest.mark.slow  # make test keeps to three minutes
 def test_status_health_and_metrics_say_what_the_feed_does(feed: MakeFeed, tick_file: Path) -> None:
     """A finished recording is healthy, and its position, rows and files are shown."""
     one = feed(FEED_FILES=str(tick_file), PLAYBACK_SPEED="max").start()
@@ -358,6 +359,7 @@ def test_a_journal_that_lacks_what_it_marks_is_not_continued(feed: MakeFeed, tic
     assert "marks feed:1000000 as the last" in output
 
 
+@pytest.mark.slow  # make test keeps to three minutes
 def test_a_second_instance_ends_the_first(feed: MakeFeed) -> None:
     """A process whose lease was taken over publishes nothing more and ends with exit code 4."""
     one = feed(FEED="external", CLOCK_SPEED="10").start()
@@ -369,6 +371,7 @@ def test_a_second_instance_ends_the_first(feed: MakeFeed) -> None:
     assert "not_alone" in output or "fence_lost" in output
 
 
+@pytest.mark.slow  # make test keeps to three minutes
 def test_external_feed_is_the_clock_alone_and_never_goes_back(feed: MakeFeed) -> None:
     """`external` publishes nothing but ticks, strictly growing over a kill -9, whatever the speed."""
     one = feed(FEED="external", FEED_FILES="left-alone.csv", CLOCK_SPEED="50").start()

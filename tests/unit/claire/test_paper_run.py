@@ -74,6 +74,7 @@ def test_equal_specs_give_equal_chains_wherever_the_file_lies(recording: Path, t
     assert money["equity"] == 100_000 + money["realized_pnl"] + money["unrealized_pnl"] - money["fees"]
 
 
+@pytest.mark.slow  # make test keeps to three minutes
 def test_another_process_with_another_hash_seed_gives_the_same_chain(recording: Path) -> None:
     """Nothing depends on the order of sets or on the process."""
     code = (

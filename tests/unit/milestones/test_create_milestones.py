@@ -95,6 +95,7 @@ def test_the_script_creates_all_and_a_second_time_changes_nothing(gh: dict[str, 
     assert first.stdout.count("create") == second.stdout.count("update") == 9
 
 
+@pytest.mark.slow  # make test keeps to three minutes
 def test_what_people_did_stays(gh: dict[str, str]) -> None:
     """A closed milestone stays closed, one of their own stays as it is, a changed title is known by its id."""
     own = {"number": 1, "title": "M10 is not M1", "state": "open"}
