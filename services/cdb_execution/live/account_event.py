@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from services.cdb_execution.exchange import Balance, OrderRules, Trade
 from services.cdb_execution.live.account import describe
@@ -22,7 +22,7 @@ from services.common.events import Control
 from services.common.identity import derive_id
 from services.common.instruments import PERPETUAL
 
-__all__ = ["SOURCE", "account_event", "followed", "on_the_wire"]
+__all__ = ["SOURCE", "account_event", "followed", "on_the_wire", "statement"]
 
 SOURCE: Final = "exchange"
 """The numbered source under which execution journals what the exchange says."""
@@ -30,6 +30,35 @@ SOURCE: Final = "exchange"
 _DECIMALS: Final = 18
 _DIGITS: Final = 28
 _FOREIGN_SHOWN: Final = 50
+
+
+def statement(
+    machine: ExecutionMachine,
+    number: int,
+    action: Literal["account", "funding", "liquidation", "halt"],
+    details: dict[str, Any],
+    *,
+    reason: str | None = None,
+) -> Control:
+    """Return the control event in which execution states what the exchange says.
+
+    Args:
+        machine: of whose run and time it is.
+        number: of the statement, in its source.
+        action: what is stated.
+        details: of it.
+        reason: of what execution commands by it.
+    """
+    return Control(
+        event_id=derive_id(str(machine.fold.run_id), channels.EXECUTION, SOURCE, number),
+        timestamp=machine.now,
+        producer=channels.EXECUTION,
+        action=action,
+        service=channels.EXECUTION,
+        by=None if reason is None else channels.EXECUTION,
+        reason=reason,
+        details=details,
+    )
 
 
 def account_event(machine: ExecutionMachine, snapshot: Snapshot, number: int) -> Control:
@@ -40,13 +69,11 @@ def account_event(machine: ExecutionMachine, snapshot: Snapshot, number: int) ->
         totals[balance.currency] = on_the_wire(total)
     foreign = [trade for trade in snapshot.trades if _is_foreign(machine.state, trade, snapshot.trades)]
     covered = _covered(machine.state, snapshot.trades)
-    return Control(
-        event_id=derive_id(str(machine.fold.run_id), channels.EXECUTION, SOURCE, number),
-        timestamp=machine.now,
-        producer=channels.EXECUTION,
-        action="account",
-        service=channels.EXECUTION,
-        details={
+    return statement(
+        machine,
+        number,
+        "account",
+        {
             "venue": machine.settings.VENUE,
             "revision": snapshot.revision,
             "balances": {currency: totals[currency] for currency in sorted(totals)},

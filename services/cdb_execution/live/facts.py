@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from services.cdb_execution.exchange import FundingPayment
 from services.cdb_execution.live.account import read_account
-from services.cdb_execution.live.account_event import SOURCE, account_event, followed, on_the_wire
+from services.cdb_execution.live.account_event import SOURCE, account_event, followed, on_the_wire, statement
 from services.cdb_execution.live.intake import (
     Answered,
     Message,
@@ -209,37 +209,14 @@ def _funding(machine: ExecutionMachine, payment: FundingPayment, number: int) ->
         quantity=held.quantity,
         amount=on_the_wire(payment.amount),
     )
-    return Control(
-        event_id=derive_id(str(machine.fold.run_id), channels.EXECUTION, SOURCE, number),
-        timestamp=machine.now,
-        producer=channels.EXECUTION,
-        action="funding",
-        service=channels.EXECUTION,
-        details={**fact.details(), "payment_id": payment.payment_id},
-    )
+    return statement(machine, number, "funding", {**fact.details(), "payment_id": payment.payment_id})
 
 
 def _freeze(machine: ExecutionMachine, unhealed: Unhealed, number: int) -> Control:
     """Return the halt of what has missed more than can be brought back, with the only way out."""
     reason = f"EXCHANGE_HISTORY_TOO_LONG: {unhealed.reason}; fills are missing, so close by hand and begin a new run"
-    return Control(
-        event_id=derive_id(str(machine.fold.run_id), channels.EXECUTION, SOURCE, number),
-        timestamp=machine.now,
-        producer=channels.EXECUTION,
-        action="halt",
-        service=channels.EXECUTION,
-        by=channels.EXECUTION,
-        reason=reason,
-        details={"freeze": True},
-    )
+    return statement(machine, number, "halt", {"freeze": True}, reason=reason)
 
 
 def _liquidation(machine: ExecutionMachine, gone: TakenOver, number: int) -> Control:
-    return Control(
-        event_id=derive_id(str(machine.fold.run_id), channels.EXECUTION, SOURCE, number),
-        timestamp=machine.now,
-        producer=channels.EXECUTION,
-        action="liquidation",
-        service=channels.EXECUTION,
-        details={**gone.fact.details(), "fills": gone.fills},
-    )
+    return statement(machine, number, "liquidation", {**gone.fact.details(), "fills": gone.fills})
