@@ -9,23 +9,16 @@ from typing import Any
 
 import pytest
 
-from claire.statistics import Statistics, StatisticsCollector, write_equity_csv, write_trades_csv
+from claire.statistics import StatisticsCollector, write_equity_csv, write_trades_csv
 from claire.statistics.definitions import BY_NAME
 from services.common.events import Order
 from services.common.timestamps import MINUTE_US
+from tests.unit.statistics.story_statistics import of
 from tests.unit.writer.journal_story import CASH, Story, tell
 
 pytestmark = pytest.mark.unit
 
 D = Decimal
-
-
-def of(story: Story) -> Statistics:
-    """Return the statistics of a story."""
-    collector = StatisticsCollector()
-    for entry in story.entries:
-        collector.observe(entry)
-    return collector.result()
 
 
 def begun() -> Story:

@@ -7,23 +7,15 @@ from typing import Any
 
 import pytest
 
-from claire.statistics import Statistics, StatisticsCollector
 from services.common import channels
 from services.common.instruments import InstrumentSpec
 from services.common.market_facts import instrument_details
+from tests.unit.statistics.story_statistics import of
 from tests.unit.writer.journal_story import Story
 
 pytestmark = pytest.mark.unit
 
 D = Decimal
-
-
-def of(story: Story) -> Statistics:
-    """Return the statistics of a story."""
-    collector = StatisticsCollector()
-    for entry in story.entries:
-        collector.observe(entry)
-    return collector.result()
 
 
 def begun(mode: str, **settings: Any) -> Story:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from claire.statistics import Statistics, StatisticsCollector
 from services.common.events import LAYERS, LayerVerdict, RiskDecision, Sizing
+from tests.unit.statistics.story_statistics import of
 from tests.unit.writer.journal_story import Story
 
 pytestmark = pytest.mark.unit
@@ -52,14 +52,6 @@ def refuse(story: Story, side: str = "BUY", failing: tuple[str, ...] = ("spread_
 def leave(story: Story) -> None:
     """Let the strategy want to leave."""
     story.signal(D(100), "sell", intent="exit")
-
-
-def of(story: Story) -> Statistics:
-    """Return the statistics of a story."""
-    collector = StatisticsCollector()
-    for entry in story.entries:
-        collector.observe(entry)
-    return collector.result()
 
 
 def test_a_refused_entry_is_followed_from_touch_to_touch() -> None:
